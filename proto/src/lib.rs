@@ -1,1 +1,13 @@
-//! (skeleton)
+//! The Doorstep protocols.
+//!
+//! The `.proto` files under `doorstep/v1` are the reference; this crate holds nothing but the code
+//! generated from them.
+
+/// Version 1 of all protocols.
+pub mod v1 {
+    #![allow(clippy::all, reason = "generated code")]
+    tonic::include_proto!("doorstep.v1");
+}
+
+/// The number a gateway sends in `Hello`.
+pub const PROTOCOL_VERSION: u32 = 1;
