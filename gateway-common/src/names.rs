@@ -1,0 +1,41 @@
+//! Names of programs and maps in the object, and of their pins.
+
+/// Part of the pin path: pins of another version are never adopted.
+pub const SCHEMA_VERSION: u32 = 1;
+
+pub mod program {
+    pub const XDP_ACCESS: &str = "xdp_access";
+    pub const XDP_UPLINK: &str = "xdp_uplink";
+    pub const TC_INGRESS: &str = "tc_ingress";
+    pub const TC_EGRESS: &str = "tc_egress";
+}
+
+pub mod map {
+    pub const UPSTREAM_V4: &str = "UPSTREAM_V4";
+    pub const UPSTREAM_V6: &str = "UPSTREAM_V6";
+    pub const DOWNSTREAM_V4: &str = "DOWNSTREAM_V4";
+    pub const DOWNSTREAM_V6: &str = "DOWNSTREAM_V6";
+    pub const LINES: &str = "LINES";
+    pub const OPERATORS: &str = "OPERATORS";
+    pub const UPLINKS: &str = "UPLINKS";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const REASONS: &str = "REASONS";
+    pub const PUNT: &str = "PUNT";
+
+    /// The maps that are pinned and outlive the daemon.
+    pub const PINNED: [&str; 10] = [
+        UPSTREAM_V4,
+        UPSTREAM_V6,
+        DOWNSTREAM_V4,
+        DOWNSTREAM_V6,
+        LINES,
+        OPERATORS,
+        UPLINKS,
+        COUNTERS,
+        REASONS,
+        PUNT,
+    ];
+}
+
+/// The object's global with a [`crate::globals::Globals`].
+pub const GLOBALS: &str = "GLOBALS";

@@ -1,0 +1,120 @@
+//! `REASONS`: what became of each packet, by name.
+//!
+//! Every packet that a program sees is counted under exactly one reason, so that the counts add up
+//! to all packets seen. Numbers are stable and never used again.
+
+/// Entries of the `REASONS` map.
+pub const MAX_REASONS: u32 = 128;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal;)+) => {
+        /// What became of a packet.
+        #[repr(u16)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The name in metrics, logs and commands.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// One sentence for people.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+
+            /// The reason of that number.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Forwarded from a line to the operator's uplink by XDP.
+    ForwardedUpstream = 1, "forwarded_upstream";
+    /// Forwarded from an uplink to a line by XDP.
+    ForwardedDownstream = 2, "forwarded_downstream";
+    /// A subscriber's packet that only the kernel can treat: TTL expired, or for the gateway itself.
+    KernelUpstream = 3, "kernel_upstream";
+    /// A subscriber's packet that the kernel forwards, because the next hop is not resolved.
+    KernelUnresolved = 4, "kernel_unresolved";
+    /// A packet to a subscriber that only the kernel can treat: TTL expired, or too big for the line.
+    KernelDownstream = 5, "kernel_downstream";
+    /// From an uplink, not for a subscriber: the host's own.
+    KernelHost = 6, "kernel_host";
+    /// Sent by the kernel to a line, with tags and MAC addresses set by TC.
+    EgressToLine = 7, "egress_to_line";
+    /// An ARP request on a line, answered by XDP.
+    ArpAnswered = 8, "arp_answered";
+    /// A neighbour solicitation on a line, answered by XDP.
+    NdAnswered = 9, "nd_answered";
+    /// An establishment reply, given to the daemon.
+    PuntEstablish = 10, "punt_establish";
+
+    /// Shorter than its headers say.
+    Truncated = 32, "truncated";
+    /// More than two VLAN tags.
+    TooManyTags = 33, "too_many_tags";
+    /// An EtherType that is neither IPv4, IPv6 nor ARP.
+    UnknownEtherType = 34, "unknown_ethertype";
+    /// A malformed IPv4 header.
+    BadIpv4 = 35, "bad_ipv4";
+    /// A malformed IPv6 header.
+    BadIpv6 = 36, "bad_ipv6";
+    /// Not addressed to the gateway's MAC address.
+    NotOurMac = 37, "not_our_mac";
+    /// Multicast or broadcast that a line has no use for.
+    Multicast = 38, "multicast";
+    /// Tags that no line of the inventory has.
+    UnknownLine = 39, "unknown_line";
+    /// The line is blocked.
+    BlockedLine = 40, "blocked_line";
+    /// A source address that no session on this line has.
+    SourceNotBound = 41, "source_not_bound";
+    /// A source MAC address that is not the session's.
+    MacNotBound = 42, "mac_not_bound";
+    /// The operator of the session has no uplink.
+    NoUplink = 43, "no_uplink";
+    /// An ARP packet that is not answered: a probe, a gratuitous one, or for another's address.
+    ArpIgnored = 44, "arp_ignored";
+    /// A neighbour discovery packet that is not answered.
+    NdIgnored = 45, "nd_ignored";
+    /// The punt ring is full.
+    PuntFull = 46, "punt_full";
+    /// A frame too long for the punt ring.
+    PuntTooLong = 47, "punt_too_long";
+    /// The kernel refused to change the packet's size.
+    ResizeFailed = 48, "resize_failed";
+    /// Sent by the kernel to a line, for an address that no session has.
+    EgressNotBound = 49, "egress_not_bound";
+    /// Link-local traffic that is not for the gateway.
+    LinkLocal = 50, "link_local";
+}
+
+impl Reason {
+    /// The stable number.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// Whether packets with this reason were dropped.
+    pub const fn is_drop(self) -> bool {
+        self.number() >= 32
+    }
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < Reason::ALL.len() {
+        assert!((Reason::ALL[i].number() as u32) < MAX_REASONS);
+        i += 1;
+    }
+};

@@ -1,0 +1,52 @@
+//! A session as the data plane knows it: plain data, shared by the engine and the data plane.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use doorstep_establish::{Mac, Tags};
+use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
+use ipnet::Ipv6Net;
+use uuid::Uuid;
+
+/// An access line of the inventory, resolved on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub key: LineKey,
+    /// Name of the access port.
+    pub port: String,
+    /// Tags of the line's frames at the gateway, outer first.
+    pub tags: Tags,
+}
+
+impl fmt::Display for Line {
+    /// For people: `access0/101.1004`, or `access0` where the line is untagged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.port)?;
+        if self.tags.is_empty() { Ok(()) } else { write!(f, "/{}", self.tags) }
+    }
+}
+
+/// All that the fast path holds of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEntry {
+    pub session: Uuid,
+    pub generation: u64,
+    pub slot: Slot,
+    pub operator: OperatorIndex,
+    pub line: Line,
+    pub mac: Mac,
+    pub ipv4: Option<Ipv4Addr>,
+    /// Of the gateway's delegated length.
+    pub ipv6: Option<Ipv6Net>,
+    /// Largest IP packet on the line, in bytes.
+    pub mtu: u16,
+}
+
+/// Packets and bytes of IP of one session, both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    pub upstream_packets: u64,
+    pub upstream_bytes: u64,
+    pub downstream_packets: u64,
+    pub downstream_bytes: u64,
+}
