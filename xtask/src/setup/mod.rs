@@ -1,0 +1,174 @@
+//! `cargo xtask setup`: finds or installs what building and testing need.
+//!
+//! Each tool is a [`Need`]; one that is there costs a file lookup, so that a second run ends at
+//! once. What is missing is installed with apt as root, or listed as commands to type.
+
+pub mod apt;
+mod linker;
+mod needs;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use doorstep_ebpf_build::find_linker;
+
+use crate::{
+    process::is_root,
+    vm::kernel::{self, Kernel},
+};
+use needs::Need;
+
+/// Find or install what building and testing need.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only say what is missing; exit with failure if anything is.
+    #[arg(long)]
+    check: bool,
+    /// Prepare this kernel for `vm` too.
+    #[arg(long, value_enum, default_value_t)]
+    kernel: Kernel,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let missing = Missing::find(args.kernel);
+    if missing.is_empty() {
+        println!("setup: everything is there");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.check {
+        missing.explain();
+        return Ok(ExitCode::FAILURE);
+    }
+    install(&missing)
+}
+
+/// Runs `setup` if anything is missing, silently when nothing is.
+pub fn ensure(kernel: Kernel) -> Result<()> {
+    let missing = Missing::find(kernel);
+    if missing.is_empty() || install(&missing)? == ExitCode::SUCCESS {
+        return Ok(());
+    }
+    anyhow::bail!("setup is not complete: run the commands above, then try again")
+}
+
+struct Missing {
+    needs: Vec<Need>,
+    linker: bool,
+    kernel: Option<Kernel>,
+}
+
+impl Missing {
+    fn find(kernel: Kernel) -> Self {
+        Self {
+            needs: needs::missing(),
+            linker: find_linker().is_err(),
+            kernel: (!kernel::is_ready(kernel)).then_some(kernel),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.needs.is_empty() && !self.linker && self.kernel.is_none()
+    }
+
+    fn packages(&self) -> Vec<&'static str> {
+        self.needs
+            .iter()
+            .flat_map(|need| need.packages)
+            .copied()
+            .collect()
+    }
+
+    fn components(&self) -> Vec<&'static str> {
+        self.needs
+            .iter()
+            .filter_map(|need| need.component)
+            .collect()
+    }
+
+    /// One line per missing thing.
+    fn explain(&self) {
+        for need in &self.needs {
+            println!("setup: {}: {}", need.what(), need.why);
+        }
+        if self.linker {
+            println!(
+                "setup: bpf-linker {}: links the eBPF programs",
+                linker::VERSION
+            );
+        }
+        if let Some(kernel) = self.kernel {
+            println!(
+                "setup: Debian's kernel {kernel}: the tests' virtual machine boots it (unpacked \
+                 into the target folder, not installed)"
+            );
+        }
+    }
+
+    /// The commands that a person with the rights to do so would type.
+    fn commands(&self) -> Vec<String> {
+        let mut commands = Vec::new();
+        let packages = self.packages();
+        if !packages.is_empty() {
+            commands.push(format!(
+                "sudo apt-get install --no-install-recommends {}",
+                packages.join(" ")
+            ));
+        }
+        let components = self.components();
+        if !components.is_empty() {
+            commands.push(format!("rustup component add {}", components.join(" ")));
+        }
+        commands.push("cargo xtask setup".to_owned());
+        commands
+    }
+}
+
+/// Installs what can be installed here.
+fn install(missing: &Missing) -> Result<ExitCode> {
+    missing.explain();
+    let packages = missing.packages();
+    if !packages.is_empty() {
+        if let Some(reason) = cannot_install() {
+            println!("setup: {reason}. Run these commands, in this order:");
+            for command in missing.commands() {
+                println!("  {command}");
+            }
+            if !apt::is_there() {
+                needs::print_other_distribution();
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+        apt::install(&packages)?;
+    }
+    for component in missing.components() {
+        crate::process::run(crate::process::command("rustup").args([
+            "component",
+            "add",
+            component,
+        ]))?;
+    }
+    if missing.linker {
+        linker::install()?;
+    }
+    if let Some(kernel) = missing.kernel {
+        kernel::prepare(kernel)?;
+    }
+    let left = Missing::find(missing.kernel.unwrap_or_default());
+    if left.is_empty() {
+        println!("setup: done");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("setup: installed without error, and yet there is missing:");
+    left.explain();
+    Ok(ExitCode::FAILURE)
+}
+
+fn cannot_install() -> Option<&'static str> {
+    if !apt::is_there() {
+        Some("this is not a Debian system with apt, so nothing was installed")
+    } else if !is_root() {
+        Some("installing packages needs root, so nothing was installed")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,148 @@
+//! What building and testing need, and how to tell whether it is there.
+
+use std::{env, path::Path};
+
+use doorstep_ebpf_build::{Toolchain, find_in_path, find_linker};
+
+use super::linker;
+
+/// Something that must be there.
+pub struct Need {
+    /// Debian packages that bring it.
+    pub packages: &'static [&'static str],
+    /// The component of the Rust toolchain that brings it, if rustup does.
+    pub component: Option<&'static str>,
+    /// What it is for.
+    pub why: &'static str,
+    is_there: fn() -> bool,
+}
+
+impl Need {
+    /// What will be installed.
+    pub fn what(&self) -> String {
+        self.packages
+            .iter()
+            .chain(&self.component)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// The needs that are not met.
+pub fn missing() -> Vec<Need> {
+    NEEDS
+        .into_iter()
+        .filter(|need| !(need.is_there)())
+        .collect()
+}
+
+/// Says how other distributions meet the needs.
+pub fn print_other_distribution() {
+    println!(
+        "On another distribution, install the same tools with its package manager; the compiler \
+         for BPF is then\n  rustup toolchain install nightly --component rust-src\n\
+         and the linker\n  cargo install bpf-linker --version {} --locked",
+        linker::VERSION
+    );
+}
+
+const fn program(
+    package: &'static [&'static str],
+    why: &'static str,
+    is_there: fn() -> bool,
+) -> Need {
+    Need {
+        packages: package,
+        component: None,
+        why,
+        is_there,
+    }
+}
+
+const fn component(name: &'static str, why: &'static str, is_there: fn() -> bool) -> Need {
+    Need {
+        packages: &[],
+        component: Some(name),
+        why,
+        is_there,
+    }
+}
+
+fn has(program: &str) -> bool {
+    find_in_path(program).is_some()
+}
+
+/// Whether the running toolchain has a cargo subcommand of its own; rustup's proxies are there
+/// even when the component is not.
+fn has_component(program: &str) -> bool {
+    match env::var_os("CARGO") {
+        Some(cargo) => Path::new(&cargo).with_file_name(program).is_file(),
+        None => has(program),
+    }
+}
+
+const NEEDS: [Need; 15] = [
+    program(
+        &["rustc-web", "libstd-rust-web-dev-bpf"],
+        "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
+        || Toolchain::find().is_ok(),
+    ),
+    program(
+        &["llvm-22-dev", "libpolly-22-dev"],
+        "bpf-linker is built against LLVM",
+        || {
+            find_linker().is_ok()
+                || Path::new(linker::LLVM_PREFIX)
+                    .join("bin/llvm-config")
+                    .exists()
+        },
+    ),
+    program(&["gcc", "libc6-dev"], "some crates contain C", || has("cc")),
+    program(&["make"], "some crates contain C", || has("make")),
+    program(&["pkg-config"], "some crates contain C", || {
+        has("pkg-config")
+    }),
+    program(
+        &["binutils"],
+        "strips what goes into the virtual machine",
+        || has("strip"),
+    ),
+    component("rustfmt", "the gate checks the format", || {
+        has_component("cargo-fmt")
+    }),
+    component("clippy", "the gate checks the lints", || {
+        has_component("cargo-clippy")
+    }),
+    program(
+        &["iproute2"],
+        "tests and demo make network namespaces",
+        || has("ip") && has("tc"),
+    ),
+    program(&["iputils-ping"], "tests and demo ping", || has("ping")),
+    program(
+        &["nftables", "ethtool"],
+        "tests set address translation and offloads",
+        || has("nft") && has("ethtool"),
+    ),
+    program(
+        &["kmod"],
+        "finds the modules that the virtual machine loads",
+        || has("depmod"),
+    ),
+    program(
+        &["busybox-static"],
+        "the virtual machine's user space",
+        || has("busybox"),
+    ),
+    program(
+        &["xz-utils", "zstd"],
+        "unpacks the virtual machine's kernel and modules",
+        || has("xz") && has("zstd"),
+    ),
+    program(
+        &["qemu-system-x86"],
+        "boots distribution kernels in software emulation",
+        || has("qemu-system-x86_64"),
+    ),
+];

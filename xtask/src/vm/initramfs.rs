@@ -1,0 +1,269 @@
+//! The virtual machine's root file system: a part that is cached and a part for each run.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use doorstep_ebpf_build::find_in_path;
+
+use super::{
+    cpio::Archive,
+    kernel::Unpacked,
+    modules::{self, LOADED},
+};
+use crate::process::{command, describe, output, text};
+
+const INIT: &str = include_str!("init.sh");
+
+/// Where a run's own programs lie in the guest.
+pub const BIN_DIR: &str = "/doorstep/bin";
+
+/// The script that init runs.
+pub const COMMAND: &str = "/doorstep/command";
+
+/// Programs of the host that the guest has too; busybox fills in for the rest.
+const TOOLS: &[&str] = &[
+    "bash", "bridge", "ethtool", "ip", "modprobe", "nft", "nsenter", "ping", "ss", "tc",
+];
+
+/// Tools of which the guest can do without.
+const OPTIONAL_TOOLS: &[&str] = &["curl", "iperf3", "openssl", "strace", "tcpdump"];
+
+const FILES: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"),
+    ("etc/group", "root:x:0:\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    ("etc/hostname", "doorstep-vm\n"),
+    ("etc/nsswitch.conf", "hosts: files\n"),
+    ("etc/resolv.conf", ""),
+];
+
+/// The cached part for a kernel, made if it is not there or this program has changed since.
+pub fn base(kernel: &Unpacked) -> Result<PathBuf> {
+    let image = kernel.folder.join("initramfs.cpio");
+    if is_newer(&image, &std::env::current_exe()?) {
+        return Ok(image);
+    }
+    println!("vm: making the initramfs for {}", kernel.release);
+    let tree = kernel.folder.join("initramfs.tree");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    modules::stage(kernel, &tree)?;
+
+    let partial = image.with_extension("partial");
+    let mut root = Root::new(BufWriter::new(File::create(&partial)?))?;
+    root.archive.file("init", INIT.as_bytes())?;
+    root.archive
+        .file("etc/modules-loaded", LOADED.join("\n").as_bytes())?;
+    for (path, content) in FILES {
+        root.archive.file(path, content.as_bytes())?;
+    }
+    root.tools()?;
+    root.tree(&tree, &tree)?;
+    root.archive.finish()?;
+    fs::remove_dir_all(&tree)?;
+    fs::rename(&partial, &image)?;
+    Ok(image)
+}
+
+fn is_newer(file: &Path, than: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    matches!((modified(file), modified(than)), (Ok(file), Ok(than)) if file > than)
+}
+
+/// Writes the whole root file system of one run: the cached part, then the run's own.
+pub fn write(to: &Path, base: &Path, programs: &[PathBuf], script: &str) -> Result<()> {
+    let mut file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
+    std::io::copy(&mut File::open(base)?, &mut file)?;
+    let mut root = Root::appended(BufWriter::new(file));
+    root.archive.file(COMMAND, script.as_bytes())?;
+    for program in programs {
+        root.run_program(program)?;
+    }
+    root.archive.finish()?;
+    Ok(())
+}
+
+struct Root<W> {
+    archive: Archive<W>,
+    shipped: BTreeSet<PathBuf>,
+}
+
+impl<W: Write> Root<W> {
+    /// A root file system where `/bin` and its like are links into `/usr`.
+    fn new(to: W) -> Result<Self> {
+        let mut root = Self::appended(to);
+        for folder in ["bin", "sbin", "lib", "lib64"] {
+            root.archive.folder(format!("usr/{folder}"))?;
+            root.archive.symlink(folder, &format!("usr/{folder}"))?;
+        }
+        for folder in ["dev", "out", "proc", "root", "run", "sys", "tmp", "var"] {
+            root.archive.folder(folder)?;
+        }
+        root.archive.symlink("var/run", "/run")?;
+        root.archive.symlink("var/tmp", "/tmp")?;
+        Ok(root)
+    }
+
+    fn appended(to: W) -> Self {
+        Self {
+            archive: Archive::new(to),
+            shipped: BTreeSet::new(),
+        }
+    }
+
+    fn tools(&mut self) -> Result<()> {
+        let busybox = found("busybox")?;
+        self.host_file(&busybox, "usr/bin/busybox")?;
+        let mut names = BTreeSet::new();
+        for tool in TOOLS {
+            let path = found(tool)?;
+            self.host_file(&path, &format!("usr/bin/{tool}"))?;
+            names.insert((*tool).to_owned());
+        }
+        for tool in OPTIONAL_TOOLS {
+            if let Some(path) = find_in_path(tool) {
+                self.host_file(&path, &format!("usr/bin/{tool}"))?;
+                names.insert((*tool).to_owned());
+            }
+        }
+        // The kernel itself looks for modprobe here.
+        self.archive
+            .symlink("usr/sbin/modprobe", "../bin/modprobe")?;
+        for applet in text(command(&busybox).arg("--list"))?.lines() {
+            if names.insert(applet.to_owned()) && applet != "busybox" {
+                self.archive
+                    .symlink(format!("usr/bin/{applet}"), "busybox")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ships a file of the host, with the libraries it is linked to.
+    fn host_file(&mut self, from: &Path, to: &str) -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        self.archive.file(to, &content)?;
+        self.libraries(from)
+    }
+
+    /// Ships a program of the run without the debug information that would fill the guest's memory.
+    fn run_program(&mut self, from: &Path) -> Result<()> {
+        let name = from
+            .file_name()
+            .with_context(|| format!("{} is no file", from.display()))?;
+        let to = Path::new(BIN_DIR).join(name);
+        let content = stripped(from)?;
+        self.archive.file(to, &content)?;
+        self.libraries(from)
+    }
+
+    fn libraries(&mut self, program: &Path) -> Result<()> {
+        for library in libraries(program)? {
+            if !self.shipped.insert(library.clone()) {
+                continue;
+            }
+            let content = fs::read(&library)
+                .with_context(|| format!("cannot read the library {}", library.display()))?;
+            self.archive.file(in_usr(&library), &content)?;
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, folder: &Path, top: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                self.tree(&path, top)?;
+            } else {
+                let name = Path::new("usr").join(path.strip_prefix(top)?);
+                self.archive.file(name, &fs::read(&path)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn found(tool: &str) -> Result<PathBuf> {
+    find_in_path(tool).with_context(|| format!("no {tool} here: run `cargo xtask setup`"))
+}
+
+fn stripped(program: &Path) -> Result<Vec<u8>> {
+    const ELF_MAGIC: &[u8] = b"\x7fELF";
+    let content =
+        fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    if !content.starts_with(ELF_MAGIC) {
+        return Ok(content);
+    }
+    output(
+        command("strip")
+            .args(["--strip-debug", "-o", "/dev/stdout"])
+            .arg(program),
+    )
+}
+
+/// The shared libraries of a program, by their paths on the host; none for scripts and static ones.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let mut ldd = command("ldd");
+    ldd.arg(program);
+    let answer = ldd
+        .output()
+        .with_context(|| format!("cannot run `{}`", describe(&ldd)))?;
+    Ok(parse_ldd(&String::from_utf8_lossy(&answer.stdout)))
+}
+
+fn parse_ldd(answer: &str) -> Vec<PathBuf> {
+    answer
+        .lines()
+        .filter_map(|line| {
+            let path = line.split_once("=> ").map_or(line, |(_, path)| path);
+            let path = path.split_whitespace().next()?;
+            path.starts_with('/').then(|| PathBuf::from(path))
+        })
+        .collect()
+}
+
+/// The guest's `/lib` is a link, and an archive must not write through it.
+fn in_usr(path: &Path) -> PathBuf {
+    if path.starts_with("/usr") {
+        path.to_owned()
+    } else {
+        Path::new("/usr").join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ldd_lines_become_paths() {
+        let answer = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+                      \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        assert_eq!(
+            parse_ldd(answer),
+            [
+                "/lib/x86_64-linux-gnu/libc.so.6",
+                "/lib64/ld-linux-x86-64.so.2"
+            ]
+            .map(PathBuf::from)
+        );
+        assert!(parse_ldd("\tnot a dynamic executable\n").is_empty());
+        assert!(parse_ldd("\tstatically linked\n").is_empty());
+    }
+
+    #[test]
+    fn libraries_go_where_the_links_point() {
+        for (host, guest) in [
+            ("/lib64/ld.so", "/usr/lib64/ld.so"),
+            ("/usr/lib/libx.so", "/usr/lib/libx.so"),
+        ] {
+            assert_eq!(in_usr(Path::new(host)), Path::new(guest));
+        }
+    }
+}
