@@ -1,0 +1,99 @@
+//! [`LocationPrefix`]: a set of homes, for routing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::id::LocationId;
+use crate::parse::{self, ParseError};
+
+/// The leading components of location ids: a city (`1101`), a district (`110103`), a community
+/// (`110103-xinjingjiayuan`), and so on down to one home.
+///
+/// Matching is by whole components: `110103-xin` does not contain `110103-xinjingjiayuan-…`. Of
+/// several prefixes that contain a home, the one with the greatest
+/// [`specificity`](Self::specificity) is the closest.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocationPrefix {
+    text: Box<str>,
+}
+
+const CITY_LEN: usize = 4;
+
+impl LocationPrefix {
+    /// Whether `location` is one of these homes.
+    #[must_use]
+    pub fn contains(&self, location: &LocationId) -> bool {
+        if self.text.len() == CITY_LEN {
+            return location.city() == &*self.text;
+        }
+        location
+            .as_str()
+            .strip_prefix(&*self.text)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// How many components are fixed: 0 for a city, 1 for a district, up to 5 for one home.
+    #[must_use]
+    pub fn specificity(&self) -> usize {
+        if self.text.len() == CITY_LEN {
+            0
+        } else {
+            self.text.split('-').count()
+        }
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&LocationId> for LocationPrefix {
+    fn from(location: &LocationId) -> Self {
+        Self {
+            text: location.as_str().into(),
+        }
+    }
+}
+
+impl FromStr for LocationPrefix {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.len() == CITY_LEN && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Self { text: text.into() });
+        }
+        Ok(Self {
+            text: parse::components(text)?.join("-").into(),
+        })
+    }
+}
+
+impl fmt::Display for LocationPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for LocationPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocationPrefix({})", self.text)
+    }
+}
+
+impl Serialize for LocationPrefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for LocationPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
