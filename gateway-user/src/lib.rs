@@ -1,1 +1,16 @@
-//! (skeleton)
+//! The gateway daemon: from instructions of the operators' servers to entries of the fast path.
+//!
+//! | module | what it does | kind |
+//! |---|---|---|
+//! | [`config`], [`inventory`] | what the operator of the gateway wrote, checked | pure |
+//! | [`engine`] | what a session's next step is | pure, sans-IO |
+//! | [`plan`] | what the maps should hold, and the difference | pure |
+//! | [`journal`] | what survives a crash | database |
+//! | [`control`] | the streams to the servers | network |
+//! | [`dataplane`] | programs, maps, ports | kernel |
+//! | [`daemon`] | joins them | composition |
+//! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
+
+pub mod config;
+pub mod plan;
+pub mod session;

@@ -22,7 +22,11 @@ impl fmt::Display for Line {
     /// For people: `access0/101.1004`, or `access0` where the line is untagged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.port)?;
-        if self.tags.is_empty() { Ok(()) } else { write!(f, "/{}", self.tags) }
+        if self.tags.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.tags)
+        }
     }
 }
 

@@ -1,0 +1,144 @@
+//! The gateway's configuration: TOML, checked as a whole before anything is touched.
+
+mod problem;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use doorstep_gateway_common::OperatorIndex;
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+pub use problem::{ConfigError, Position, Problem};
+
+/// Where the daemon listens and its commands look for it, unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/doorstep-gateway/admin.sock";
+
+/// A configuration that has been checked; paths are as the daemon opens them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// Name of the gateway, as in its client certificates.
+    pub id: String,
+    pub state_dir: PathBuf,
+    pub pin_path: PathBuf,
+    pub admin_socket: PathBuf,
+    pub inventory: PathBuf,
+    /// Length of the IPv6 prefixes delegated to subscribers, 48..=64.
+    pub delegated_prefix_len: u8,
+    pub max_sessions: u32,
+    pub xdp_mode: XdpMode,
+    /// How often each server is told the counters.
+    pub accounting_interval_ms: u64,
+    pub access_ports: Vec<AccessPort>,
+    pub operators: Vec<Operator>,
+}
+
+/// How XDP programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native where the driver can, generic otherwise.
+    #[default]
+    Auto,
+    Native,
+    Generic,
+}
+
+/// A port toward the lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessPort {
+    pub name: String,
+}
+
+/// An operator that the gateway serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    pub name: String,
+    /// 1..=63, stable: it is part of the maps' keys.
+    pub index: OperatorIndex,
+    /// Port toward the world.
+    pub uplink: String,
+    /// VLAN id on the uplink; 0: untagged.
+    pub uplink_vlan: u16,
+    pub next_hop_v4: Option<Ipv4Addr>,
+    pub next_hop_v6: Option<Ipv6Addr>,
+    /// What the operator's sessions may have as addresses.
+    pub subscriber_v4: Vec<Ipv4Net>,
+    pub subscriber_v6: Vec<Ipv6Net>,
+    /// The gateway's own addresses toward this operator's lines.
+    pub gateway_v4: Option<Ipv4Addr>,
+    pub gateway_v6: Option<Ipv6Addr>,
+    pub server: Server,
+}
+
+/// Where an operator's server is, and how both ends prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `https://host:port`
+    pub url: String,
+    /// Name in the server's certificate.
+    pub server_name: String,
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read {
+            file: file.to_owned(),
+            source,
+        })?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks the text of a configuration file; `file` is for messages and relative paths.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let raw: raw::Config = toml::from_str(text).map_err(|source| ConfigError::Syntax {
+            file: file.to_owned(),
+            source: Box::new(source),
+        })?;
+        validate::config(file, text, raw)
+    }
+
+    pub fn operator(&self, index: OperatorIndex) -> Option<&Operator> {
+        self.operators
+            .iter()
+            .find(|operator| operator.index == index)
+    }
+}
+
+impl Operator {
+    /// Whether a session of the operator may have this address.
+    pub fn owns_v4(&self, address: Ipv4Addr) -> bool {
+        self.subscriber_v4
+            .iter()
+            .any(|prefix| prefix.contains(&address))
+    }
+
+    /// Whether a session of the operator may have this prefix.
+    pub fn owns_v6(&self, prefix: Ipv6Net) -> bool {
+        self.subscriber_v6.iter().any(|own| own.contains(&prefix))
+    }
+
+    /// How its packets leave, for people: `uplink0 via 192.0.2.1`.
+    pub fn route(&self) -> String {
+        let port = match self.uplink_vlan {
+            0 => self.uplink.clone(),
+            vid => format!("{}.{vid}", self.uplink),
+        };
+        let v4 = self.next_hop_v4.map(|address| address.to_string());
+        let v6 = self.next_hop_v6.map(|address| address.to_string());
+        match v4.or(v6) {
+            Some(next_hop) => format!("{port} via {next_hop}"),
+            None => port,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The file as it is written, with the place of each value.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::XdpMode;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub id: Spanned<String>,
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    #[serde(default = "default_pin_path")]
+    pub pin_path: PathBuf,
+    #[serde(default = "default_admin_socket")]
+    pub admin_socket: PathBuf,
+    #[serde(default = "default_inventory")]
+    pub inventory: PathBuf,
+    pub delegated_prefix_len: Option<Spanned<u8>>,
+    pub max_sessions: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub xdp_mode: XdpMode,
+    pub accounting_interval_ms: Option<Spanned<u64>>,
+    pub access_port: Spanned<Vec<AccessPort>>,
+    pub operator: Spanned<Vec<Spanned<Operator>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessPort {
+    pub name: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    pub name: Spanned<String>,
+    pub index: Option<Spanned<u16>>,
+    pub uplink: Spanned<String>,
+    pub uplink_vlan: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub next_hops: Vec<Spanned<String>>,
+    pub subscriber_prefixes: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub gateway_addresses: Vec<Spanned<String>>,
+    pub server: Server,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub url: Spanned<String>,
+    pub server_name: Option<Spanned<String>>,
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/doorstep-gateway".into()
+}
+
+fn default_pin_path() -> PathBuf {
+    "/sys/fs/bpf/doorstep".into()
+}
+
+fn default_admin_socket() -> PathBuf {
+    super::DEFAULT_SOCKET.into()
+}
+
+fn default_inventory() -> PathBuf {
+    "inventory.csv".into()
+}

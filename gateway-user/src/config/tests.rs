@@ -1,0 +1,132 @@
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"
+id = "gw1"
+state_dir = "state"
+delegated_prefix_len = 60
+[[access_port]]
+name = "access0"
+[[operator]]
+name = "north-net"
+uplink = "uplink0"
+next_hops = ["192.0.2.1", "2001:db8:ff::1"]
+subscriber_prefixes = ["100.64.1.0/24", "2001:db8:1000::/40"]
+gateway_addresses = ["100.64.1.1"]
+[operator.server]
+url = "https://198.51.100.1:7443"
+server_name = "north-net"
+ca = "ca.pem"
+cert = "gw1.pem"
+key = "/etc/gw1.key"
+[[operator]]
+name = "south-net"
+uplink = "uplink0"
+uplink_vlan = 7
+subscriber_prefixes = ["100.64.2.0/24"]
+[operator.server]
+url = "https://south.example:7443"
+ca = "ca.pem"
+cert = "gw1.pem"
+key = "gw1.key"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/doorstep/gateway.toml"), text)
+}
+
+#[test]
+fn a_full_configuration() {
+    let config = parse(GOOD).expect("valid");
+    assert_eq!(config.state_dir, Path::new("/etc/doorstep/state"));
+    assert_eq!(config.pin_path, Path::new("/sys/fs/bpf/doorstep"));
+    assert_eq!(config.inventory, Path::new("/etc/doorstep/inventory.csv"));
+    assert_eq!(config.delegated_prefix_len, 60);
+    assert_eq!(config.max_sessions, 65_536);
+    let [north, south] = &config.operators[..] else {
+        panic!("two operators")
+    };
+    assert_eq!((north.index, south.index), (1, 2));
+    assert_eq!(north.server.ca, Path::new("/etc/doorstep/ca.pem"));
+    assert_eq!(north.server.key, Path::new("/etc/gw1.key"));
+    assert_eq!(south.server.server_name, "south.example");
+    assert_eq!(north.route(), "uplink0 via 192.0.2.1");
+    assert_eq!(south.route(), "uplink0.7");
+    assert!(north.owns_v4("100.64.1.9".parse().expect("address")));
+    assert!(!north.owns_v4("100.64.2.9".parse().expect("address")));
+    assert!(north.owns_v6("2001:db8:10ff::/56".parse().expect("prefix")));
+    assert!(!north.owns_v6("2001:db8::/32".parse().expect("prefix")));
+}
+
+/// Each row: what is replaced in the good file, by what, and the error's place and words.
+#[test]
+fn each_mistake_is_named_with_its_place() {
+    #[rustfmt::skip]
+    let rows = [
+        ("id = \"gw1\"", "id = \"g w\"", "2:6: the gateway's id"),
+        ("= 60", "= 47", "4:24: delegated_prefix_len = 47 is not in 48..=64"),
+        ("= 60", "= 39", "12:42: 2001:db8:1000::/40 is longer than delegated_prefix_len, 39"),
+        ("name = \"access0\"", "name = \"an-access-port-of-16\"", "6:8: access port"),
+        ("name = \"access0\"", "name = \"a\"\n[[access_port]]\nname = \"a\"", "8:8: access port 'a' is named twice"),
+        ("name = \"access0\"", "name = \"uplink0\"", "9:10: port 'uplink0' is an access port"),
+        ("south-net", "north-net", "20:8: operator 'north-net' is named twice"),
+        ("uplink_vlan = 7\n", "", "21:10: uplink 'uplink0' with VLAN 0 is operator 'north-net' already"),
+        ("uplink_vlan = 7", "uplink_vlan = 4095", "22:15: uplink_vlan = 4095 is not in 0..=4094"),
+        ("uplink_vlan = 7", "index = 1\nuplink_vlan = 7", "22:9: index 1 is operator 'north-net' already"),
+        ("uplink_vlan = 7", "index = 64\nuplink_vlan = 7", "22:9: index 64 is not in 1..=63"),
+        ("\"100.64.2.0/24\"", "\"100.64.1.128/25\"", "23:24: 100.64.1.128/25 overlaps 100.64.1.0/24 of operator 'north-net'"),
+        ("\"100.64.2.0/24\"", "\"100.64.2.1/24\"", "23:24: 100.64.2.1/24 has host bits set; write 100.64.2.0/24"),
+        ("\"100.64.2.0/24\"", "", "23:23: subscriber_prefixes needs a prefix"),
+        ("\"100.64.2.0/24\"", "\"100.64.2.0\"", "23:24: '100.64.2.0' is not a prefix"),
+        ("\"192.0.2.1\"", "\"192.0.2.1\", \"192.0.2.2\"", "10:27: a second next hop of one family"),
+        ("\"192.0.2.1\"", "\"100.64.1.7\"", "10:14: next hop 100.64.1.7 lies in the operator's subscriber_prefixes"),
+        ("\"192.0.2.1\"", "\"router\"", "10:14: next hop 'router' is not an IP address"),
+        ("[\"100.64.1.1\"]", "[\"224.0.0.1\"]", "12:22: gateway address 224.0.0.1 is not a host's"),
+        ("https://198.51.100.1:7443", "http://198.51.100.1:7443", "14:7: url 'http://198.51.100.1:7443' is not of the form"),
+        ("server_name = \"north-net\"", "server_name = \"\"", "15:15: server_name is empty"),
+    ];
+    for (from, to, expected) in rows {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from} is in the file");
+        let error = parse(&text).expect_err(to).to_string();
+        let place = format!("/etc/doorstep/gateway.toml:{expected}");
+        // The row of a length that no prefix fits is about the second error it makes.
+        assert!(error.contains(&place), "{to}: {error}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = GOOD
+        .replace("= 60", "= 65")
+        .replace("uplink_vlan = 7", "uplink_vlan = 5000");
+    let Err(ConfigError::Invalid { problems, .. }) = parse(&text) else {
+        panic!("refused as a whole");
+    };
+    assert_eq!(problems.len(), 2);
+}
+
+#[test]
+fn syntax_and_unknown_fields_have_line_and_column() {
+    for (text, expected) in [
+        ("id = ", "line 1, column 6"),
+        (
+            &GOOD.replacen("uplink_vlan", "uplink_vid", 1),
+            "line 22, column 1",
+        ),
+        (&GOOD.replacen("= 60", "= \"x\"", 1), "line 4, column 24"),
+    ] {
+        let error = parse(text).expect_err(text).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("/etc/doorstep/gateway.toml"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load(Path::new("/nonexistent/gateway.toml"))
+        .expect_err("missing")
+        .to_string();
+    assert!(error.contains("/nonexistent/gateway.toml"), "{error}");
+}

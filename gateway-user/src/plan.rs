@@ -1,0 +1,230 @@
+//! What the fast path's maps should hold, what they hold, and the way from one to the other.
+//!
+//! All of it is plain data: [`rows`] says what a session needs, [`Tables`] is the content of the
+//! four maps, [`Plan::diff`] is what must change. Applying a plan twice is the same as once.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use doorstep_gateway_common::Slot;
+use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
+use ipnet::Ipv6Net;
+
+use crate::session::SessionEntry;
+
+/// The rows of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    pub upstream_v4: Option<(UpstreamV4Key, UpstreamValue)>,
+    pub upstream_v6: Option<(UpstreamV6Key, UpstreamValue)>,
+    pub downstream_v4: Option<(DownstreamV4Key, DownstreamValue)>,
+    pub downstream_v6: Option<(DownstreamV6Key, DownstreamValue)>,
+}
+
+/// The rows that a session has in the maps. Its IPv6 prefix has the gateway's delegated length.
+pub fn rows(entry: &SessionEntry) -> Rows {
+    let upstream = UpstreamValue {
+        generation: entry.generation,
+        slot: entry.slot,
+        operator: entry.operator,
+        flags: 0,
+        mac: entry.mac.0,
+        pad: [0; 2],
+    };
+    let (s_tpid, c_tpid) = tpids(entry);
+    let downstream = DownstreamValue {
+        generation: entry.generation,
+        line: entry.line.key,
+        slot: entry.slot,
+        s_tpid,
+        c_tpid,
+        mac: entry.mac.0,
+        mtu: entry.mtu,
+    };
+    let v4 = entry.ipv4.map(|address| address.octets());
+    let v6 = entry.ipv6.map(masked);
+    Rows {
+        upstream_v4: v4.map(|source_be| {
+            let key = UpstreamV4Key {
+                line: entry.line.key,
+                source_be,
+            };
+            (key, upstream)
+        }),
+        upstream_v6: v6.map(|prefix_be| {
+            let key = UpstreamV6Key {
+                line: entry.line.key,
+                prefix_be,
+            };
+            (key, upstream)
+        }),
+        downstream_v4: v4.map(|destination_be| {
+            let key = DownstreamV4Key {
+                operator: entry.operator,
+                pad: 0,
+                destination_be,
+            };
+            (key, downstream)
+        }),
+        downstream_v6: v6.map(|prefix_be| {
+            let key = DownstreamV6Key {
+                operator: entry.operator,
+                pad: [0; 3],
+                prefix_be,
+            };
+            (key, downstream)
+        }),
+    }
+}
+
+/// The first 64 bits of a prefix, with all bits beyond its length off.
+fn masked(prefix: Ipv6Net) -> [u8; 8] {
+    let mask = match prefix.prefix_len() {
+        0 => [0; 8],
+        length => Globals::delegated_mask(length.min(64)),
+    };
+    let octets = prefix.addr().octets();
+    std::array::from_fn(|i| octets[i] & mask[i])
+}
+
+/// TPIDs of the outer and the inner tag; 0 where there is no such tag.
+fn tpids(entry: &SessionEntry) -> (u16, u16) {
+    match entry.line.tags.as_slice() {
+        [] => (0, 0),
+        [single] => (0, single.tpid),
+        [outer, inner, ..] => (outer.tpid, inner.tpid),
+    }
+}
+
+/// The content of the four maps of sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    pub upstream_v4: HashMap<UpstreamV4Key, UpstreamValue>,
+    pub upstream_v6: HashMap<UpstreamV6Key, UpstreamValue>,
+    pub downstream_v4: HashMap<DownstreamV4Key, DownstreamValue>,
+    pub downstream_v6: HashMap<DownstreamV6Key, DownstreamValue>,
+}
+
+impl Tables {
+    /// What the maps hold when exactly these sessions are open.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a SessionEntry>) -> Self {
+        let mut tables = Self::default();
+        for entry in entries {
+            let rows = rows(entry);
+            tables.upstream_v4.extend(rows.upstream_v4);
+            tables.upstream_v6.extend(rows.upstream_v6);
+            tables.downstream_v4.extend(rows.downstream_v4);
+            tables.downstream_v6.extend(rows.downstream_v6);
+        }
+        tables
+    }
+
+    /// Every slot that a row counts in.
+    pub fn slots(&self) -> HashSet<Slot> {
+        let upstream = self.upstream_v4.values().chain(self.upstream_v6.values());
+        let downstream = self
+            .downstream_v4
+            .values()
+            .chain(self.downstream_v6.values());
+        upstream
+            .map(|value| value.slot)
+            .chain(downstream.map(|value| value.slot))
+            .collect()
+    }
+
+    /// Carries one change out; what the maps do, for a model of them.
+    pub fn apply(&mut self, change: &Change) {
+        match *change {
+            Change::RemoveUpstreamV4(key) => drop(self.upstream_v4.remove(&key)),
+            Change::RemoveUpstreamV6(key) => drop(self.upstream_v6.remove(&key)),
+            Change::RemoveDownstreamV4(key) => drop(self.downstream_v4.remove(&key)),
+            Change::RemoveDownstreamV6(key) => drop(self.downstream_v6.remove(&key)),
+            Change::UpsertDownstreamV4(key, value) => {
+                self.downstream_v4.insert(key, value);
+            }
+            Change::UpsertDownstreamV6(key, value) => {
+                self.downstream_v6.insert(key, value);
+            }
+            Change::UpsertUpstreamV4(key, value) => {
+                self.upstream_v4.insert(key, value);
+            }
+            Change::UpsertUpstreamV6(key, value) => {
+                self.upstream_v6.insert(key, value);
+            }
+        }
+    }
+}
+
+/// One change of one row. Removing what is absent is success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    RemoveUpstreamV4(UpstreamV4Key),
+    RemoveUpstreamV6(UpstreamV6Key),
+    RemoveDownstreamV4(DownstreamV4Key),
+    RemoveDownstreamV6(DownstreamV6Key),
+    UpsertDownstreamV4(DownstreamV4Key, DownstreamValue),
+    UpsertDownstreamV6(DownstreamV6Key, DownstreamValue),
+    UpsertUpstreamV4(UpstreamV4Key, UpstreamValue),
+    UpsertUpstreamV6(UpstreamV6Key, UpstreamValue),
+}
+
+/// The changes that lead from one content of the maps to another, in the order to apply them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Removals come first, upstream before downstream, so that an address never belongs to two
+    /// lines; then insertions, downstream before upstream, so that an answer to the first packet
+    /// out finds its way back.
+    pub changes: Vec<Change>,
+}
+
+impl Plan {
+    /// What must change for `actual` to become `desired`.
+    pub fn diff(desired: &Tables, actual: &Tables) -> Self {
+        let mut changes = Vec::new();
+        stale(&desired.upstream_v4, &actual.upstream_v4)
+            .for_each(|key| changes.push(Change::RemoveUpstreamV4(key)));
+        stale(&desired.upstream_v6, &actual.upstream_v6)
+            .for_each(|key| changes.push(Change::RemoveUpstreamV6(key)));
+        stale(&desired.downstream_v4, &actual.downstream_v4)
+            .for_each(|key| changes.push(Change::RemoveDownstreamV4(key)));
+        stale(&desired.downstream_v6, &actual.downstream_v6)
+            .for_each(|key| changes.push(Change::RemoveDownstreamV6(key)));
+        wanting(&desired.downstream_v4, &actual.downstream_v4)
+            .for_each(|(key, value)| changes.push(Change::UpsertDownstreamV4(key, value)));
+        wanting(&desired.downstream_v6, &actual.downstream_v6)
+            .for_each(|(key, value)| changes.push(Change::UpsertDownstreamV6(key, value)));
+        wanting(&desired.upstream_v4, &actual.upstream_v4)
+            .for_each(|(key, value)| changes.push(Change::UpsertUpstreamV4(key, value)));
+        wanting(&desired.upstream_v6, &actual.upstream_v6)
+            .for_each(|(key, value)| changes.push(Change::UpsertUpstreamV6(key, value)));
+        Self { changes }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// Keys that only `actual` has.
+fn stale<K: Copy + Eq + Hash, V>(
+    desired: &HashMap<K, V>,
+    actual: &HashMap<K, V>,
+) -> impl Iterator<Item = K> {
+    actual
+        .keys()
+        .filter(|key| !desired.contains_key(key))
+        .copied()
+}
+
+/// Rows of `desired` that `actual` lacks or has with another value.
+fn wanting<K: Copy + Eq + Hash, V: Copy + PartialEq>(
+    desired: &HashMap<K, V>,
+    actual: &HashMap<K, V>,
+) -> impl Iterator<Item = (K, V)> {
+    desired
+        .iter()
+        .filter(|(key, value)| actual.get(key) != Some(value))
+        .map(|(key, value)| (*key, *value))
+}
