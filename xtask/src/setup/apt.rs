@@ -13,18 +13,46 @@ pub fn is_there() -> bool {
 
 /// Installs packages without what they merely recommend, and without removing any other.
 pub fn install(packages: &[&str]) -> Result<()> {
-    if !packages.iter().all(|package| has_candidate(package)) {
+    if !packages.iter().all(|package| candidate(package).is_some()) {
         update()?;
     }
-    println!("setup: apt-get install {}", packages.join(" "));
-    let result = run_quietly(install_command().args(packages));
+    let mut names: Vec<String> = packages.iter().copied().map(str::to_owned).collect();
+    names.extend(siblings(&names)?);
+    println!("setup: apt-get install {}", names.join(" "));
+    let result = run_quietly(install_command().args(&names));
     if result.is_ok() {
         return Ok(());
     }
     // Lists that have aged name files that are gone.
     update()?;
-    run_quietly(install_command().args(packages))
-        .with_context(|| format!("could not install {}", packages.join(" ")))
+    run_quietly(install_command().args(&names))
+        .with_context(|| format!("could not install {}", names.join(" ")))
+}
+
+/// Packages that apt would remove because they are of another version (from backports, say) than
+/// the one of the same software that is to be installed; with the version that goes with it.
+fn siblings(packages: &[String]) -> Result<Vec<String>> {
+    let plan = text(
+        command("apt-get")
+            .args(["install", "--simulate", "--no-install-recommends"])
+            .args(packages),
+    )?;
+    Ok(removed(&plan)
+        .filter_map(|removed| {
+            let (software, _) = removed.split_once('-')?;
+            let installed = packages
+                .iter()
+                .find(|package| package.split('-').next() == Some(software))?;
+            let version = candidate(installed)?;
+            println!("setup: {removed} becomes {version}, the version that goes with {installed}");
+            Some(format!("{removed}={version}"))
+        })
+        .collect())
+}
+
+fn removed(plan: &str) -> impl Iterator<Item = &str> {
+    plan.lines()
+        .filter_map(|line| line.strip_prefix("Remv ")?.split_whitespace().next())
 }
 
 /// Downloads a package into a folder; the file's name is apt's choice.
@@ -46,7 +74,7 @@ pub fn download(package: &str, folder: &Path) -> Result<()> {
 
 /// The package that a metapackage stands for: its first dependency with the given prefix.
 pub fn resolve(metapackage: &str, prefix: &str) -> Result<String> {
-    if !has_candidate(metapackage) {
+    if candidate(metapackage).is_none() {
         update()?;
     }
     let answer = text(command("apt-cache").args(["depends", "--important", metapackage]))?;
@@ -65,12 +93,14 @@ fn first_dependency<'a>(answer: &'a str, prefix: &str) -> Option<&'a str> {
         .find(|package| package.starts_with(prefix))
 }
 
-fn has_candidate(package: &str) -> bool {
-    text(command("apt-cache").args(["policy", package])).is_ok_and(|policy| {
-        policy
-            .lines()
-            .any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
-    })
+/// The version that apt would install.
+fn candidate(package: &str) -> Option<String> {
+    let policy = text(command("apt-cache").args(["policy", package])).ok()?;
+    policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))
+        .filter(|version| *version != "(none)")
+        .map(str::to_owned)
 }
 
 fn update() -> Result<()> {
@@ -84,7 +114,7 @@ fn install_command() -> Command {
     install
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "-qq", "--yes", "--no-install-recommends"])
-        .arg("--no-remove");
+        .args(["--no-remove", "--allow-downgrades"]);
     install
 }
 
@@ -101,5 +131,11 @@ mod tests {
             Some("linux-image-6.12.117+deb12-cloud-amd64")
         );
         assert_eq!(first_dependency("x\n", "linux-image-"), None);
+    }
+
+    #[test]
+    fn removals_are_read_from_the_plan() {
+        let plan = "Reading...\nRemv qemu-utils [1:10.0.2]\nInst qemu-system-x86 (1:7.2)\n";
+        assert_eq!(removed(plan).collect::<Vec<_>>(), ["qemu-utils"]);
     }
 }

@@ -12,14 +12,16 @@ pub const VERSION: &str = "0.13.0";
 pub const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 const LLVM_FEATURE: &str = "llvm-22";
-const LLVM_PREFIX_VARIABLE: &str = "LLVM_SYS_221_PREFIX";
+
+/// Where bpf-linker's own build script, and that of its LLVM bindings, look for LLVM.
+const LLVM_PREFIX_VARIABLES: [&str; 2] = ["LLVM_PREFIX", "LLVM_SYS_221_PREFIX"];
 
 /// Builds and installs the linker into cargo's bin folder.
 pub fn install() -> Result<()> {
     println!("setup: cargo install bpf-linker {VERSION} (about a minute)");
     let mut cargo = command("cargo");
     if Path::new(LLVM_PREFIX).is_dir() {
-        cargo.env(LLVM_PREFIX_VARIABLE, LLVM_PREFIX);
+        cargo.envs(LLVM_PREFIX_VARIABLES.map(|name| (name, LLVM_PREFIX)));
     }
     run(cargo
         .args(["install", "--quiet", "bpf-linker", "--version", VERSION])
@@ -28,7 +30,8 @@ pub fn install() -> Result<()> {
     .with_context(|| {
         format!(
             "bpf-linker could not be built: it needs LLVM 22's development files at {LLVM_PREFIX} \
-             or where {LLVM_PREFIX_VARIABLE} says"
+             or where {} say",
+            LLVM_PREFIX_VARIABLES.join(" and ")
         )
     })
 }
