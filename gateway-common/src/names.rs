@@ -37,5 +37,8 @@ pub mod map {
     ];
 }
 
+/// UDP port of the establishment exchange.
+pub const ESTABLISH_PORT: u16 = 52525;
+
 /// The object's global with a [`crate::globals::Globals`].
 pub const GLOBALS: &str = "GLOBALS";

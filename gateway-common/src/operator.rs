@@ -1,11 +1,11 @@
 //! `OPERATORS`, `UPLINKS`: how each operator reaches the world.
 
-use crate::shared;
+use crate::{OperatorIndex, shared};
 
 /// Operators that one gateway can serve, counting the unused index 0.
 pub const MAX_OPERATORS: u32 = 64;
 
-/// Key of `UPLINKS`: a port and the VLAN on it (0: untagged). The value is an operator's index.
+/// Key of `UPLINKS`: a port and the VLAN on it (0: untagged).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UplinkKey {
@@ -14,6 +14,16 @@ pub struct UplinkKey {
     pub pad: u16,
 }
 shared!(UplinkKey, 8);
+
+/// Value of `UPLINKS`: whose uplink it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UplinkValue {
+    pub operator: OperatorIndex,
+    /// The port's own MAC address: frames to another are not for the gateway.
+    pub port_mac: [u8; 6],
+}
+shared!(UplinkValue, 8);
 
 /// Value of `OPERATORS`.
 #[repr(C)]

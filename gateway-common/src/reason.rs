@@ -97,6 +97,8 @@ reasons! {
     EgressNotBound = 49, "egress_not_bound";
     /// Link-local traffic that is not for the gateway.
     LinkLocal = 50, "link_local";
+    /// A destination that nobody on the internet has: loopback, unspecified or reserved.
+    BadDestination = 51, "bad_destination";
 }
 
 impl Reason {

@@ -1,16 +1,58 @@
+//! The gateway's XDP and TC programs.
+//!
+//! The path of a packet:
+//!
+//! ```text
+//! line ──▶ xdp_access ──redirect──▶ uplink          decided by doorstep_datapath::upstream
+//!              │ pass, untagged, with metadata
+//!              ▼
+//!          tc_ingress ──mark──▶ the kernel ──▶ tc_egress ──tags, MACs──▶ line
+//!              ▲                                    decided by doorstep_datapath::egress
+//!              │ pass, with metadata
+//! world ─▶ xdp_uplink ──redirect──▶ line            decided by doorstep_datapath::downstream
+//! ```
+//!
+//! Each program decides, counts under one reason, and acts.
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod count;
+mod maps;
+mod punt;
+mod tables;
+mod tc;
+mod xdp;
 
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+/// On an access port: from the lines.
 #[xdp]
-pub fn xdp_access(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn xdp_access(ctx: XdpContext) -> u32 {
+    xdp::access(ctx)
+}
+
+/// On an uplink: from the world.
+#[xdp]
+pub fn xdp_uplink(ctx: XdpContext) -> u32 {
+    xdp::uplink(ctx)
+}
+
+/// On every port: marks what XDP hands to the kernel with its operator.
+#[classifier]
+pub fn tc_ingress(ctx: TcContext) -> i32 {
+    tc::ingress(ctx)
+}
+
+/// On an access port: what the kernel sends to the lines.
+#[classifier]
+pub fn tc_egress(ctx: TcContext) -> i32 {
+    tc::egress(ctx)
 }
 
 #[cfg(not(test))]
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 

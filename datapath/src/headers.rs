@@ -1,0 +1,143 @@
+//! Headers as they stand on the wire. Multi-byte fields are in wire order (`_be`).
+
+use crate::Wire;
+
+/// EtherTypes and TPIDs.
+pub mod ether_type {
+    pub const IPV4: u16 = 0x0800;
+    pub const ARP: u16 = 0x0806;
+    pub const IPV6: u16 = 0x86dd;
+    /// IEEE 802.1Q, customer tag.
+    pub const C_TAG: u16 = 0x8100;
+    /// IEEE 802.1ad, service tag.
+    pub const S_TAG: u16 = 0x88a8;
+}
+
+/// IP protocol numbers.
+pub mod protocol {
+    pub const UDP: u8 = 17;
+    pub const ICMPV6: u8 = 58;
+}
+
+pub const ETHERNET_LEN: usize = 14;
+pub const TAG_LEN: usize = 4;
+
+/// IEEE 802.3 header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ethernet {
+    pub destination: [u8; 6],
+    pub source: [u8; 6],
+    pub ether_type_be: u16,
+}
+impl Wire for Ethernet {}
+
+/// What follows a TPID: tag control information and the next EtherType (IEEE 802.1Q clause 9).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tag {
+    pub tci_be: u16,
+    pub ether_type_be: u16,
+}
+impl Wire for Tag {}
+
+impl Tag {
+    /// VLAN id, without priority and drop eligibility.
+    pub fn vid(self) -> u16 {
+        u16::from_be(self.tci_be) & 0x0fff
+    }
+}
+
+/// RFC 791, without options.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ipv4 {
+    pub version_ihl: u8,
+    pub tos: u8,
+    pub total_len_be: u16,
+    pub id_be: u16,
+    pub fragment_be: u16,
+    pub ttl: u8,
+    pub protocol: u8,
+    pub checksum_be: u16,
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+}
+impl Wire for Ipv4 {}
+
+/// RFC 8200.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ipv6 {
+    pub version_class_flow_be: u32,
+    pub payload_len_be: u16,
+    pub next_header: u8,
+    pub hop_limit: u8,
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+}
+impl Wire for Ipv6 {}
+
+pub const IPV6_LEN: usize = 40;
+
+/// RFC 826, for Ethernet and IPv4.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arp {
+    pub hardware_be: u16,
+    pub protocol_be: u16,
+    pub hardware_len: u8,
+    pub protocol_len: u8,
+    pub operation_be: u16,
+    pub sender_mac: [u8; 6],
+    pub sender: [u8; 4],
+    pub target_mac: [u8; 6],
+    pub target: [u8; 4],
+}
+impl Wire for Arp {}
+
+/// Neighbour solicitation and advertisement, RFC 4861 sections 4.3 and 4.4.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Neighbour {
+    pub kind: u8,
+    pub code: u8,
+    pub checksum_be: u16,
+    pub flags_be: u32,
+    pub target: [u8; 16],
+}
+impl Wire for Neighbour {}
+
+/// Source or target link-layer address option, RFC 4861 section 4.6.1.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkLayerOption {
+    pub kind: u8,
+    /// In units of eight bytes.
+    pub len: u8,
+    pub mac: [u8; 6],
+}
+impl Wire for LinkLayerOption {}
+
+/// RFC 768.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Udp {
+    pub source_be: u16,
+    pub destination_be: u16,
+    pub len_be: u16,
+    pub checksum_be: u16,
+}
+impl Wire for Udp {}
+
+impl Wire for u8 {}
+impl Wire for u16 {}
+
+const _: () = assert!(size_of::<Ethernet>() == ETHERNET_LEN);
+const _: () = assert!(size_of::<Tag>() == TAG_LEN);
+const _: () = assert!(size_of::<Ipv4>() == 20);
+const _: () = assert!(size_of::<Ipv6>() == IPV6_LEN);
+const _: () = assert!(size_of::<Arp>() == 28);
+const _: () = assert!(size_of::<Neighbour>() == 24);
+const _: () = assert!(size_of::<LinkLayerOption>() == 8);
+const _: () = assert!(size_of::<Udp>() == 8);

@@ -1,0 +1,164 @@
+//! Control traffic over IPv6 on a line: neighbour discovery and the establishment exchange.
+
+use doorstep_gateway_common::names::ESTABLISH_PORT;
+use doorstep_gateway_common::{LineKey, LineValue, Reason};
+
+use crate::arp::turn_around;
+use crate::headers::{IPV6_LEN, Ipv6, LinkLayerOption, Neighbour, Udp, protocol};
+use crate::parse::{Link, is_link_local_v6};
+use crate::{Frame, Tables, Verdict};
+
+/// fe80::1, the gateway on every line.
+pub const GATEWAY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+const ROUTER_SOLICITATION: u8 = 133;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+const TARGET_LINK_LAYER: u8 = 2;
+/// Router, solicited, override.
+const FLAGS: u32 = 0xe000_0000;
+/// No router has forwarded it (RFC 4861 section 7.1, RFC 5082).
+const HOP_LIMIT: u8 = 255;
+
+const NEIGHBOUR_LEN: usize = size_of::<Neighbour>();
+const ADVERTISEMENT_LEN: usize = NEIGHBOUR_LEN + size_of::<LinkLayerOption>();
+
+/// Treats a packet that is control traffic of the line; none if it is not.
+#[inline(always)]
+pub(crate) fn control<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: &Link,
+    line: &LineKey,
+    header: &Ipv6,
+) -> Result<Option<Verdict>, Reason> {
+    let body = link.len + IPV6_LEN;
+    if header.next_header == protocol::ICMPV6 {
+        let kind: u8 = frame.load(body).ok_or(Reason::Truncated)?;
+        if (ROUTER_SOLICITATION..=REDIRECT).contains(&kind) {
+            check_line(tables, line)?;
+            if kind != NEIGHBOUR_SOLICITATION {
+                return Err(Reason::NdIgnored);
+            }
+            return advertise(frame, tables, link, header).map(Some);
+        }
+    }
+    if !is_link_local_v6(&header.source) {
+        return Ok(None);
+    }
+    // From here on nothing is forwarded: it is for the gateway, or for nobody.
+    if link.is_multicast() {
+        return Err(Reason::Multicast);
+    }
+    if header.destination != GATEWAY_LINK_LOCAL || header.next_header != protocol::UDP {
+        return Err(Reason::LinkLocal);
+    }
+    let udp: Udp = frame.load(body).ok_or(Reason::Truncated)?;
+    if udp.destination_be != ESTABLISH_PORT.to_be() || header.hop_limit != HOP_LIMIT {
+        return Err(Reason::LinkLocal);
+    }
+    check_line(tables, line)?;
+    Ok(Some(Verdict::Punt(Reason::PuntEstablish)))
+}
+
+#[inline(always)]
+fn check_line<T: Tables>(tables: &T, line: &LineKey) -> Result<(), Reason> {
+    match tables.line(line) {
+        None => Err(Reason::UnknownLine),
+        Some(value) if value.flags & LineValue::BLOCKED != 0 => Err(Reason::BlockedLine),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Turns a solicitation for the gateway's link-local address into the advertisement.
+#[inline(always)]
+fn advertise<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: &Link,
+    header: &Ipv6,
+) -> Result<Verdict, Reason> {
+    let body = link.len + IPV6_LEN;
+    let solicitation: Neighbour = frame.load(body).ok_or(Reason::Truncated)?;
+    // An unspecified source is a probe for duplicate addresses: fe80::1 is ours, but whoever
+    // probes for it is told so by nobody being able to use it.
+    if header.hop_limit != HOP_LIMIT
+        || solicitation.code != 0
+        || solicitation.target != GATEWAY_LINK_LOCAL
+        || header.source == [0; 16]
+        || header.source[0] == 0xff
+    {
+        return Err(Reason::NdIgnored);
+    }
+    let gateway_mac = tables.globals().gateway_mac;
+    let mut advertisement = Neighbour {
+        kind: NEIGHBOUR_ADVERTISEMENT,
+        code: 0,
+        checksum_be: 0,
+        flags_be: FLAGS.to_be(),
+        target: GATEWAY_LINK_LOCAL,
+    };
+    let option = LinkLayerOption {
+        kind: TARGET_LINK_LAYER,
+        len: 1,
+        mac: gateway_mac,
+    };
+    // A solicitation without an option leaves no room for ours, and needs none: RFC 4861 section
+    // 7.2.4 asks for it only in answer to multicast, where the solicitation has one too.
+    let has_room = u16::from_be(header.payload_len_be) as usize >= ADVERTISEMENT_LEN;
+    let len = if has_room {
+        ADVERTISEMENT_LEN
+    } else {
+        NEIGHBOUR_LEN
+    };
+    let reply = Ipv6 {
+        payload_len_be: (len as u16).to_be(),
+        source: GATEWAY_LINK_LOCAL,
+        destination: header.source,
+        ..*header
+    };
+    advertisement.checksum_be = checksum(&reply, &advertisement, has_room.then_some(&option), len);
+    if has_room {
+        frame
+            .store(body + NEIGHBOUR_LEN, option)
+            .ok_or(Reason::Truncated)?;
+    }
+    frame.store(body, advertisement).ok_or(Reason::Truncated)?;
+    frame.store(link.len, reply).ok_or(Reason::Truncated)?;
+    turn_around(frame, link, gateway_mac)?;
+    Ok(Verdict::Answer(Reason::NdAnswered))
+}
+
+/// RFC 4443 section 2.3, in wire order.
+#[inline(always)]
+fn checksum(
+    header: &Ipv6,
+    advertisement: &Neighbour,
+    option: Option<&LinkLayerOption>,
+    len: usize,
+) -> u16 {
+    let mut sum = words(&header.source) + words(&header.destination);
+    sum += len as u32 + u32::from(protocol::ICMPV6);
+    sum += u32::from(NEIGHBOUR_ADVERTISEMENT) << 8;
+    sum += FLAGS >> 16;
+    sum += words(&advertisement.target);
+    if let Some(option) = option {
+        sum += u32::from(u16::from_be_bytes([option.kind, option.len]));
+        sum += words(&option.mac);
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    (!(sum as u16)).to_be()
+}
+
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8; N]) -> u32 {
+    let mut sum = 0;
+    let mut i = 0;
+    while i + 1 < N {
+        sum += u32::from(u16::from_be_bytes([bytes[i], bytes[i + 1]]));
+        i += 2;
+    }
+    sum
+}

@@ -1,0 +1,146 @@
+//! The XDP side: frames in the driver's memory.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_meta};
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::warn;
+use doorstep_datapath::verdict::ToKernel;
+use doorstep_datapath::{Forward, Frame, Verdict, Wire, downstream, parse, rewrite, upstream};
+use doorstep_gateway_common::meta::PassMeta;
+use doorstep_gateway_common::{LineKey, OperatorIndex, Reason};
+
+use crate::tables::KernelTables;
+use crate::{count, punt};
+
+struct XdpFrame<'c>(&'c XdpContext);
+
+impl XdpFrame<'_> {
+    /// The one bounds check: a pointer to that many bytes within the frame.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let start = self.0.data();
+        if start + offset + size_of::<T>() > self.0.data_end() {
+            return None;
+        }
+        Some((start + offset) as *mut T)
+    }
+}
+
+impl Frame for XdpFrame<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.data_end() - self.0.data()
+    }
+
+    #[inline(always)]
+    fn load<T: Wire>(&self, offset: usize) -> Option<T> {
+        // SAFETY: within the frame; any bytes are a value of a Wire type; the targets that run
+        // these programs load from any address.
+        self.at::<T>(offset).map(|value| unsafe { *value })
+    }
+
+    #[inline(always)]
+    fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
+        // SAFETY: as in `load`; XDP programs own the frame.
+        self.at::<T>(offset).map(|place| unsafe { *place = value })
+    }
+
+    #[inline(always)]
+    fn shrink_front(&mut self, bytes: i32) -> Option<()> {
+        // SAFETY: no pointer into the frame is alive: each is made anew by `at`.
+        let refused = unsafe { bpf_xdp_adjust_head(self.0.as_ptr().cast(), bytes) };
+        (refused == 0).then_some(())
+    }
+}
+
+#[inline(always)]
+fn ifindex(ctx: &XdpContext) -> u32 {
+    ctx.ingress_ifindex() as u32
+}
+
+/// From a line.
+#[inline(always)]
+pub fn access(ctx: XdpContext) -> u32 {
+    let verdict = upstream::decide(&mut XdpFrame(&ctx), &KernelTables, ifindex(&ctx));
+    act(&ctx, &verdict)
+}
+
+/// From the world.
+#[inline(always)]
+pub fn uplink(ctx: XdpContext) -> u32 {
+    let verdict = downstream::decide(&XdpFrame(&ctx), &KernelTables, ifindex(&ctx));
+    act(&ctx, &verdict)
+}
+
+/// Counts the packet and says what the driver does with it.
+#[inline(always)]
+fn act(ctx: &XdpContext, verdict: &Verdict) -> u32 {
+    match verdict {
+        Verdict::Drop(reason) => finish(*reason, XDP_DROP),
+        Verdict::Host(reason) => finish(*reason, XDP_PASS),
+        Verdict::Answer(reason) => finish(*reason, XDP_TX),
+        Verdict::Punt(reason) => finish(punt::punt(ctx, line_of(ctx), *reason), XDP_DROP),
+        Verdict::Forward(forward) => redirect(ctx, forward),
+        Verdict::Kernel(to_kernel) => pass(ctx, to_kernel),
+    }
+}
+
+#[inline(always)]
+fn finish(reason: Reason, action: u32) -> u32 {
+    count::reason(reason);
+    action
+}
+
+/// The line of a punted frame, which has been parsed before.
+#[inline(always)]
+fn line_of(ctx: &XdpContext) -> LineKey {
+    let ifindex = ifindex(ctx);
+    match parse::link(&XdpFrame(ctx)) {
+        Ok(link) => link.line(ifindex),
+        Err(_) => LineKey { ifindex, ..LineKey::default() },
+    }
+}
+
+#[inline(always)]
+fn redirect(ctx: &XdpContext, forward: &Forward) -> u32 {
+    if let Err(reason) = rewrite::forward(&mut XdpFrame(ctx), forward) {
+        warn!(ctx, "cannot rewrite a frame of {} bytes", XdpFrame(ctx).len());
+        return finish(reason, XDP_DROP);
+    }
+    count::session(&forward.account);
+    count::reason(forward.reason);
+    // SAFETY: a plain helper call.
+    unsafe { bpf_redirect(forward.ifindex, 0) as u32 }
+}
+
+#[inline(always)]
+fn pass(ctx: &XdpContext, to_kernel: &ToKernel) -> u32 {
+    if let Some(link_len) = to_kernel.strip
+        && let Err(reason) = rewrite::strip_tags(&mut XdpFrame(ctx), link_len, to_kernel.family)
+    {
+        return finish(reason, XDP_DROP);
+    }
+    if let Some(account) = &to_kernel.account {
+        count::session(account);
+    }
+    label(ctx, to_kernel.operator);
+    finish(to_kernel.reason, XDP_PASS)
+}
+
+/// Tells TC whose packet it is. Where the driver has no room for metadata the packet goes without,
+/// and counts as the default operator's.
+#[inline(always)]
+fn label(ctx: &XdpContext, operator: OperatorIndex) {
+    const LEN: usize = size_of::<PassMeta>();
+    // SAFETY: no pointer into the frame is alive.
+    if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), -(LEN as i32)) } != 0 {
+        return;
+    }
+    let start = ctx.metadata();
+    if start + LEN <= ctx.metadata_end() {
+        // SAFETY: within the metadata, by the check above; it begins at a multiple of four.
+        unsafe { *(start as *mut PassMeta) = PassMeta::new(operator) }
+    }
+}
