@@ -4,6 +4,10 @@
     reason = "a command-line tool speaks through standard output"
 )]
 
+mod build;
+mod cargo;
+mod demo;
+mod load;
 mod process;
 mod setup;
 mod vm;
@@ -24,6 +28,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Setup(setup::Args),
+    Build(build::Args),
+    /// Build the gateway, attach its programs to the configured ports and leave them pinned.
+    BuildAndLoad(load::Args),
+    /// Take the programs off the configured ports again.
+    Unload(load::Args),
+    Demo(demo::Args),
     Vm(vm::Args),
 }
 
@@ -40,6 +50,10 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup(args) => setup::run(&args),
+        Task::Build(args) => build::run(&args),
+        Task::BuildAndLoad(args) => load::load(&args),
+        Task::Unload(args) => load::unload(&args),
+        Task::Demo(args) => demo::run(&args),
         Task::Vm(args) => vm::run(&args),
     }
 }

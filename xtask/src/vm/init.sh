@@ -16,6 +16,7 @@ ln -s /proc/self/fd /dev/fd
 mkdir -p /run/netns /out
 
 xargs modprobe -a < /etc/modules-loaded
+hostname doorstep-vm
 ip link set lo up
 
 # The command writes into a pipe, not a terminal, and a process that it left behind must not keep

@@ -15,7 +15,7 @@ use super::{
     kernel::Unpacked,
     modules::{self, LOADED},
 };
-use crate::process::{command, describe, output, text};
+use crate::process::{command, describe, run_quietly, text};
 
 const INIT: &str = include_str!("init.sh");
 
@@ -82,8 +82,9 @@ pub fn write(to: &Path, base: &Path, programs: &[PathBuf], script: &str) -> Resu
     std::io::copy(&mut File::open(base)?, &mut file)?;
     let mut root = Root::appended(BufWriter::new(file));
     root.archive.file(COMMAND, script.as_bytes())?;
+    let scratch = to.with_extension("stripped");
     for program in programs {
-        root.run_program(program)?;
+        root.run_program(program, &scratch)?;
     }
     root.archive.finish()?;
     Ok(())
@@ -152,12 +153,12 @@ impl<W: Write> Root<W> {
     }
 
     /// Ships a program of the run without the debug information that would fill the guest's memory.
-    fn run_program(&mut self, from: &Path) -> Result<()> {
+    fn run_program(&mut self, from: &Path, scratch: &Path) -> Result<()> {
         let name = from
             .file_name()
             .with_context(|| format!("{} is no file", from.display()))?;
         let to = Path::new(BIN_DIR).join(name);
-        let content = stripped(from)?;
+        let content = stripped(from, scratch)?;
         self.archive.file(to, &content)?;
         self.libraries(from)
     }
@@ -192,18 +193,21 @@ fn found(tool: &str) -> Result<PathBuf> {
     find_in_path(tool).with_context(|| format!("no {tool} here: run `cargo xtask setup`"))
 }
 
-fn stripped(program: &Path) -> Result<Vec<u8>> {
+fn stripped(program: &Path, scratch: &Path) -> Result<Vec<u8>> {
     const ELF_MAGIC: &[u8] = b"\x7fELF";
-    let content =
-        fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let content = read(program)?;
     if !content.starts_with(ELF_MAGIC) {
         return Ok(content);
     }
-    output(
+    run_quietly(
         command("strip")
-            .args(["--strip-debug", "-o", "/dev/stdout"])
+            .args(["--strip-debug", "-o"])
+            .arg(scratch)
             .arg(program),
-    )
+    )?;
+    read(scratch)
 }
 
 /// The shared libraries of a program, by their paths on the host; none for scripts and static ones.
