@@ -173,7 +173,8 @@ fn clear_outer_cargo(command: &mut Command) {
 /// would fail later and less clearly.
 fn check_object(object: &Path) -> Result<()> {
     const ELF_MAGIC: &[u8] = b"\x7fELF";
-    const BTF_SECTION: &[u8] = b"\0.BTF\0";
+    // The table of names may share one with `.rel.BTF`, so nothing is asked of what comes before.
+    const BTF_SECTION: &[u8] = b".BTF\0";
     let bytes =
         fs::read(object).with_context(|| format!("cannot read the object {}", object.display()))?;
     if !bytes.starts_with(ELF_MAGIC) {
