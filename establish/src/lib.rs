@@ -1,1 +1,48 @@
-//! (skeleton)
+//! The establishment exchange: how a gateway and a terminal agree, on the line itself, that a
+//! session begins there.
+//!
+//! ```text
+//! gateway                                   terminal
+//!    │ Request  (ff02::1, repeated)  ──────▶ │  checks key and generation, brings its links up
+//!    │ ◀──────  Accept (fe80::1, repeated)   │
+//!    │  opens the fast path                  │
+//!    │ Confirm (for each Accept)    ───────▶ │  online
+//!    │ Release (when it ends)       ───────▶ │  takes its links down
+//! ```
+//!
+//! Protobuf in UDP over IPv6 link-local, authenticated with the session key that the server gave to
+//! both ends. Nothing here does I/O or reads a clock: [`Initiator`] and [`Responder`] decide,
+//! [`seal`] and [`open`] turn messages into datagrams, [`frame`] turns datagrams into frames.
+#![forbid(unsafe_code)]
+
+mod backoff;
+pub mod frame;
+mod initiator;
+mod key;
+mod mac;
+mod message;
+mod responder;
+mod tags;
+mod wire;
+
+use std::net::Ipv6Addr;
+
+pub use initiator::{Ignored, Initiator, Outcome};
+pub use key::{KeyLengthError, SessionKey};
+pub use mac::{Mac, MacParseError};
+pub use message::{Body, Direction, Message, Nonce, Offer};
+pub use responder::{Decision, Establishment, Phase, Responder, Unmoved};
+pub use tags::{InvalidTags, TPID_8021AD, TPID_8021Q, Tag, Tags};
+pub use wire::{MAX_DATAGRAM_LEN, OpenError, open, seal, session_of};
+
+/// Source and destination port of the exchange.
+pub const UDP_PORT: u16 = 52525;
+
+/// Every gateway's own address on every line.
+pub const GATEWAY_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// Where requests go: all nodes on the line.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// The MAC address of [`ALL_NODES`].
+pub const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
