@@ -10,6 +10,7 @@ mod demo;
 mod load;
 mod process;
 mod setup;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Task {
     /// Take the programs off the configured ports again.
     Unload(load::Args),
     Demo(demo::Args),
+    Test(test::Args),
     Vm(vm::Args),
 }
 
@@ -54,6 +56,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::BuildAndLoad(args) => load::load(&args),
         Task::Unload(args) => load::unload(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
     }
 }

@@ -13,7 +13,7 @@ use doorstep_ebpf_build::find_in_path;
 use super::{
     cpio::Archive,
     kernel::Unpacked,
-    modules::{self, LOADED},
+    modules::{self, AVAILABLE, LOADED},
 };
 use crate::process::{command, describe, run_quietly, text};
 
@@ -42,10 +42,12 @@ const FILES: &[(&str, &str)] = &[
     ("etc/resolv.conf", ""),
 ];
 
-/// The cached part for a kernel, made if it is not there or this program has changed since.
+/// The cached part for a kernel, made if it is not there or was made of other things.
 pub fn base(kernel: &Unpacked) -> Result<PathBuf> {
     let image = kernel.folder.join("initramfs.cpio");
-    if is_newer(&image, &std::env::current_exe()?) {
+    let made_of = kernel.folder.join("initramfs.made-of");
+    let ingredients = ingredients();
+    if image.is_file() && fs::read_to_string(&made_of).is_ok_and(|old| old == ingredients) {
         return Ok(image);
     }
     println!("vm: making the initramfs for {}", kernel.release);
@@ -68,12 +70,24 @@ pub fn base(kernel: &Unpacked) -> Result<PathBuf> {
     root.archive.finish()?;
     fs::remove_dir_all(&tree)?;
     fs::rename(&partial, &image)?;
+    fs::write(&made_of, ingredients)?;
     Ok(image)
 }
 
-fn is_newer(file: &Path, than: &Path) -> bool {
-    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    matches!((modified(file), modified(than)), (Ok(file), Ok(than)) if file > than)
+/// All that decides what the cached part holds, as text.
+fn ingredients() -> String {
+    let tools: Vec<_> = [&["busybox"], TOOLS, OPTIONAL_TOOLS]
+        .concat()
+        .into_iter()
+        .map(|tool| {
+            let path = find_in_path(tool);
+            let modified = path
+                .as_ref()
+                .and_then(|path| fs::metadata(path).ok()?.modified().ok());
+            (tool, path, modified)
+        })
+        .collect();
+    format!("{INIT}{LOADED:?}{AVAILABLE:?}{FILES:?}{tools:?}")
 }
 
 /// Writes the whole root file system of one run: the cached part, then the run's own.

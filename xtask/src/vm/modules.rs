@@ -33,7 +33,7 @@ pub const LOADED: &[&str] = &[
 ];
 
 /// There when something asks for them.
-const AVAILABLE: &[&str] = &[
+pub const AVAILABLE: &[&str] = &[
     "act_bpf",
     "act_mirred",
     "act_police",

@@ -1,0 +1,57 @@
+//! The gate: format, lints and documentation, on the host and for the BPF target.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use doorstep_ebpf_build::BuildRequest;
+
+use super::report::{Layer, Outcome};
+use crate::{
+    cargo::{Metadata, cargo},
+    process,
+};
+
+pub fn run() -> Result<Layer> {
+    let start = Instant::now();
+    let mut layer = Layer::new("gate");
+    let mut check = |name: &str, result: Result<()>| {
+        let outcome = match result {
+            Ok(()) => Outcome::Passed,
+            Err(error) => {
+                eprintln!("gate: {name}: {error:#}");
+                layer.note(format!("failed: {name}"));
+                Outcome::Failed
+            }
+        };
+        layer.count(outcome);
+    };
+    println!("gate: format");
+    check(
+        "format",
+        process::run(cargo().args(["fmt", "--all", "--check"])),
+    );
+    println!("gate: lints");
+    check(
+        "lints",
+        process::run(cargo().args(["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
+    );
+    for (package, bin) in Metadata::read()?.ebpf_programs() {
+        println!("gate: warnings of {package} on the BPF target");
+        let request = BuildRequest {
+            deny_warnings: true,
+            ..BuildRequest::new(package, bin)
+        };
+        check(package, doorstep_ebpf_build::build(&request).map(drop));
+    }
+    println!("gate: documentation");
+    check(
+        "documentation",
+        process::run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args([
+            "doc",
+            "--quiet",
+            "--no-deps",
+        ])),
+    );
+    layer.duration = start.elapsed();
+    Ok(layer)
+}

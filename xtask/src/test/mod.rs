@@ -1,0 +1,101 @@
+//! `cargo xtask test`: all tests, in layers, with one summary.
+
+mod gate;
+mod report;
+mod suites;
+mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{process::is_root, setup, vm::kernel::Kernel};
+use report::{Layer, Summary};
+use suites::{Built, NETNS, PROGRAM};
+
+/// Run the tests: all layers, or one.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run only this layer.
+    #[arg(long, value_enum)]
+    layer: Option<LayerName>,
+    /// The virtual machine's kernel.
+    #[arg(long, value_enum, default_value_t)]
+    kernel: Kernel,
+    /// Run only the tests whose names contain this; the gate is left out.
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LayerName {
+    /// Format, lints and documentation.
+    Gate,
+    /// Unit, property and documentation tests.
+    Unit,
+    /// The loaded eBPF programs, by test runs; needs root.
+    Program,
+    /// Real daemons and packets between network namespaces; needs root.
+    Netns,
+    /// The program and netns layers on a distribution's kernel, in a virtual machine.
+    Vm,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    setup::ensure(args.kernel)?;
+    let filter = args.filter.as_deref();
+    let asked = |name| args.layer.is_none_or(|only| only == name);
+    let mut layers = Vec::new();
+    if asked(LayerName::Gate) && filter.is_none() {
+        layers.push(gate::run()?);
+    }
+    if asked(LayerName::Unit) {
+        layers.push(unit::run(filter)?);
+    }
+    let on_host: Vec<&'static str> = [(LayerName::Program, PROGRAM), (LayerName::Netns, NETNS)]
+        .into_iter()
+        .filter(|(name, _)| asked(*name))
+        .map(|(_, suite)| suite)
+        .collect();
+    if !on_host.is_empty() || asked(LayerName::Vm) {
+        with_root(args, &on_host, &mut layers)?;
+    }
+    let summary = Summary::new(layers, args.layer.is_none());
+    summary.print();
+    Ok(if summary.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the layers that need root; without it, all of them in the virtual machine.
+fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> Result<()> {
+    let filter = args.filter.as_deref();
+    let built = match Built::new() {
+        Ok(built) => built,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let mut layer = Layer::new("build");
+            layer.count(report::Outcome::Failed);
+            layer.note("the suites could not be built; see above");
+            layers.push(layer);
+            return Ok(());
+        }
+    };
+    let mut needs_vm = args.layer.is_none_or(|only| only == LayerName::Vm);
+    for suite in on_host {
+        if is_root() {
+            layers.push(suites::on_host(&built, suite, filter)?);
+        } else {
+            let mut layer = Layer::new(suite);
+            layer.note("not root: run in the virtual machine");
+            layers.push(layer);
+            needs_vm = true;
+        }
+    }
+    if needs_vm {
+        layers.push(suites::in_vm(&built, args.kernel, filter)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The suites with named cases: `program` and `netns`, on this host and in a virtual machine.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use doorstep_ebpf_build::target_dir;
+
+use super::report::{Case, CaseFile, Layer, Outcome};
+use crate::{
+    cargo::{DAEMONS, Metadata, Profile, TESTS, build_daemons, build_tests, folder},
+    process::{command, describe},
+    vm::{self, Guest, kernel::Kernel},
+};
+
+pub const PROGRAM: &str = "program";
+pub const NETNS: &str = "netns";
+
+const HOST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const VM_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long a suite that was told to end may take to clean up.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The suites' executables and the daemons that they start.
+pub struct Built {
+    suites: BTreeMap<&'static str, PathBuf>,
+    bin_dir: PathBuf,
+}
+
+impl Built {
+    /// Builds the suites that exist.
+    pub fn new() -> Result<Self> {
+        let metadata = Metadata::read()?;
+        let names: Vec<&'static str> = [PROGRAM, NETNS]
+            .into_iter()
+            .filter(|name| metadata.has_target(TESTS, "test", Some(name)))
+            .collect();
+        if names.is_empty() {
+            return Ok(Self {
+                suites: BTreeMap::new(),
+                bin_dir: PathBuf::new(),
+            });
+        }
+        println!("building the daemons and the suites {}", names.join(", "));
+        let bin_dir = build_daemons(Profile::Dev)?;
+        let mut built = build_tests(TESTS, &names)?;
+        let suites = names
+            .into_iter()
+            .map(|name| {
+                let executable = built
+                    .remove(name)
+                    .with_context(|| format!("cargo built no executable for the suite {name}"))?;
+                Ok((name, executable))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { suites, bin_dir })
+    }
+}
+
+/// Runs one suite on this host, as root.
+pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Result<Layer> {
+    let start = Instant::now();
+    let mut layer = Layer::new(suite);
+    let Some(executable) = built.suites.get(suite) else {
+        layer.note("no tests yet");
+        return Ok(layer);
+    };
+    let json = target_dir().join(format!("{suite}-cases.json"));
+    if json.exists() {
+        std::fs::remove_file(&json)?;
+    }
+    let mut run = command(executable);
+    run.args(filter)
+        .arg("--json")
+        .arg(&json)
+        .current_dir(folder("tests"))
+        .env("CARGO_MANIFEST_DIR", folder("tests"))
+        .env("DOORSTEP_BIN_DIR", &built.bin_dir);
+    let ended = wait(&mut run, HOST_TIMEOUT)?;
+    let cases = std::fs::read(&json).context("it wrote no results");
+    record(&mut layer, suite, cases, &ended);
+    layer.duration = start.elapsed();
+    Ok(layer)
+}
+
+/// Runs all suites in a virtual machine.
+pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Layer> {
+    let start = Instant::now();
+    let mut layer = Layer::new("vm");
+    if built.suites.is_empty() {
+        layer.note("no tests yet");
+        return Ok(layer);
+    }
+    let mut programs: Vec<PathBuf> = DAEMONS
+        .iter()
+        .map(|name| built.bin_dir.join(name))
+        .collect();
+    let mut script = String::new();
+    for (suite, executable) in &built.suites {
+        programs.push(executable.clone());
+        let mut words = vec![vm::in_guest(executable)?];
+        words.extend(filter.map(str::to_owned));
+        words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
+        script.push_str(&vm::line(&words));
+        script.push_str(&format!("echo $? > /out/{suite}.code\n"));
+    }
+    let guest = vm::run_guest(&Guest {
+        kernel,
+        programs: &programs,
+        script: &script,
+        timeout: VM_TIMEOUT,
+        kvm: false,
+    });
+    match guest {
+        Ok(finished) => {
+            for suite in built.suites.keys() {
+                let code = finished.file(&format!("{suite}.code"))?;
+                let cases = finished.file(&format!("{suite}.json"));
+                record(&mut layer, suite, cases, &Ended::Code(code == b"0\n"));
+            }
+        }
+        Err(error) => {
+            eprintln!("vm: {error:#}");
+            layer.count(Outcome::Failed);
+            layer.note("the virtual machine failed; see above");
+        }
+    }
+    layer.duration = start.elapsed();
+    Ok(layer)
+}
+
+/// How a suite ended.
+enum Ended {
+    /// By itself, with success or not.
+    Code(bool),
+    Timeout,
+}
+
+/// Takes over a suite's results. A suite that failed without a failed case, or gave none, is
+/// itself a failed case.
+fn record(layer: &mut Layer, suite: &'static str, cases: Result<Vec<u8>>, ended: &Ended) {
+    let cases = cases.and_then(|text| {
+        serde_json::from_slice::<CaseFile>(&text).context("its results cannot be read")
+    });
+    let trouble = match (&cases, ended) {
+        (_, Ended::Timeout) => Some("it did not end in time".to_owned()),
+        (Err(error), _) => Some(format!("{error:#}")),
+        (Ok(file), Ended::Code(false)) if !any_failed(file) => {
+            Some("it failed without naming a case".to_owned())
+        }
+        _ => None,
+    };
+    if let Ok(file) = cases {
+        layer.add_suite(suite, file.cases);
+    }
+    if let Some(trouble) = trouble {
+        layer.note(format!("{suite}: {trouble}"));
+        layer.add_suite(
+            suite,
+            vec![Case {
+                name: "(the suite itself)".to_owned(),
+                outcome: Outcome::Failed,
+                reason: Some(trouble),
+            }],
+        );
+    }
+}
+
+fn any_failed(file: &CaseFile) -> bool {
+    file.cases
+        .iter()
+        .any(|case| case.outcome == Outcome::Failed)
+}
+
+/// Waits for a suite; one that hangs is asked to end, then ended.
+fn wait(run: &mut Command, timeout: Duration) -> Result<Ended> {
+    let mut child = run
+        .spawn()
+        .with_context(|| format!("cannot run `{}`", describe(run)))?;
+    if let Some(status) = wait_until(&mut child, Instant::now() + timeout)? {
+        return Ok(Ended::Code(status.success()));
+    }
+    let id = libc::pid_t::try_from(child.id()).context("the process number is out of range")?;
+    // SAFETY: the child has not been waited for, so the number is still its own.
+    unsafe { libc::kill(id, libc::SIGTERM) };
+    if wait_until(&mut child, Instant::now() + GRACE)?.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(Ended::Timeout)
+}
+
+fn wait_until(child: &mut std::process::Child, end: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() > end {
+            return Ok(None);
+        }
+        std::thread::sleep(POLL);
+    }
+}
