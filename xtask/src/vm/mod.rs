@@ -164,13 +164,13 @@ pub fn run_guest(guest: &Guest<'_>) -> Result<Finished> {
     if !matches!(end, End::Off) {
         bail!("{end}{}", run.keep_log()?);
     }
-    let Ok(code) = run.unpack() else {
-        bail!(
-            "the guest rebooted before its command ended{}",
+    match run.unpack() {
+        Ok(code) => Ok(Finished { code, run }),
+        Err(error) => bail!(
+            "the guest shut down without leaving its files: {error:#}{}",
             run.keep_log()?
-        );
-    };
-    Ok(Finished { code, run })
+        ),
+    }
 }
 
 /// A folder for one run, removed at its end.

@@ -13,6 +13,7 @@ use crate::process::{command, output, run_quietly};
 
 /// Loaded at boot, so that no test waits for one or needs the right to load it.
 pub const LOADED: &[&str] = &[
+    "virtio_pci",
     "virtio_blk",
     "veth",
     "bridge",
