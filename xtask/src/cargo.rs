@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -73,11 +73,6 @@ pub fn build_binaries(profile: Profile, binaries: &[(&str, &str)]) -> Result<Pat
     Ok(profile.bin_dir())
 }
 
-/// Builds the daemons and returns the folder they are in.
-pub fn build_daemons(profile: Profile) -> Result<PathBuf> {
-    build_binaries(profile, &DAEMONS.map(|name| (name, name)))
-}
-
 /// What `cargo metadata` says about the workspace.
 #[derive(Deserialize)]
 pub struct Metadata {
@@ -139,11 +134,13 @@ impl Metadata {
     }
 }
 
-/// Builds test targets of a package without running them; returns their executables by name.
-pub fn build_tests(package: &str, names: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+/// Builds all binaries and these test targets; returns the tests' executables by name.
+///
+/// One call for all, so that what they share is built once: features depend on what is selected.
+pub fn build_tests(names: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut build = cargo();
     build
-        .args(["test", "--no-run", "--package", package])
+        .args(["build", "--bins"])
         .args(["--message-format", "json-render-diagnostics"]);
     for name in names {
         build.args(["--test", name]);
@@ -175,11 +172,13 @@ fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
 
 /// The folder of a package that lies in the workspace's root under this name.
 pub fn folder(name: &str) -> PathBuf {
-    Path::new(&workspace_root()).join(name)
+    workspace_root().join(name)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

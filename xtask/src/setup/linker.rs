@@ -8,6 +8,10 @@ use crate::process::{command, run};
 
 pub const VERSION: &str = "0.13.0";
 
+/// How a person would install it.
+pub const COMMAND: &str =
+    "cargo install bpf-linker --version 0.13.0 --locked --no-default-features --features llvm-22";
+
 /// The LLVM that the linker is built against: it must be at least as new as the compiler's.
 pub const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 

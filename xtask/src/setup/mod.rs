@@ -104,22 +104,22 @@ impl Missing {
         }
     }
 
-    /// The commands that a person with the rights to do so would type.
-    fn commands(&self) -> Vec<String> {
-        let mut commands = Vec::new();
+    /// Says what a person with the rights to do so would type.
+    fn print_commands(&self) {
+        println!("setup: run these commands, in this order:");
         let packages = self.packages();
         if !packages.is_empty() {
-            commands.push(format!(
-                "sudo apt-get install --no-install-recommends {}",
+            println!("  sudo apt-get update");
+            println!(
+                "  sudo apt-get install --no-install-recommends {}",
                 packages.join(" ")
-            ));
+            );
         }
         let components = self.components();
         if !components.is_empty() {
-            commands.push(format!("rustup component add {}", components.join(" ")));
+            println!("  rustup component add {}", components.join(" "));
         }
-        commands.push("cargo xtask setup".to_owned());
-        commands
+        println!("  cargo xtask setup");
     }
 }
 
@@ -128,14 +128,14 @@ fn install(missing: &Missing) -> Result<ExitCode> {
     missing.explain();
     let packages = missing.packages();
     if !packages.is_empty() {
-        if let Some(reason) = cannot_install() {
-            println!("setup: {reason}. Run these commands, in this order:");
-            for command in missing.commands() {
-                println!("  {command}");
-            }
-            if !apt::is_there() {
-                needs::print_other_distribution();
-            }
+        if !apt::is_there() {
+            println!("setup: this is not a Debian system with apt, so nothing was installed");
+            needs::print_other_distribution();
+            return Ok(ExitCode::FAILURE);
+        }
+        if !is_root() {
+            println!("setup: installing packages needs root, so nothing was installed");
+            missing.print_commands();
             return Ok(ExitCode::FAILURE);
         }
         apt::install(&packages)?;
@@ -161,14 +161,4 @@ fn install(missing: &Missing) -> Result<ExitCode> {
     println!("setup: installed without error, and yet there is missing:");
     left.explain();
     Ok(ExitCode::FAILURE)
-}
-
-fn cannot_install() -> Option<&'static str> {
-    if !apt::is_there() {
-        Some("this is not a Debian system with apt, so nothing was installed")
-    } else if !is_root() {
-        Some("installing packages needs root, so nothing was installed")
-    } else {
-        None
-    }
 }

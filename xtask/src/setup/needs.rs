@@ -40,10 +40,12 @@ pub fn missing() -> Vec<Need> {
 /// Says how other distributions meet the needs.
 pub fn print_other_distribution() {
     println!(
-        "On another distribution, install the same tools with its package manager; the compiler \
-         for BPF is then\n  rustup toolchain install nightly --component rust-src\n\
-         and the linker\n  cargo install bpf-linker --version {} --locked",
-        linker::VERSION
+        "setup: the names above are Debian's; install the same tools with this distribution's \
+         package manager. For the compiler and the linker run\n  \
+         rustup toolchain install nightly --component rust-src\n  \
+         {}\n\
+         with LLVM's development files. The virtual machine's kernel needs a Debian system.",
+        linker::COMMAND
     );
 }
 

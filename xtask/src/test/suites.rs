@@ -12,7 +12,7 @@ use doorstep_ebpf_build::target_dir;
 
 use super::report::{Case, CaseFile, Layer, Outcome};
 use crate::{
-    cargo::{DAEMONS, Metadata, Profile, TESTS, build_daemons, build_tests, folder},
+    cargo::{DAEMONS, Metadata, Profile, TESTS, build_tests, folder},
     process::{command, describe},
     vm::{self, Guest, kernel::Kernel},
 };
@@ -48,8 +48,7 @@ impl Built {
             });
         }
         println!("building the daemons and the suites {}", names.join(", "));
-        let bin_dir = build_daemons(Profile::Dev)?;
-        let mut built = build_tests(TESTS, &names)?;
+        let mut built = build_tests(&names)?;
         let suites = names
             .into_iter()
             .map(|name| {
@@ -59,7 +58,10 @@ impl Built {
                 Ok((name, executable))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { suites, bin_dir })
+        Ok(Self {
+            suites,
+            bin_dir: Profile::Dev.bin_dir(),
+        })
     }
 }
 
@@ -71,6 +73,7 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
         layer.note("no tests yet");
         return Ok(layer);
     };
+    println!("{suite}: on this kernel");
     let json = target_dir().join(format!("{suite}-cases.json"));
     if json.exists() {
         std::fs::remove_file(&json)?;
@@ -97,6 +100,7 @@ pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Laye
         layer.note("no tests yet");
         return Ok(layer);
     }
+    println!("vm: on Debian's kernel {kernel}");
     let mut programs: Vec<PathBuf> = DAEMONS
         .iter()
         .map(|name| built.bin_dir.join(name))

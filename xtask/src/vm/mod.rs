@@ -177,14 +177,34 @@ pub fn run_guest(guest: &Guest<'_>) -> Result<Finished> {
 struct RunFolder(PathBuf);
 
 impl RunFolder {
+    const PREFIX: &str = "run-";
+
     fn new() -> Result<Self> {
-        let folder = kernel::cache().join(format!("run-{}", std::process::id()));
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
+        Self::remove_abandoned()?;
+        let name = format!("{}{}", Self::PREFIX, std::process::id());
+        let folder = kernel::cache().join(name);
         fs::create_dir_all(folder.join("out"))
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(Self(folder))
+    }
+
+    /// Removes the folders of runs that were interrupted, and of earlier ones of this process.
+    fn remove_abandoned() -> Result<()> {
+        for entry in fs::read_dir(kernel::cache())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(id) = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(Self::PREFIX))
+            else {
+                continue;
+            };
+            let is_own = id == std::process::id().to_string();
+            if is_own || !Path::new("/proc").join(id).exists() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn initramfs(&self) -> PathBuf {
@@ -233,7 +253,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // Left-overs only take space, and a next run with this number removes them.
+        // Left-overs only take space, and the next run removes them.
         fs::remove_dir_all(&self.0).ok();
     }
 }
