@@ -12,5 +12,8 @@
 //! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
 
 pub mod config;
+pub mod dataplane;
+pub mod engine;
+pub mod inventory;
 pub mod plan;
 pub mod session;

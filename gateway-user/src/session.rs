@@ -22,7 +22,7 @@ impl fmt::Display for Line {
     /// For people: `access0/101.1004`, or `access0` where the line is untagged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.port)?;
-        if self.tags.is_empty() {
+        if self.tags.as_slice().is_empty() {
             Ok(())
         } else {
             write!(f, "/{}", self.tags)
@@ -53,4 +53,28 @@ pub struct Counters {
     pub upstream_bytes: u64,
     pub downstream_packets: u64,
     pub downstream_bytes: u64,
+}
+
+impl Counters {
+    /// What has been counted since `base` was read. The data plane never sets a slot's counters
+    /// back, except that they begin at zero when the maps are made anew.
+    pub fn since(self, base: Self) -> Self {
+        if !self.reached(base) {
+            return self;
+        }
+        Self {
+            upstream_packets: self.upstream_packets - base.upstream_packets,
+            upstream_bytes: self.upstream_bytes - base.upstream_bytes,
+            downstream_packets: self.downstream_packets - base.downstream_packets,
+            downstream_bytes: self.downstream_bytes - base.downstream_bytes,
+        }
+    }
+
+    /// Whether every count is at least that of `base`, as it must be unless counting began anew.
+    pub fn reached(self, base: Self) -> bool {
+        self.upstream_packets >= base.upstream_packets
+            && self.upstream_bytes >= base.upstream_bytes
+            && self.downstream_packets >= base.downstream_packets
+            && self.downstream_bytes >= base.downstream_bytes
+    }
 }

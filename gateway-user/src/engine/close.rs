@@ -1,0 +1,237 @@
+//! Disconnect: taken out of the fast path, receipted, released.
+
+use doorstep_gateway_common::Slot;
+
+use super::message::{Receipt, RefusalReason, Report};
+use super::row::{Fence, FenceKind, Phase, SessionRef, StepName, Then, Write};
+use super::{Action, Engine, Now, Objection, Timer};
+use crate::session::Counters;
+
+impl Engine {
+    pub(super) fn on_disconnect(&mut self, session: SessionRef, generation: u64, now: Now) {
+        if let Some(fence) = self.fences.get(&session) {
+            let newer = generation > fence.generation;
+            let repeated = generation == fence.generation && fence.kind == FenceKind::Disconnect;
+            if repeated {
+                let receipt = fence.receipt.clone();
+                self.acknowledge(session, generation);
+                // Where there is no receipt yet, it follows by itself.
+                if let Some(receipt) = receipt {
+                    self.report(session.operator, Report::Receipt(receipt));
+                }
+                return;
+            }
+            if !newer {
+                let what = format!("generation {} has been seen already", fence.generation);
+                let why = Objection::new(RefusalReason::StaleGeneration, what);
+                return self.refuse(session, generation, why);
+            }
+        }
+        if generation == 0 {
+            let why = Objection::new(RefusalReason::Malformed, "generation: 0; the first is 1");
+            return self.refuse(session, generation, why);
+        }
+        if self.sessions.contains_key(&session) {
+            let fence = Fence {
+                generation,
+                kind: FenceKind::Disconnect,
+                receipt: None,
+            };
+            self.persist_fence(session, fence);
+            let then = Then {
+                receipt: Some(generation),
+                connect: None,
+            };
+            self.start_closing(session, then, now);
+            self.acknowledge(session, generation);
+            self.close_unless_under_way(session, now);
+        } else {
+            let fence = Fence {
+                generation,
+                kind: FenceKind::Disconnect,
+                receipt: None,
+            };
+            self.fences.insert(session, fence);
+            let receipt = self.issue(session, generation, Counters::default(), now);
+            self.acknowledge(session, generation);
+            self.send_receipt(session, receipt, now);
+        }
+    }
+
+    /// Records that a session is to end, and what follows. A receipt that was promised before stays
+    /// promised when a Connect follows.
+    pub(super) fn start_closing(&mut self, session: SessionRef, then: Then, now: Now) {
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        match &mut held.row.phase {
+            Phase::Closing { then: waiting, .. } => {
+                waiting.receipt = then.receipt.or(waiting.receipt);
+                waiting.connect = then.connect;
+            }
+            phase => {
+                let opened = match phase {
+                    Phase::Established(opened) => Some(*opened),
+                    _ => held.opening,
+                };
+                *phase = Phase::Closing { opened, then };
+                held.step(StepName::Closing, now);
+                held.detail = None;
+                // Until the close has been sent off, the timer stands for it.
+                self.timers.set(Timer::Session(session), Some(now.at));
+            }
+        }
+        self.claim(session);
+        self.persist_session(session);
+    }
+
+    /// Sends the close off, unless that has been done: then its answer comes.
+    pub(super) fn close_unless_under_way(&mut self, session: SessionRef, now: Now) {
+        if self.timers.is_set(Timer::Session(session)) {
+            self.timers.set(Timer::Session(session), None);
+            self.close(session, now);
+        }
+    }
+
+    /// Takes a session out of the fast path, if it ever was in it.
+    pub(super) fn close(&mut self, session: SessionRef, now: Now) {
+        let Some(held) = self.sessions.get(&session) else {
+            return;
+        };
+        match held.row.phase {
+            Phase::Closing {
+                opened: Some(opened),
+                ..
+            } => {
+                let entry = held.entry(session.operator, opened.mac);
+                self.out.push(Action::Close { session, entry });
+            }
+            Phase::Closing { opened: None, .. } => {
+                self.finish_closing(session, Counters::default(), now);
+            }
+            Phase::Establishing | Phase::Established(_) => {}
+        }
+    }
+
+    pub(super) fn on_closed(
+        &mut self,
+        session: SessionRef,
+        generation: u64,
+        result: Result<Counters, String>,
+        now: Now,
+    ) {
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let Phase::Closing {
+            opened: Some(opened),
+            ..
+        } = held.row.phase
+        else {
+            return;
+        };
+        if held.row.connect.generation != generation {
+            return;
+        }
+        match result {
+            Ok(reading) => {
+                // Without a base the entry was never known to be complete: it counted nothing.
+                let last = opened.base.map(|base| reading.since(base));
+                self.finish_closing(session, last.unwrap_or_default(), now);
+            }
+            Err(error) => {
+                tracing::error!(?session, generation, error, "cannot close; trying again");
+                held.detail = Some(format!("cannot close the fast path: {error}"));
+                let pause = held.close_pause();
+                held.failed_closes += 1;
+                let at = now.at + pause;
+                self.timers.set(Timer::Session(session), Some(at));
+            }
+        }
+    }
+
+    /// The session forwards nothing more.
+    fn finish_closing(&mut self, session: SessionRef, last: Counters, now: Now) {
+        let Some(held) = self.remove(session) else {
+            return;
+        };
+        let Phase::Closing { opened, then } = held.row.phase.clone() else {
+            return;
+        };
+        let receipt = then
+            .receipt
+            .map(|generation| self.issue(session, generation, last, now));
+        let begun = match then.connect {
+            Some(connect) => {
+                let same_line =
+                    self.settings.inventory.resolve(&connect.location) == Some(&held.line);
+                let slot = self.next_slot(held.row.slot, now);
+                let begun = self.begin(session, *connect, slot, now);
+                if !begun {
+                    self.forget(session);
+                }
+                Some((begun, same_line))
+            }
+            None => {
+                self.slots.free(held.row.slot, now.at);
+                self.forget(session);
+                None
+            }
+        };
+        // On the same line the terminal replaces the old generation by the new one by itself.
+        if !matches!(begun, Some((true, true))) {
+            let release = held.initiator.release();
+            let to = opened.map(|opened| opened.mac);
+            self.transmit(&held, &release, to);
+        }
+        if let Some(receipt) = receipt {
+            tracing::info!(
+                ?session,
+                number = receipt.number,
+                generation = receipt.generation,
+                "session closed"
+            );
+            self.send_receipt(session, receipt, now);
+        }
+        if matches!(begun, Some((true, _))) {
+            self.ask_terminal(session, now);
+        }
+    }
+
+    /// A slot for the next generation; its own again where there is no other.
+    fn next_slot(&mut self, own: Slot, now: Now) -> Slot {
+        match self.slots.take(now.at) {
+            Some(slot) => {
+                self.slots.free(own, now.at);
+                slot
+            }
+            None => own,
+        }
+    }
+
+    /// Numbers a receipt and records it.
+    fn issue(&mut self, session: SessionRef, generation: u64, last: Counters, now: Now) -> Receipt {
+        let state = self.operators.entry(session.operator).or_default();
+        state.last_number += 1;
+        let receipt = Receipt {
+            number: state.last_number,
+            session: session.session,
+            generation,
+            final_counters: last,
+            at_unix_ms: now.unix_ms,
+        };
+        state.receipts.insert(receipt.number, receipt.clone());
+        self.persist(Write::PutReceipt(session.operator, receipt.clone()));
+        if let Some(fence) = self.fences.get(&session)
+            && fence.kind == FenceKind::Disconnect
+            && fence.generation == generation
+        {
+            let fence = Fence {
+                receipt: Some(receipt.clone()),
+                ..fence.clone()
+            };
+            self.persist_fence(session, fence);
+        }
+        receipt
+    }
+}

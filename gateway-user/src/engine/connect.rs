@@ -1,0 +1,301 @@
+//! Connect: checked, recorded, acknowledged, begun.
+
+use std::time::Duration;
+
+use doorstep_establish::{Initiator, Nonce};
+use doorstep_gateway_common::OperatorIndex;
+use ipnet::IpNet;
+
+use super::message::{Connect, RefusalReason};
+use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
+use super::{Engine, Now, Objection, Session};
+use crate::session::Line;
+
+/// Smallest MTU of IPv6 (RFC 8200), and the largest of common access equipment.
+const MTU: std::ops::RangeInclusive<u16> = 1280..=9000;
+
+impl Engine {
+    pub(super) fn on_connect(&mut self, operator: OperatorIndex, connect: Connect, now: Now) {
+        let session = SessionRef {
+            operator,
+            session: connect.session,
+        };
+        let generation = connect.generation;
+        if let Err(why) = self.check_fence(session, generation) {
+            return self.refuse(session, generation, why);
+        }
+        let newest = self
+            .sessions
+            .get(&session)
+            .and_then(Session::newest_connect);
+        if let Some(newest) = newest.filter(|newest| newest.generation == generation) {
+            if *newest != connect {
+                let what = format!(
+                    "generation {generation} is held with other values; \
+                     a change needs a newer generation"
+                );
+                let why = Objection::new(RefusalReason::Malformed, what);
+                return self.refuse(session, generation, why);
+            }
+            self.acknowledge(session, generation);
+            return self.report_established(session);
+        }
+        if let Err(why) = self.check(session, &connect) {
+            return self.refuse(session, generation, why);
+        }
+        if self.sessions.contains_key(&session) {
+            self.raise_fence(session, generation);
+            self.replace(session, connect, now);
+        } else {
+            self.begin_new(session, connect, now);
+        }
+    }
+
+    fn check_fence(&self, session: SessionRef, generation: u64) -> Result<(), Objection> {
+        let Some(fence) = self.fences.get(&session) else {
+            return Ok(());
+        };
+        let newer = match fence.kind {
+            FenceKind::Connect => generation >= fence.generation,
+            FenceKind::Disconnect => generation > fence.generation,
+        };
+        if newer {
+            return Ok(());
+        }
+        let what = format!("generation {} has been seen already", fence.generation);
+        Err(Objection::new(RefusalReason::StaleGeneration, what))
+    }
+
+    fn raise_fence(&mut self, session: SessionRef, generation: u64) {
+        let fence = Fence {
+            generation,
+            kind: FenceKind::Connect,
+            receipt: None,
+        };
+        self.persist_fence(session, fence);
+    }
+
+    fn check(&self, session: SessionRef, connect: &Connect) -> Result<(), Objection> {
+        self.check_fields(session.operator, connect)?;
+        if self.settings.inventory.resolve(&connect.location).is_none() {
+            let what = format!("{} is not in this gateway's inventory", connect.location);
+            return Err(Objection::new(RefusalReason::UnknownLocation, what));
+        }
+        for address in connect.addresses() {
+            let holder = self.addresses.get(&(session.operator, address));
+            if let Some(holder) = holder.filter(|holder| **holder != session) {
+                let what = format!("{address} is held by session {}", holder.session);
+                return Err(Objection::new(RefusalReason::AddressInUse, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_fields(&self, operator: OperatorIndex, connect: &Connect) -> Result<(), Objection> {
+        let malformed = |what: String| Err(Objection::new(RefusalReason::Malformed, what));
+        let Some(operator) = self.operator(operator) else {
+            return malformed(format!("operator {operator} is not configured"));
+        };
+        if connect.generation == 0 {
+            return malformed("generation: 0; the first is 1".into());
+        }
+        if connect.ipv4.is_none() && connect.ipv6.is_none() {
+            return malformed("ipv4_address, ipv6_prefix: both are empty; give one".into());
+        }
+        if !MTU.contains(&connect.mtu) {
+            return malformed(format!(
+                "mtu: {} is not in {}..={}",
+                connect.mtu,
+                MTU.start(),
+                MTU.end()
+            ));
+        }
+        if let Some(address) = connect.ipv4 {
+            if !operator.owns_v4(address) {
+                return malformed(format!(
+                    "ipv4_address: {address} is not in this gateway's subscriber_prefixes of {}",
+                    operator.name
+                ));
+            }
+            if operator.gateway_v4 == Some(address) {
+                let what = format!("{address} is the gateway's own address");
+                return Err(Objection::new(RefusalReason::AddressInUse, what));
+            }
+        }
+        if let Some(prefix) = connect.ipv6 {
+            let length = self.settings.delegated_prefix_len;
+            if prefix.prefix_len() != length || prefix.trunc() != prefix {
+                return malformed(format!(
+                    "ipv6_prefix: {prefix} is not a prefix of this gateway's delegated length, \
+                     {length}"
+                ));
+            }
+            if !operator.owns_v6(prefix) {
+                return malformed(format!(
+                    "ipv6_prefix: {prefix} is not in this gateway's subscriber_prefixes of {}",
+                    operator.name
+                ));
+            }
+            if let Some(own) = operator.gateway_v6.filter(|own| prefix.contains(own)) {
+                let what = format!("{prefix} holds the gateway's own address {own}");
+                return Err(Objection::new(RefusalReason::AddressInUse, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// A newer generation of a session that is held: the old one is closed first.
+    fn replace(&mut self, session: SessionRef, connect: Connect, now: Now) {
+        let generation = connect.generation;
+        let then = Then {
+            receipt: None,
+            connect: Some(Box::new(connect)),
+        };
+        self.start_closing(session, then, now);
+        self.acknowledge(session, generation);
+        self.close_unless_under_way(session, now);
+    }
+
+    fn begin_new(&mut self, session: SessionRef, connect: Connect, now: Now) {
+        let generation = connect.generation;
+        let Some(slot) = self.slots.take(now.at) else {
+            let what = format!(
+                "all {} sessions (max_sessions) are taken, or were until {} seconds ago",
+                self.settings.max_sessions,
+                super::slots::REST.as_secs()
+            );
+            let why = Objection::new(RefusalReason::NoCapacity, what);
+            return self.refuse(session, generation, why);
+        };
+        self.raise_fence(session, generation);
+        // The location was found a moment ago, and the inventory does not change.
+        if self.begin(session, connect, slot, now) {
+            self.acknowledge(session, generation);
+            self.ask_terminal(session, now);
+        }
+    }
+
+    /// Records a session whose terminal is to be asked. False if its location is gone.
+    pub(super) fn begin(
+        &mut self,
+        session: SessionRef,
+        connect: Connect,
+        slot: u32,
+        now: Now,
+    ) -> bool {
+        let Some(line) = self.settings.inventory.resolve(&connect.location).cloned() else {
+            let what = format!("{} is not in this gateway's inventory", connect.location);
+            let why = Objection::new(RefusalReason::UnknownLocation, what);
+            self.slots.free(slot, now.at);
+            self.refuse(session, connect.generation, why);
+            return false;
+        };
+        let row = SessionRow {
+            connect,
+            slot,
+            place: Place {
+                port: line.port.clone(),
+                tags: line.tags,
+            },
+            nonce: Nonce::generate(&mut self.rng),
+            phase: Phase::Establishing,
+            steps: Vec::new(),
+        };
+        let initiator = self.initiator(session, &row, now);
+        let mut held = Session::new(row, line, initiator);
+        held.step(StepName::Instructed, now);
+        self.insert(session, held);
+        self.persist_session(session);
+        true
+    }
+
+    pub(super) fn initiator(&self, session: SessionRef, row: &SessionRow, now: Now) -> Initiator {
+        let connect = &row.connect;
+        let offer = self.offer(session.operator, connect);
+        let (id, generation) = (connect.session, connect.generation);
+        match &row.phase {
+            Phase::Established(opened)
+            | Phase::Closing {
+                opened: Some(opened),
+                ..
+            } => Initiator::accepted(id, generation, row.nonce, offer, opened.mac, now.at),
+            Phase::Establishing | Phase::Closing { opened: None, .. } => {
+                Initiator::new(id, generation, row.nonce, offer, now.at)
+            }
+        }
+    }
+
+    /// Takes a session into all indexes.
+    pub(super) fn insert(&mut self, session: SessionRef, held: Session) {
+        let on_line = self
+            .on_line
+            .entry((held.line.key, session.session))
+            .or_default();
+        on_line.push(session.operator);
+        self.sessions.insert(session, held);
+        self.claim(session);
+    }
+
+    /// Takes a session out of all indexes.
+    pub(super) fn remove(&mut self, session: SessionRef) -> Option<Session> {
+        let held = self.sessions.remove(&session)?;
+        let key = (held.line.key, session.session);
+        if let Some(operators) = self.on_line.get_mut(&key) {
+            operators.retain(|operator| *operator != session.operator);
+            if operators.is_empty() {
+                self.on_line.remove(&key);
+            }
+        }
+        self.release_claims(session, &held.claims);
+        self.timers.set(super::Timer::Session(session), None);
+        Some(held)
+    }
+
+    /// Holds the addresses of a session, present and to come, against others.
+    pub(super) fn claim(&mut self, session: SessionRef) {
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let mut claims: Vec<IpNet> = held.row.connect.addresses().collect();
+        if let Phase::Closing { then, .. } = &held.row.phase {
+            claims.extend(then.connect.iter().flat_map(|connect| connect.addresses()));
+        }
+        let before = std::mem::replace(&mut held.claims, claims.clone());
+        self.release_claims(session, &before);
+        for address in claims {
+            self.addresses.insert((session.operator, address), session);
+        }
+    }
+
+    fn release_claims(&mut self, session: SessionRef, claims: &[IpNet]) {
+        for address in claims {
+            self.addresses.remove(&(session.operator, *address));
+        }
+    }
+
+    /// Removes the row of a session that does not go on.
+    pub(super) fn forget(&mut self, session: SessionRef) {
+        self.persist(Write::DeleteSession(session));
+    }
+}
+
+impl Session {
+    pub(super) fn new(row: SessionRow, line: Line, initiator: Initiator) -> Self {
+        Self {
+            row,
+            line,
+            initiator,
+            opening: None,
+            claims: Vec::new(),
+            detail: None,
+            failed_closes: 0,
+        }
+    }
+
+    /// How long to wait before the close is tried again.
+    pub(super) fn close_pause(&self) -> Duration {
+        const FIRST: Duration = Duration::from_millis(100);
+        const LONGEST: Duration = Duration::from_secs(5);
+        (FIRST * 2u32.pow(self.failed_closes.min(8))).min(LONGEST)
+    }
+}

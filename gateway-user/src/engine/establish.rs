@@ -1,0 +1,177 @@
+//! The exchange with the terminal on the line, and the opening of the fast path.
+
+use doorstep_establish::{Body, Direction, Mac, Outcome, frame, open, session_of};
+use doorstep_gateway_common::LineKey;
+
+use super::message::{RefusalReason, Report};
+use super::row::{Opened, Phase, SessionRef, StepName, Then};
+use super::{Action, Engine, Now, Objection, Timer};
+use crate::session::Counters;
+
+impl Engine {
+    /// Sends the establishment request when it is due.
+    pub(super) fn ask_terminal(&mut self, session: SessionRef, now: Now) {
+        let Some(mut held) = self.sessions.remove(&session) else {
+            return;
+        };
+        if let Some(request) = held.initiator.poll(now.at, &mut self.rng) {
+            if !held.row.steps.iter().any(|s| s.step == StepName::Requested) {
+                held.step(StepName::Requested, now);
+            }
+            self.transmit(&held, &request, None);
+        }
+        let next = held.initiator.next_deadline();
+        self.timers.set(Timer::Session(session), next);
+        self.sessions.insert(session, held);
+    }
+
+    /// A frame of the exchange came from a line. Whatever is in it, it can only concern a session
+    /// that is on this very line.
+    pub(super) fn on_frame(&mut self, line: LineKey, bytes: &[u8], now: Now) {
+        let parsed = match frame::parse(bytes) {
+            Ok(parsed) => parsed,
+            Err(error) => return tracing::debug!(?line, %error, "establishment frame ignored"),
+        };
+        let Some(id) = session_of(parsed.payload) else {
+            return tracing::debug!(?line, "establishment datagram ignored: no session in it");
+        };
+        let operators = self.on_line.get(&(line, id)).cloned().unwrap_or_default();
+        for operator in operators {
+            let session = SessionRef {
+                operator,
+                session: id,
+            };
+            let Some(held) = self.sessions.get(&session) else {
+                continue;
+            };
+            let key = held.row.connect.key.clone();
+            match open(parsed.payload, Direction::FromTerminal, |_| Some(key)) {
+                Ok((_, body)) => return self.on_body(session, &body, parsed.envelope.src_mac, now),
+                Err(error) => tracing::debug!(?session, %error, "establishment datagram ignored"),
+            }
+        }
+    }
+
+    fn on_body(&mut self, session: SessionRef, body: &Body, from: Mac, now: Now) {
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if matches!(held.row.phase, Phase::Closing { .. }) {
+            return;
+        }
+        match held.initiator.on_body(body, from) {
+            Outcome::Accepted { mac, .. } => self.on_accept(session, mac, now),
+            Outcome::Refused { detail } => {
+                let detail = format!("the terminal refuses: {}", detail.escape_debug());
+                if held.detail.as_ref() != Some(&detail) {
+                    tracing::warn!(?session, line = %held.line, detail, "asking the terminal again");
+                    held.detail = Some(detail);
+                }
+            }
+            Outcome::Ignored(why) => tracing::debug!(?session, %why, "answer ignored"),
+        }
+    }
+
+    fn on_accept(&mut self, session: SessionRef, mac: Mac, now: Now) {
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        match (&held.row.phase, held.opening) {
+            (Phase::Establishing, None) => {
+                held.opening = Some(Opened {
+                    mac,
+                    base: None,
+                    at_unix_ms: now.unix_ms,
+                });
+                held.detail = None;
+                held.step(StepName::Accepted, now);
+                let entry = held.entry(session.operator, mac);
+                self.timers.set(Timer::Session(session), None);
+                self.out.push(Action::Open { session, entry });
+            }
+            // The Confirm has not arrived.
+            (Phase::Established(_), _) => self.confirm(session),
+            (Phase::Establishing, Some(_)) | (Phase::Closing { .. }, _) => {}
+        }
+    }
+
+    fn confirm(&mut self, session: SessionRef) {
+        if let Some(held) = self.sessions.remove(&session) {
+            let confirm = held.initiator.confirm();
+            self.transmit(&held, &confirm, held.initiator.terminal());
+            self.sessions.insert(session, held);
+        }
+    }
+
+    pub(super) fn on_opened(
+        &mut self,
+        session: SessionRef,
+        generation: u64,
+        result: Result<Counters, String>,
+        now: Now,
+    ) {
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if held.row.connect.generation != generation {
+            return;
+        }
+        match (&mut held.row.phase, held.opening, result) {
+            (phase @ Phase::Establishing, Some(opening), Ok(base)) => {
+                *phase = Phase::Established(Opened {
+                    base: Some(base),
+                    at_unix_ms: now.unix_ms,
+                    ..opening
+                });
+                held.opening = None;
+                held.step(StepName::Opened, now);
+                tracing::info!(?session, generation, line = %held.line, mac = %opening.mac, "session established");
+                self.persist_session(session);
+                self.confirm(session);
+                self.report_established(session);
+            }
+            (Phase::Establishing, Some(_), Err(error)) => {
+                let what = format!("the fast path refused the session: {error}");
+                self.start_closing(session, Then::default(), now);
+                self.refuse(
+                    session,
+                    generation,
+                    Objection::new(RefusalReason::Dataplane, what),
+                );
+                self.close_unless_under_way(session, now);
+            }
+            // The close was ordered while the entry was being made.
+            (
+                Phase::Closing {
+                    opened: Some(opened),
+                    ..
+                },
+                _,
+                Ok(base),
+            ) => opened.base = opened.base.or(Some(base)),
+            _ => {}
+        }
+    }
+
+    /// Tells the server, if the session is established.
+    pub(super) fn report_established(&mut self, session: SessionRef) {
+        let Some(held) = self.sessions.get(&session) else {
+            return;
+        };
+        let Phase::Established(opened) = &held.row.phase else {
+            return;
+        };
+        let route = self
+            .operator(session.operator)
+            .map(|operator| operator.route());
+        let report = Report::Established {
+            session: session.session,
+            generation: held.row.connect.generation,
+            mac: opened.mac,
+            line: held.line.to_string(),
+            route: route.unwrap_or_default(),
+            at_unix_ms: opened.at_unix_ms,
+        };
+        self.report(session.operator, report);
+    }
+}

@@ -1,0 +1,83 @@
+//! What goes into the engine and what comes out of it.
+
+use std::time::Instant;
+
+use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
+use uuid::Uuid;
+
+use super::message::{Instruction, Report};
+use super::row::{SessionRef, Write};
+use crate::session::{Counters, SessionEntry};
+
+/// The two clocks: one for deadlines, one for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub at: Instant,
+    pub unix_ms: i64,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A stream to the operator's server has been opened; the first report on it is a Hello.
+    StreamUp {
+        operator: OperatorIndex,
+    },
+    StreamDown {
+        operator: OperatorIndex,
+    },
+    Instruction {
+        operator: OperatorIndex,
+        instruction: Instruction,
+    },
+    /// A frame of the establishment exchange, as it came from a line.
+    Frame {
+        line: LineKey,
+        frame: Vec<u8>,
+    },
+    /// [`Action::Open`] is done. With what the slot's counters said before.
+    Opened {
+        session: SessionRef,
+        generation: u64,
+        result: Result<Counters, String>,
+    },
+    /// [`Action::Close`] is done: nothing is forwarded any more. With the slot's counters.
+    Closed {
+        session: SessionRef,
+        generation: u64,
+        result: Result<Counters, String>,
+    },
+    /// [`Action::ReadCounters`] is done: session, generation, its slot's counters.
+    CountersRead {
+        operator: OperatorIndex,
+        readings: Vec<(Uuid, u64, Counters)>,
+    },
+    /// A deadline has passed.
+    Tick,
+}
+
+/// Carried out in order; all that is to be persisted is durable before anything else happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Persist(Write),
+    Open {
+        session: SessionRef,
+        entry: SessionEntry,
+    },
+    Close {
+        session: SessionRef,
+        entry: SessionEntry,
+    },
+    ReadCounters {
+        operator: OperatorIndex,
+        slots: Vec<(Uuid, u64, Slot)>,
+    },
+    /// Send a frame, tags and all, out of an access port.
+    Transmit {
+        ifindex: u32,
+        frame: Vec<u8>,
+    },
+    Report {
+        operator: OperatorIndex,
+        report: Report,
+    },
+}

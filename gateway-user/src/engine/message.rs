@@ -1,0 +1,134 @@
+//! What a server and the gateway tell each other, as plain values.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use doorstep_establish::{Mac, SessionKey};
+use doorstep_location::LocationId;
+use ipnet::Ipv6Net;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+use crate::session::Counters;
+
+/// From a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    Connect(Connect),
+    Disconnect {
+        session: Uuid,
+        generation: u64,
+    },
+    /// Cannot be read; refused with what it said of itself.
+    Malformed(Refusal),
+    /// All differences to the Hello have been sent.
+    Synced,
+    ReceiptAck {
+        number: u64,
+    },
+}
+
+/// A session to be set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connect {
+    pub session: Uuid,
+    pub generation: u64,
+    pub location: LocationId,
+    #[serde(serialize_with = "write_key", deserialize_with = "read_key")]
+    pub key: SessionKey,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Net>,
+    /// The server's idea of the gateway's address; the gateway's configuration goes before it.
+    pub ipv4_gateway: Option<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
+    /// Largest IP packet on the line, in bytes.
+    pub mtu: u16,
+}
+
+/// An instruction that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// As the server wrote it, which need not be a UUID.
+    pub session: String,
+    pub generation: u64,
+    pub reason: RefusalReason,
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    StaleGeneration,
+    UnknownLocation,
+    Malformed,
+    AddressInUse,
+    NoCapacity,
+    Dataplane,
+}
+
+/// To a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The first on every stream.
+    Hello {
+        held: Vec<Held>,
+    },
+    Ack {
+        session: Uuid,
+        generation: u64,
+    },
+    Nack(Refusal),
+    Established {
+        session: Uuid,
+        generation: u64,
+        mac: Mac,
+        line: String,
+        route: String,
+        at_unix_ms: i64,
+    },
+    Receipt(Receipt),
+    Accounting(Vec<Account>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub session: Uuid,
+    pub generation: u64,
+    pub phase: HeldPhase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldPhase {
+    Establishing,
+    Established,
+    Disconnected,
+}
+
+/// The session forwards nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Grows by one per operator.
+    pub number: u64,
+    pub session: Uuid,
+    /// Of the Disconnect.
+    pub generation: u64,
+    #[serde(rename = "final")]
+    pub final_counters: Counters,
+    pub at_unix_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub session: Uuid,
+    pub generation: u64,
+    pub counters: Counters,
+}
+
+fn write_key<S: Serializer>(key: &SessionKey, serializer: S) -> Result<S::Ok, S::Error> {
+    key.as_bytes().serialize(serializer)
+}
+
+fn read_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SessionKey, D::Error> {
+    let bytes = <[u8; SessionKey::LEN]>::deserialize(deserializer)?;
+    SessionKey::from_slice(&bytes).map_err(de::Error::custom)
+}

@@ -1,0 +1,299 @@
+//! What happens to sessions, decided without doing any of it.
+//!
+//! ```text
+//!            Connect                 Accept               Opened
+//!  (nothing) ───────▶ Establishing ─────────▶ (opening) ─────────▶ Established
+//!      ▲                   │                      │                     │
+//!      │      Disconnect, a newer Connect, or the fast path refused it  │
+//!      │                   └──────────────▶ Closing ◀───────────────────┘
+//!      └──────── Closed: receipt, or the newer Connect begins ──┘
+//! ```
+//!
+//! [`Engine::handle`] takes an [`Event`] and returns [`Action`]s. All that a crash must not lose is
+//! an [`Action::Persist`]; an engine rebuilt by [`Engine::recover`] from what was persisted goes on
+//! where the other ended. Everything is keyed by operator: a server reaches its own sessions only.
+
+mod close;
+mod connect;
+mod establish;
+mod io;
+pub mod message;
+mod recover;
+pub mod row;
+mod slots;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorstep_establish::{Body, Initiator, Mac, Offer, frame, seal};
+use doorstep_gateway_common::{LineKey, OperatorIndex};
+use ipnet::IpNet;
+use rand::rngs::StdRng;
+use uuid::Uuid;
+
+use crate::config::Operator;
+use crate::inventory::Inventory;
+use crate::session::{Line, SessionEntry};
+
+pub use io::{Action, Event, Now};
+use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
+pub use recover::Recovery;
+use row::{Fence, Opened, Phase, SessionRef, SessionRow, Step, StepName, Write};
+use slots::Slots;
+use timers::{Timer, Timers};
+pub use view::{SessionView, Summary};
+
+/// What the engine must know of the gateway.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub gateway_id: String,
+    pub gateway_mac: Mac,
+    pub delegated_prefix_len: u8,
+    pub max_sessions: u32,
+    pub accounting_interval: Duration,
+    pub operators: Vec<Operator>,
+    pub inventory: Arc<Inventory>,
+}
+
+pub struct Engine {
+    settings: Settings,
+    rng: StdRng,
+    sessions: HashMap<SessionRef, Session>,
+    fences: HashMap<SessionRef, Fence>,
+    operators: BTreeMap<OperatorIndex, OperatorState>,
+    /// Which session has an address, or is to have it.
+    addresses: HashMap<(OperatorIndex, IpNet), SessionRef>,
+    /// Whose sessions on a line go by an id.
+    on_line: HashMap<(LineKey, Uuid), Vec<OperatorIndex>>,
+    slots: Slots,
+    timers: Timers,
+    out: Vec<Action>,
+}
+
+struct Session {
+    row: SessionRow,
+    line: Line,
+    initiator: Initiator,
+    /// The terminal has accepted and the fast path is being opened.
+    opening: Option<Opened>,
+    claims: Vec<IpNet>,
+    /// What stands in the way, for people.
+    detail: Option<String>,
+    failed_closes: u32,
+}
+
+#[derive(Default)]
+struct OperatorState {
+    connected: bool,
+    /// Not acknowledged yet, by number.
+    receipts: BTreeMap<u64, Receipt>,
+    last_number: u64,
+}
+
+impl Engine {
+    /// Decides what an event leads to.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        match event {
+            Event::StreamUp { operator } => self.on_stream_up(operator, now),
+            Event::StreamDown { operator } => self.on_stream_down(operator),
+            Event::Instruction {
+                operator,
+                instruction,
+            } => self.on_instruction(operator, instruction, now),
+            Event::Frame { line, frame } => self.on_frame(line, &frame, now),
+            Event::Opened {
+                session,
+                generation,
+                result,
+            } => self.on_opened(session, generation, result, now),
+            Event::Closed {
+                session,
+                generation,
+                result,
+            } => self.on_closed(session, generation, result, now),
+            Event::CountersRead { operator, readings } => {
+                self.on_counters_read(operator, &readings);
+            }
+            Event::Tick => {}
+        }
+        while let Some(timer) = self.timers.pop_due(now.at) {
+            match timer {
+                Timer::Session(session) => self.on_session_timer(session, now),
+                Timer::Receipts(operator) => self.send_receipts(operator, now),
+                Timer::Accounting(operator) => self.on_accounting_timer(operator, now),
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    fn on_instruction(&mut self, operator: OperatorIndex, instruction: Instruction, now: Now) {
+        match instruction {
+            Instruction::Connect(connect) => self.on_connect(operator, connect, now),
+            Instruction::Disconnect {
+                session,
+                generation,
+            } => self.on_disconnect(SessionRef { operator, session }, generation, now),
+            Instruction::Malformed(refusal) => self.report(operator, Report::Nack(refusal)),
+            Instruction::Synced => tracing::debug!(operator, "server has sent all differences"),
+            Instruction::ReceiptAck { number } => self.on_receipt_ack(operator, number),
+        }
+    }
+
+    fn on_session_timer(&mut self, session: SessionRef, now: Now) {
+        match self.sessions.get(&session).map(|held| &held.row.phase) {
+            Some(Phase::Establishing) => self.ask_terminal(session, now),
+            Some(Phase::Closing { .. }) => self.close(session, now),
+            Some(Phase::Established(_)) | None => {}
+        }
+    }
+
+    fn operator(&self, index: OperatorIndex) -> Option<&Operator> {
+        self.settings
+            .operators
+            .iter()
+            .find(|operator| operator.index == index)
+    }
+
+    fn persist(&mut self, write: Write) {
+        self.out.push(Action::Persist(write));
+    }
+
+    fn persist_session(&mut self, session: SessionRef) {
+        if let Some(held) = self.sessions.get(&session) {
+            let row = Box::new(held.row.clone());
+            self.persist(Write::PutSession(session, row));
+        }
+    }
+
+    fn persist_fence(&mut self, session: SessionRef, fence: Fence) {
+        self.fences.insert(session, fence.clone());
+        self.persist(Write::PutFence(session, fence));
+    }
+
+    /// Nothing is kept for a server that is away: its next Hello tells it all.
+    fn report(&mut self, operator: OperatorIndex, report: Report) {
+        let state = self.operators.get(&operator);
+        if state.is_some_and(|state| state.connected) {
+            self.out.push(Action::Report { operator, report });
+        }
+    }
+
+    fn acknowledge(&mut self, session: SessionRef, generation: u64) {
+        let report = Report::Ack {
+            session: session.session,
+            generation,
+        };
+        self.report(session.operator, report);
+    }
+
+    fn refuse(&mut self, session: SessionRef, generation: u64, why: Objection) {
+        let Objection { reason, detail } = why;
+        tracing::warn!(?session, generation, ?reason, detail, "instruction refused");
+        let refusal = Refusal {
+            session: session.session.to_string(),
+            generation,
+            reason,
+            detail,
+        };
+        self.report(session.operator, Report::Nack(refusal));
+    }
+
+    /// Sends a message of the establishment exchange, to all terminals of the line or, where its
+    /// address is known, to the one (RFC 6085: a group address of IPv6 in a unicast frame).
+    fn transmit(&mut self, held: &Session, body: &Body, to: Option<Mac>) {
+        let envelope = frame::Envelope::to_line(self.settings.gateway_mac, held.line.tags);
+        let envelope = frame::Envelope {
+            dst_mac: to.unwrap_or(envelope.dst_mac),
+            ..envelope
+        };
+        let connect = &held.row.connect;
+        let datagram = seal(&connect.key, connect.session, body);
+        self.out.push(Action::Transmit {
+            ifindex: held.line.key.ifindex,
+            frame: frame::build(&envelope, &datagram),
+        });
+    }
+
+    fn offer(&self, operator: OperatorIndex, connect: &Connect) -> Offer {
+        let own = self.operator(operator).and_then(|own| own.gateway_v4);
+        Offer {
+            gateway_id: self.settings.gateway_id.clone(),
+            ipv4: connect.ipv4,
+            ipv4_gateway: own
+                .or(connect.ipv4_gateway)
+                .filter(|_| connect.ipv4.is_some()),
+            ipv6: connect.ipv6,
+            dns: connect.dns.clone(),
+            mtu: connect.mtu.into(),
+        }
+    }
+}
+
+/// Why an instruction is refused.
+struct Objection {
+    reason: RefusalReason,
+    detail: String,
+}
+
+impl Objection {
+    fn new(reason: RefusalReason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl Session {
+    fn step(&mut self, step: StepName, now: Now) {
+        self.row.steps.push(Step {
+            step,
+            at_unix_ms: now.unix_ms,
+        });
+    }
+
+    /// Its entry in the fast path, once the terminal's address is known.
+    fn entry(&self, operator: OperatorIndex, mac: Mac) -> SessionEntry {
+        let connect = &self.row.connect;
+        SessionEntry {
+            session: connect.session,
+            generation: connect.generation,
+            slot: self.row.slot,
+            operator,
+            line: self.line.clone(),
+            mac,
+            ipv4: connect.ipv4,
+            ipv6: connect.ipv6,
+            mtu: connect.mtu,
+        }
+    }
+
+    /// The newest Connect: the one in force, or the one that waits for its end.
+    fn newest_connect(&self) -> Option<&Connect> {
+        match &self.row.phase {
+            Phase::Establishing | Phase::Established(_) => Some(&self.row.connect),
+            Phase::Closing { then, .. } => then.connect.as_deref(),
+        }
+    }
+}
+
+impl Connect {
+    /// What the session is known by downstream.
+    fn addresses(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self
+            .ipv4
+            .map(|address| IpNet::from(std::net::IpAddr::V4(address)));
+        v4.into_iter().chain(self.ipv6.map(IpNet::V6))
+    }
+}

@@ -1,0 +1,159 @@
+//! The streams to the servers: what is told when one opens, receipts, accounting.
+
+use std::time::Duration;
+
+use doorstep_gateway_common::OperatorIndex;
+use uuid::Uuid;
+
+use super::message::{Account, Held, HeldPhase, Receipt, Report};
+use super::row::{Phase, SessionRef, Write};
+use super::{Action, Engine, Now, Timer};
+use crate::session::Counters;
+
+/// How often a receipt is repeated.
+const RECEIPT_INTERVAL: Duration = Duration::from_secs(5);
+/// Sessions in one Accounting message.
+const ACCOUNTS: usize = 1000;
+
+impl Engine {
+    pub(super) fn on_stream_up(&mut self, operator: OperatorIndex, now: Now) {
+        let held = self.held(operator);
+        self.operators.entry(operator).or_default().connected = true;
+        self.report(operator, Report::Hello { held });
+        self.send_receipts(operator, now);
+        for session in self.sessions_of(operator) {
+            self.report_established(session);
+        }
+        let at = now.at + self.settings.accounting_interval;
+        self.timers.set(Timer::Accounting(operator), Some(at));
+    }
+
+    /// Nothing else changes: the fast path forwards on without the server.
+    pub(super) fn on_stream_down(&mut self, operator: OperatorIndex) {
+        self.operators.entry(operator).or_default().connected = false;
+        self.timers.set(Timer::Accounting(operator), None);
+        self.timers.set(Timer::Receipts(operator), None);
+    }
+
+    fn sessions_of(&self, operator: OperatorIndex) -> Vec<SessionRef> {
+        let mut sessions: Vec<_> = self
+            .sessions
+            .keys()
+            .filter(|session| session.operator == operator)
+            .copied()
+            .collect();
+        sessions.sort_unstable();
+        sessions
+    }
+
+    fn held(&self, operator: OperatorIndex) -> Vec<Held> {
+        let mut all = Vec::new();
+        for session in self.sessions_of(operator) {
+            let row = &self.sessions[&session].row;
+            let mut add = |generation, phase| {
+                all.push(Held {
+                    session: session.session,
+                    generation,
+                    phase,
+                });
+            };
+            match &row.phase {
+                Phase::Establishing => add(row.connect.generation, HeldPhase::Establishing),
+                Phase::Established(_) => add(row.connect.generation, HeldPhase::Established),
+                Phase::Closing { then, .. } => {
+                    if let Some(generation) = then.receipt {
+                        add(generation, HeldPhase::Disconnected);
+                    }
+                    if let Some(connect) = &then.connect {
+                        add(connect.generation, HeldPhase::Establishing);
+                    }
+                }
+            }
+        }
+        let receipts = self.operators.get(&operator).map(|state| &state.receipts);
+        for receipt in receipts.into_iter().flatten().map(|(_, receipt)| receipt) {
+            all.push(Held {
+                session: receipt.session,
+                generation: receipt.generation,
+                phase: HeldPhase::Disconnected,
+            });
+        }
+        all
+    }
+
+    /// Sends all receipts that are not acknowledged, and again after a while.
+    pub(super) fn send_receipts(&mut self, operator: OperatorIndex, now: Now) {
+        let Some(state) = self.operators.get(&operator) else {
+            return;
+        };
+        let receipts: Vec<Receipt> = state.receipts.values().cloned().collect();
+        let next = (state.connected && !receipts.is_empty()).then(|| now.at + RECEIPT_INTERVAL);
+        self.timers.set(Timer::Receipts(operator), next);
+        for receipt in receipts {
+            self.report(operator, Report::Receipt(receipt));
+        }
+    }
+
+    pub(super) fn send_receipt(&mut self, session: SessionRef, receipt: Receipt, now: Now) {
+        let timer = Timer::Receipts(session.operator);
+        let connected = self
+            .operators
+            .get(&session.operator)
+            .is_some_and(|state| state.connected);
+        if connected && !self.timers.is_set(timer) {
+            self.timers.set(timer, Some(now.at + RECEIPT_INTERVAL));
+        }
+        self.report(session.operator, Report::Receipt(receipt));
+    }
+
+    pub(super) fn on_receipt_ack(&mut self, operator: OperatorIndex, number: u64) {
+        let state = self.operators.entry(operator).or_default();
+        if state.receipts.remove(&number).is_some() {
+            self.persist(Write::DeleteReceipt(operator, number));
+        }
+    }
+
+    pub(super) fn on_accounting_timer(&mut self, operator: OperatorIndex, now: Now) {
+        let at = now.at + self.settings.accounting_interval;
+        self.timers.set(Timer::Accounting(operator), Some(at));
+        let slots: Vec<_> = self
+            .sessions_of(operator)
+            .into_iter()
+            .filter_map(|session| {
+                let row = &self.sessions[&session].row;
+                matches!(row.phase, Phase::Established(_)).then_some((
+                    session.session,
+                    row.connect.generation,
+                    row.slot,
+                ))
+            })
+            .collect();
+        if !slots.is_empty() {
+            self.out.push(Action::ReadCounters { operator, slots });
+        }
+    }
+
+    pub(super) fn on_counters_read(
+        &mut self,
+        operator: OperatorIndex,
+        readings: &[(Uuid, u64, Counters)],
+    ) {
+        let accounts: Vec<Account> = readings
+            .iter()
+            .filter_map(|&(session, generation, reading)| {
+                let held = self.sessions.get(&SessionRef { operator, session })?;
+                let Phase::Established(opened) = &held.row.phase else {
+                    return None;
+                };
+                (held.row.connect.generation == generation).then(|| Account {
+                    session,
+                    generation,
+                    counters: reading.since(opened.base.unwrap_or_default()),
+                })
+            })
+            .collect();
+        for chunk in accounts.chunks(ACCOUNTS) {
+            self.report(operator, Report::Accounting(chunk.to_vec()));
+        }
+    }
+}

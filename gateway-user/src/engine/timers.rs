@@ -1,0 +1,84 @@
+//! What is to be looked at again, and when.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use doorstep_gateway_common::OperatorIndex;
+
+use super::row::SessionRef;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// An establishment request to repeat, or a close to try again.
+    Session(SessionRef),
+    /// Receipts to repeat.
+    Receipts(OperatorIndex),
+    /// Counters to report.
+    Accounting(OperatorIndex),
+}
+
+/// At most one time for each.
+#[derive(Debug, Default)]
+pub struct Timers {
+    order: BTreeSet<(Instant, Timer)>,
+    when: HashMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Sets a timer anew, or off.
+    pub fn set(&mut self, timer: Timer, at: Option<Instant>) {
+        let before = match at {
+            Some(at) => self.when.insert(timer, at),
+            None => self.when.remove(&timer),
+        };
+        if let Some(before) = before {
+            self.order.remove(&(before, timer));
+        }
+        if let Some(at) = at {
+            self.order.insert((at, timer));
+        }
+    }
+
+    pub fn is_set(&self, timer: Timer) -> bool {
+        self.when.contains_key(&timer)
+    }
+
+    pub fn next(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out one that is due.
+    pub fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let &(at, timer) = self.order.first()?;
+        if at > now {
+            return None;
+        }
+        self.set(timer, None);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_has_one_time() {
+        let now = Instant::now();
+        let mut timers = Timers::default();
+        timers.set(Timer::Receipts(1), Some(now));
+        timers.set(Timer::Receipts(1), Some(now + Duration::from_secs(2)));
+        timers.set(Timer::Accounting(1), Some(now + Duration::from_secs(1)));
+        timers.set(Timer::Accounting(2), Some(now));
+        timers.set(Timer::Accounting(2), None);
+        assert_eq!(timers.pop_due(now), None);
+        assert_eq!(timers.next(), Some(now + Duration::from_secs(1)));
+        let later = now + Duration::from_secs(9);
+        assert_eq!(timers.pop_due(later), Some(Timer::Accounting(1)));
+        assert_eq!(timers.pop_due(later), Some(Timer::Receipts(1)));
+        assert_eq!(timers.pop_due(later), None);
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! What people see of the engine.
+
+use doorstep_gateway_common::{OperatorIndex, Slot};
+
+use super::Engine;
+use super::message::Connect;
+use super::row::{Phase, Step};
+use crate::session::Counters;
+use doorstep_establish::Mac;
+
+/// One session, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    pub operator: OperatorIndex,
+    pub connect: Connect,
+    pub line: String,
+    pub phase: &'static str,
+    pub detail: Option<String>,
+    pub mac: Option<Mac>,
+    pub slot: Slot,
+    /// To be taken from the slot's reading; none where the session counts nothing.
+    pub base: Option<Counters>,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub established: u64,
+    pub establishing: u64,
+    pub closing: u64,
+    pub disconnected_unacked: u64,
+    pub slots_used: u32,
+}
+
+impl Engine {
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut views: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(session, held)| {
+                let (phase, opened) = match &held.row.phase {
+                    Phase::Establishing if held.opening.is_some() => ("opening", held.opening),
+                    Phase::Establishing => ("establishing", None),
+                    Phase::Established(opened) => ("established", Some(*opened)),
+                    Phase::Closing { opened, .. } => ("closing", *opened),
+                };
+                SessionView {
+                    operator: session.operator,
+                    connect: held.row.connect.clone(),
+                    line: held.line.to_string(),
+                    phase,
+                    detail: held.detail.clone(),
+                    mac: opened.map(|opened| opened.mac),
+                    slot: held.row.slot,
+                    base: opened.and_then(|opened| opened.base),
+                    steps: held.row.steps.clone(),
+                }
+            })
+            .collect();
+        views.sort_unstable_by_key(|view| (view.operator, view.connect.session));
+        views
+    }
+
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            slots_used: self.slots.used(),
+            ..Summary::default()
+        };
+        for held in self.sessions.values() {
+            match held.row.phase {
+                Phase::Establishing => summary.establishing += 1,
+                Phase::Established(_) => summary.established += 1,
+                Phase::Closing { .. } => summary.closing += 1,
+            }
+        }
+        summary.disconnected_unacked = self
+            .operators
+            .values()
+            .map(|state| state.receipts.len() as u64)
+            .sum();
+        summary
+    }
+
+    /// Whether the engine reports to the operator's server.
+    pub fn is_connected(&self, operator: OperatorIndex) -> bool {
+        self.operators
+            .get(&operator)
+            .is_some_and(|state| state.connected)
+    }
+}

@@ -1,0 +1,99 @@
+//! The inventory: which access line each location is.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use doorstep_gateway_common::{LineKey, LineValue};
+use doorstep_location::LocationId;
+use thiserror::Error;
+
+use crate::config::{Position, Problem};
+use crate::session::Line;
+
+/// The table location → line, and its reverse.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    lines: HashMap<LocationId, Line>,
+}
+
+#[derive(Debug, Error)]
+pub enum InventoryError {
+    #[error("cannot read the inventory {}: {source}", file.display())]
+    Read {
+        file: PathBuf,
+        source: std::io::Error,
+    },
+    /// All that is wrong, not only the first.
+    #[error("{}", list(file, problems))]
+    Invalid {
+        file: PathBuf,
+        problems: Vec<Problem>,
+    },
+}
+
+impl Inventory {
+    /// Reads and checks an inventory file. `port` knows the access ports' interface indexes.
+    pub fn load(file: &Path, port: impl Fn(&str) -> Option<u32>) -> Result<Self, InventoryError> {
+        let text = std::fs::read_to_string(file).map_err(|source| InventoryError::Read {
+            file: file.to_owned(),
+            source,
+        })?;
+        Self::parse(file, &text, port)
+    }
+
+    /// Checks the text of an inventory; `file` is for messages.
+    pub fn parse(
+        file: &Path,
+        text: &str,
+        port: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self, InventoryError> {
+        match parse::lines(text, port) {
+            Ok(lines) => Ok(Self { lines }),
+            Err(problems) => Err(InventoryError::Invalid {
+                file: file.to_owned(),
+                problems,
+            }),
+        }
+    }
+
+    pub fn resolve(&self, location: &LocationId) -> Option<&Line> {
+        self.lines.get(location)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// What the fast path must know of every line.
+    pub fn map_rows(&self) -> Vec<(LineKey, LineValue)> {
+        self.lines
+            .iter()
+            .map(|(location, line)| {
+                let value = LineValue {
+                    location_hash: location.hash64(),
+                    ..LineValue::default()
+                };
+                (line.key, value)
+            })
+            .collect()
+    }
+}
+
+fn list(file: &Path, problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|Problem { at, what }| {
+            let Position { line, column } = at;
+            format!("{}:{line}:{column}: {what}", file.display())
+        })
+        .collect();
+    lines.join("\n")
+}
