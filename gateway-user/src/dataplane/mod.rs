@@ -1,0 +1,186 @@
+//! The fast path, seen from user space: programs, maps and ports of this host.
+//!
+//! Everything that outlives the daemon is pinned below the configured path, under the version of
+//! the maps' layout. A daemon that starts adopts what it finds there.
+
+mod attach;
+mod error;
+mod grace;
+mod host;
+mod inject;
+mod log;
+mod maps;
+mod netlink;
+mod next_hops;
+mod object;
+mod offload;
+mod pins;
+mod ports;
+mod punt;
+mod sysctl;
+
+use doorstep_establish::Mac;
+use doorstep_gateway_common::{LineKey, LineValue, Reason, Slot};
+
+use crate::config::Config;
+use crate::plan::{self, Change, Plan, Tables};
+use crate::session::{Counters, SessionEntry};
+
+pub use error::DataplaneError;
+pub use inject::Injector;
+pub use maps::MapUse;
+pub use next_hops::{NextHop, NextHopStates, NextHops};
+pub use object::OBJECT;
+pub use offload::{Feature, Offloads};
+pub use ports::{Port, Role};
+pub use punt::{Punt, PuntStream};
+
+/// The loaded fast path. Dropping it leaves everything in place.
+pub struct Dataplane {
+    ports: Vec<Port>,
+    gateway_mac: Mac,
+    maps: maps::Maps,
+    punt: Option<PuntStream>,
+    injector: Injector,
+    next_hops: Option<NextHops>,
+    log: Option<log::ProgramLog>,
+}
+
+impl Dataplane {
+    /// Loads the programs, adopting maps and links that are pinned already, and attaches them to
+    /// the configured ports. Ports, sysctls, addresses and routes are set as the fast path needs
+    /// them; what was there before is recorded in the state directory for [`Dataplane::unload`].
+    pub async fn open(config: &Config) -> Result<Self, DataplaneError> {
+        let pins = pins::Pins::new(&config.pin_path);
+        pins.prepare()?;
+        let netlink = netlink::Netlink::open()?;
+        let mut ports = ports::resolve(config, &netlink).await?;
+        let gateway_mac = ports::gateway_mac(&ports)?;
+        host::prepare(config, &ports, gateway_mac, &netlink).await?;
+        let mut ebpf = object::load(config, gateway_mac, &pins)?;
+        let log = log::ProgramLog::open(&mut ebpf);
+        attach::attach(&mut ebpf, config.xdp_mode, &pins, &mut ports)?;
+        let mut maps = maps::Maps::open(&pins)?;
+        maps.set_uplinks(config, &ports)?;
+        let next_hops = NextHops::new(config, &ports, maps::Operators::open(&pins)?, netlink)?;
+        let punt = Some(PuntStream::open(&pins)?);
+        Ok(Self {
+            ports,
+            gateway_mac,
+            maps,
+            punt,
+            injector: Injector::open()?,
+            next_hops: Some(next_hops),
+            log,
+        })
+    }
+
+    /// Takes the programs off, removes every pin, and puts ports and sysctls back.
+    pub async fn unload(config: &Config) -> Result<(), DataplaneError> {
+        pins::Pins::new(&config.pin_path).remove_all()?;
+        let netlink = netlink::Netlink::open()?;
+        attach::detach_filters(config)?;
+        host::restore(config, &netlink).await
+    }
+
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// The gateway's MAC address on every line.
+    pub fn gateway_mac(&self) -> Mac {
+        self.gateway_mac
+    }
+
+    /// Makes `LINES` equal to this.
+    pub fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), DataplaneError> {
+        self.maps.set_lines(lines)
+    }
+
+    /// What the four maps of sessions hold.
+    pub fn tables(&self) -> Result<Tables, DataplaneError> {
+        self.maps.tables()
+    }
+
+    /// Applies a plan; the slots that it takes away from every row keep their counters.
+    pub fn apply(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
+        for change in &plan.changes {
+            self.maps.apply(change)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the fast path for a session. Doing it again changes nothing.
+    pub fn open_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
+        let desired = plan::rows(entry);
+        if !self.maps.holds(&desired)? {
+            self.maps.reset_counters(entry.slot)?;
+        }
+        self.apply(&Plan {
+            changes: inserts(&desired),
+        })
+    }
+
+    /// Closes the fast path for a session, waits until no program can still forward for it, and
+    /// returns the final counters. Doing it again changes nothing. Blocks for some milliseconds.
+    pub fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, DataplaneError> {
+        let rows = plan::rows(entry);
+        let held = self.maps.held(&rows, entry.generation)?;
+        self.apply(&Plan { changes: held })?;
+        grace::wait();
+        self.maps.counters(entry.slot)
+    }
+
+    pub fn counters(&self, slot: Slot) -> Result<Counters, DataplaneError> {
+        self.maps.counters(slot)
+    }
+
+    /// Packets by reason since the maps were made, every reason included.
+    pub fn reasons(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
+        self.maps.reasons()
+    }
+
+    /// Entries of each map, used and possible.
+    pub fn map_use(&self) -> Result<Vec<MapUse>, DataplaneError> {
+        self.maps.usage()
+    }
+
+    /// The frames for the daemon; the first call has it, later ones have none.
+    pub fn take_punt(&mut self) -> Option<PuntStream> {
+        self.punt.take()
+    }
+
+    /// The task that follows the operators' next hops; the first call has it, later ones have none.
+    pub fn take_next_hops(&mut self) -> Option<NextHops> {
+        self.next_hops.take()
+    }
+
+    /// The task that carries the programs' own log lines to `tracing`.
+    pub fn take_log(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.log.take().map(log::ProgramLog::run)
+    }
+
+    pub fn injector(&self) -> Injector {
+        self.injector.clone()
+    }
+}
+
+/// Downstream before upstream, so that the answer to the first packet out finds its way back.
+fn inserts(rows: &plan::Rows) -> Vec<Change> {
+    let down_v4 = rows
+        .downstream_v4
+        .map(|(key, value)| Change::UpsertDownstreamV4(key, value));
+    let down_v6 = rows
+        .downstream_v6
+        .map(|(key, value)| Change::UpsertDownstreamV6(key, value));
+    let up_v4 = rows
+        .upstream_v4
+        .map(|(key, value)| Change::UpsertUpstreamV4(key, value));
+    let up_v6 = rows
+        .upstream_v6
+        .map(|(key, value)| Change::UpsertUpstreamV6(key, value));
+    [down_v4, down_v6, up_v4, up_v6]
+        .into_iter()
+        .flatten()
+        .collect()
+}
