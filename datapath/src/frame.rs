@@ -1,10 +1,11 @@
 //! The packet's source: kernel memory or a byte slice.
 
-/// Plain bytes as they stand in a packet.
-///
-/// Implemented by types that are made of integers and byte arrays only, so that every bit pattern
-/// is a value; see [`crate::headers`].
-pub trait Wire: Copy {}
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Plain bytes as they stand in a packet: every bit pattern is a value, and there is no padding.
+pub trait Wire: Copy + FromBytes + IntoBytes + Immutable {}
+
+impl<T: Copy + FromBytes + IntoBytes + Immutable> Wire for T {}
 
 /// A frame, beginning with its Ethernet header.
 pub trait Frame {

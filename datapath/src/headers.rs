@@ -1,6 +1,6 @@
 //! Headers as they stand on the wire. Multi-byte fields are in wire order (`_be`).
 
-use crate::Wire;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// EtherTypes and TPIDs.
 pub mod ether_type {
@@ -24,22 +24,20 @@ pub const TAG_LEN: usize = 4;
 
 /// IEEE 802.3 header.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Ethernet {
     pub destination: [u8; 6],
     pub source: [u8; 6],
     pub ether_type_be: u16,
 }
-impl Wire for Ethernet {}
 
 /// What follows a TPID: tag control information and the next EtherType (IEEE 802.1Q clause 9).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Tag {
     pub tci_be: u16,
     pub ether_type_be: u16,
 }
-impl Wire for Tag {}
 
 impl Tag {
     /// VLAN id, without priority and drop eligibility.
@@ -50,7 +48,7 @@ impl Tag {
 
 /// RFC 791, without options.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Ipv4 {
     pub version_ihl: u8,
     pub tos: u8,
@@ -63,11 +61,10 @@ pub struct Ipv4 {
     pub source: [u8; 4],
     pub destination: [u8; 4],
 }
-impl Wire for Ipv4 {}
 
 /// RFC 8200.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Ipv6 {
     pub version_class_flow_be: u32,
     pub payload_len_be: u16,
@@ -76,13 +73,12 @@ pub struct Ipv6 {
     pub source: [u8; 16],
     pub destination: [u8; 16],
 }
-impl Wire for Ipv6 {}
 
 pub const IPV6_LEN: usize = 40;
 
 /// RFC 826, for Ethernet and IPv4.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Arp {
     pub hardware_be: u16,
     pub protocol_be: u16,
@@ -94,11 +90,10 @@ pub struct Arp {
     pub target_mac: [u8; 6],
     pub target: [u8; 4],
 }
-impl Wire for Arp {}
 
 /// Neighbour solicitation and advertisement, RFC 4861 sections 4.3 and 4.4.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Neighbour {
     pub kind: u8,
     pub code: u8,
@@ -106,32 +101,26 @@ pub struct Neighbour {
     pub flags_be: u32,
     pub target: [u8; 16],
 }
-impl Wire for Neighbour {}
 
 /// Source or target link-layer address option, RFC 4861 section 4.6.1.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct LinkLayerOption {
     pub kind: u8,
     /// In units of eight bytes.
     pub len: u8,
     pub mac: [u8; 6],
 }
-impl Wire for LinkLayerOption {}
 
 /// RFC 768.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Udp {
     pub source_be: u16,
     pub destination_be: u16,
     pub len_be: u16,
     pub checksum_be: u16,
 }
-impl Wire for Udp {}
-
-impl Wire for u8 {}
-impl Wire for u16 {}
 
 const _: () = assert!(size_of::<Ethernet>() == ETHERNET_LEN);
 const _: () = assert!(size_of::<Tag>() == TAG_LEN);

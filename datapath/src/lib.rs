@@ -6,7 +6,7 @@
 //! The path of a packet: [`parse`] finds tags and network header; [`upstream`], [`downstream`] or
 //! [`egress`] looks it up and returns a [`Verdict`]; [`rewrite`] changes headers as the verdict
 //! says; the caller counts and sends.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod arp;
@@ -17,6 +17,8 @@ pub mod headers;
 pub mod nd;
 pub mod parse;
 pub mod rewrite;
+#[cfg(any(test, feature = "std"))]
+pub mod slice;
 pub mod tables;
 pub mod upstream;
 pub mod verdict;
