@@ -20,7 +20,7 @@ pub struct BuildRequest {
     pub package: String,
     /// The package's binary.
     pub bin: String,
-    /// Whether a compiler warning fails the build.
+    /// Whether a warning, clippy's too if the toolchain has it, fails the build.
     pub deny_warnings: bool,
 }
 
@@ -95,6 +95,9 @@ pub fn build(request: &BuildRequest) -> Result<PathBuf> {
         .args(["--config", "profile.release.panic=\"abort\""]);
     if toolchain.build_std {
         command.args(["-Z", "build-std=core"]);
+    }
+    if let (true, Some(clippy)) = (request.deny_warnings, &toolchain.clippy_driver) {
+        command.env("RUSTC_WORKSPACE_WRAPPER", clippy);
     }
     let status = command
         .status()

@@ -33,6 +33,8 @@ pub struct Toolchain {
     pub rustc: PathBuf,
     /// Whether `core` must be built from `rust-src` (`-Z build-std=core`).
     pub build_std: bool,
+    /// The lints that belong to the compiler, if installed.
+    pub clippy_driver: Option<PathBuf>,
 }
 
 impl Toolchain {
@@ -94,7 +96,14 @@ impl Toolchain {
             cargo,
             rustc: rustc.to_owned(),
             build_std,
+            clippy_driver: Some(rustc.with_file_name("clippy-driver"))
+                .filter(|driver| driver.is_file()),
         })
+    }
+
+    /// Whether the compiler is the distribution's, not rustup's.
+    pub fn is_system(&self) -> bool {
+        self.rustc == Path::new(SYSTEM_RUSTC)
     }
 }
 

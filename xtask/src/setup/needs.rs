@@ -84,11 +84,19 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 16] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
         || Toolchain::find().is_ok(),
+    ),
+    program(
+        &["rust-web-clippy"],
+        "the gate checks the lints of eBPF programs",
+        || {
+            Toolchain::find()
+                .is_ok_and(|toolchain| !toolchain.is_system() || toolchain.clippy_driver.is_some())
+        },
     ),
     program(
         &["llvm-22-dev", "libpolly-22-dev"],

@@ -36,7 +36,7 @@ pub fn run() -> Result<Layer> {
         process::run(cargo().args(["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
     );
     for (package, bin) in Metadata::read()?.ebpf_programs() {
-        println!("gate: warnings of {package} on the BPF target");
+        println!("gate: lints of {package} on the BPF target");
         let request = BuildRequest {
             deny_warnings: true,
             ..BuildRequest::new(package, bin)
