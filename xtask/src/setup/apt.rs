@@ -114,7 +114,8 @@ fn install_command() -> Command {
     install
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "-qq", "--yes", "--no-install-recommends"])
-        .args(["--no-remove", "--allow-downgrades"]);
+        .args(["--no-remove", "--allow-downgrades"])
+        .args(["-o", "DPkg::Lock::Timeout=300"]);
     install
 }
 
