@@ -1,1 +1,19 @@
-//! (skeleton)
+//! The operator's server: subscribers ask it for broadband, gateways carry it out.
+//!
+//! `session` decides, `store` remembers, `engine` joins the two, `service` speaks gRPC, `hub` wakes
+//! who must look again, `serve` composes the daemon.
+
+#![forbid(unsafe_code)]
+
+pub mod admin_socket;
+pub mod config;
+pub mod engine;
+pub mod hub;
+pub mod identity;
+pub mod keys;
+pub mod pool;
+pub mod serve;
+pub mod service;
+pub mod session;
+pub mod store;
+pub mod vault;

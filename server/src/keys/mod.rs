@@ -1,0 +1,226 @@
+//! The server's keys on disk: `data_dir/keys`, folder 0700, files 0600.
+
+pub mod files;
+pub mod pki;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use doorstep_location::sealed::{Keyring, LegacyKey, OpeningKey};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::vault::{self, Vault};
+
+const CA_CERT: &str = "ca.pem";
+const CA_KEY: &str = "ca.key";
+const SERVER_CERT: &str = "server.pem";
+const SERVER_KEY: &str = "server.key";
+const INDEX_KEY: &str = "identity-index.key";
+const SEAL_KEY: &str = "identity-seal.key";
+
+/// Everything `run` needs, read once.
+pub struct Keys {
+    pub ca_pem: String,
+    pub server_pem: String,
+    pub server_key_pem: Zeroizing<String>,
+    pub keyring: Keyring,
+    pub vault: Vault,
+}
+
+/// Makes all keys. Refuses to touch a folder that has any.
+pub fn init(config: &Config) -> Result<()> {
+    let dir = config.keys_dir();
+    if dir.exists()
+        && std::fs::read_dir(&dir)
+            .with_context(|| format!("cannot read {}", dir.display()))?
+            .next()
+            .is_some()
+    {
+        bail!(
+            "{} holds keys already; they are never overwritten, because seals, gateways and \
+             stored numbers depend on them. Move the folder away to begin anew",
+            dir.display()
+        );
+    }
+    files::create_private_dir(&config.data_dir)?;
+    files::create_private_dir(&dir)?;
+    let authority = pki::make_authority(&config.operator)?;
+    let server = pki::issue_server(&authority, &config.operator, &config.server_names)?;
+    files::write_new(&dir.join(CA_KEY), authority.key_pem.as_bytes())?;
+    files::write_new(&dir.join(CA_CERT), authority.cert_pem.as_bytes())?;
+    files::write_new(&dir.join(SERVER_KEY), server.key_pem.as_bytes())?;
+    files::write_new(&dir.join(SERVER_CERT), server.cert_pem.as_bytes())?;
+    for name in [INDEX_KEY, SEAL_KEY] {
+        let bytes = Zeroizing::new(vault::random::<32>()?);
+        files::write_new(&dir.join(name), files::to_hex(bytes.as_slice()).as_bytes())?;
+    }
+    add_opening_key(&dir)?;
+    files::sync_dir(&dir)
+}
+
+/// Adds an opening key; the newest is the one that `show` gives out.
+pub fn rotate_seal(config: &Config) -> Result<PathBuf> {
+    let dir = config.keys_dir();
+    if !dir.join(CA_CERT).exists() {
+        bail!("{} holds no keys; run `keys init` first", dir.display());
+    }
+    let path = add_opening_key(&dir)?;
+    files::sync_dir(&dir)?;
+    Ok(path)
+}
+
+fn add_opening_key(dir: &Path) -> Result<PathBuf> {
+    let number = opening_key_files(dir)?
+        .last()
+        .map_or(1, |(number, _)| number + 1);
+    let path = dir.join(format!("seal-{number:04}.key"));
+    files::write_new(&path, OpeningKey::generate().to_text().as_bytes())?;
+    Ok(path)
+}
+
+/// Opening keys by number, the oldest first.
+fn opening_key_files(dir: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix("seal-")?.strip_suffix(".key"))
+            .and_then(|number| number.parse().ok());
+        if let Some(number) = number {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn opening_keys(dir: &Path) -> Result<Vec<OpeningKey>> {
+    let mut keys = Vec::new();
+    for (_, path) in opening_key_files(dir)? {
+        let text = files::read_private(&path)?;
+        keys.push(
+            OpeningKey::from_text(text.trim())
+                .with_context(|| format!("{} is not an opening key", path.display()))?,
+        );
+    }
+    if keys.is_empty() {
+        bail!("{} holds no opening key; run `keys init`", dir.display());
+    }
+    Ok(keys)
+}
+
+/// The key that new stickers are sealed to.
+pub fn current_opening_key(config: &Config) -> Result<OpeningKey> {
+    opening_keys(&existing_dir(config)?)?
+        .pop()
+        .context("no opening key")
+}
+
+/// The passphrase of the legacy form, where the configuration allows it.
+pub fn legacy_key(config: &Config) -> Result<Option<LegacyKey>> {
+    let Some(path) = &config.legacy_passphrase_file else {
+        return Ok(None);
+    };
+    let text = Zeroizing::new(
+        std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the legacy passphrase {}", path.display()))?,
+    );
+    let passphrase = text.trim_end_matches(['\r', '\n']);
+    if passphrase.is_empty() {
+        bail!("the legacy passphrase file {} is empty", path.display());
+    }
+    Ok(Some(LegacyKey::new(passphrase)))
+}
+
+pub fn load(config: &Config) -> Result<Keys> {
+    let dir = existing_dir(config)?;
+    let mut keyring = Keyring::new(opening_keys(&dir)?);
+    if let Some(legacy) = legacy_key(config)? {
+        keyring = keyring.with_legacy(legacy);
+    }
+    Ok(Keys {
+        ca_pem: ca_pem(config)?,
+        server_pem: read_text(&dir.join(SERVER_CERT))?,
+        server_key_pem: files::read_private(&dir.join(SERVER_KEY))?,
+        keyring,
+        vault: Vault::new(
+            identity_key(&dir.join(INDEX_KEY))?,
+            &identity_key(&dir.join(SEAL_KEY))?,
+        ),
+    })
+}
+
+fn existing_dir(config: &Config) -> Result<PathBuf> {
+    let dir = config.keys_dir();
+    if !dir.join(CA_CERT).exists() {
+        bail!(
+            "no keys in {}; make them with `doorstep-server keys init --config FILE`",
+            dir.display()
+        );
+    }
+    Ok(dir)
+}
+
+fn identity_key(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+    let text = files::read_private(path)?;
+    files::from_hex(text.trim())
+        .with_context(|| format!("{} is not 64 hexadecimal digits", path.display()))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+pub fn ca_path(config: &Config) -> PathBuf {
+    config.keys_dir().join(CA_CERT)
+}
+
+pub fn ca_pem(config: &Config) -> Result<String> {
+    read_text(&ca_path(config))
+}
+
+/// The server's certificate, for its fingerprint.
+pub fn server_pem(config: &Config) -> Result<String> {
+    read_text(&existing_dir(config)?.join(SERVER_CERT))
+}
+
+/// Files that a gateway needs to dial this server.
+pub struct GatewayFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+}
+
+/// Issues a gateway's client certificate into `out`.
+pub fn issue_gateway(config: &Config, name: &str, out: &Path) -> Result<GatewayFiles> {
+    let dir = existing_dir(config)?;
+    if !crate::config::is_name(name) {
+        bail!("a gateway's name is 1 to 63 of a-z, 0-9 and -, neither beginning nor ending with -");
+    }
+    let ca_pem = ca_pem(config)?;
+    let authority = pki::Authority {
+        cert_pem: ca_pem.clone(),
+        key_pem: files::read_private(&dir.join(CA_KEY))?,
+    };
+    let issued = pki::issue_gateway(&authority, name)?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let made = GatewayFiles {
+        cert: out.join(format!("{name}.pem")),
+        key: out.join(format!("{name}.key")),
+        ca: out.join(CA_CERT),
+    };
+    match std::fs::read_to_string(&made.ca) {
+        Ok(present) if present == ca_pem => {}
+        Ok(_) => bail!(
+            "{} is another authority's certificate; choose another folder",
+            made.ca.display()
+        ),
+        Err(_) => files::write_new(&made.ca, ca_pem.as_bytes())?,
+    }
+    files::write_new(&made.key, issued.key_pem.as_bytes())?;
+    files::write_new(&made.cert, issued.cert_pem.as_bytes())?;
+    Ok(made)
+}

@@ -1,0 +1,214 @@
+//! The composition root: everything that `run` starts and stops.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use doorstep_proto::v1::access_server::AccessServer;
+use doorstep_proto::v1::gateway_control_server::GatewayControlServer;
+use doorstep_proto::v1::operator_server::OperatorServer;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use crate::admin_socket::AdminSocket;
+use crate::config::Config;
+use crate::engine::{Engine, now_ms};
+use crate::keys::{self, Keys};
+use crate::service::access::AccessService;
+use crate::service::control::ControlService;
+use crate::service::operator::OperatorService;
+use crate::store::Store;
+
+/// Largest request of a terminal.
+const MAX_REQUEST_LEN: usize = 16 * 1024;
+/// Largest message of a gateway: a Hello names every session it holds, some 50 bytes each.
+const MAX_GATEWAY_MESSAGE_LEN: usize = 32 * 1024 * 1024;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long open requests may take to end once the server shuts down.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Running {
+    /// Where it listens, with the port that the system chose for `:0`.
+    pub listen: SocketAddr,
+    pub engine: Arc<Engine>,
+    shutdown: CancellationToken,
+    tasks: Vec<(&'static str, JoinHandle<Result<()>>)>,
+    streams: TaskTracker,
+    /// Two servers must not work on one database: only one would wake its gateways.
+    _lock: File,
+}
+
+/// Starts everything; returns once both sockets are bound.
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running> {
+    let Keys {
+        ca_pem,
+        server_pem,
+        server_key_pem,
+        keyring,
+        vault,
+    } = keys::load(&config)?;
+    let lock = lock_data_dir(&config)?;
+    let store = Store::open(&config.database()).await?;
+    let config = Arc::new(config);
+    let engine = Engine::new(Arc::clone(&config), store, keyring, vault);
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listen = listener.local_addr().context("cannot read the bound address")?;
+    let admin = AdminSocket::bind(&config.admin_socket)?;
+    let streams = TaskTracker::new();
+    let limits = config.limits;
+
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(&server_pem, server_key_pem.as_bytes()))
+        .client_ca_root(Certificate::from_pem(&ca_pem))
+        // Terminals have no certificate; GatewayControl insists on one itself.
+        .client_auth_optional(true)
+        .timeout(HANDSHAKE_TIMEOUT);
+    let access = AccessServer::new(AccessService::new(Arc::clone(&engine), shutdown.clone()))
+        .max_decoding_message_size(MAX_REQUEST_LEN);
+    let control = GatewayControlServer::new(ControlService::new(
+        Arc::clone(&engine),
+        shutdown.clone(),
+        streams.clone(),
+    ))
+    .max_decoding_message_size(MAX_GATEWAY_MESSAGE_LEN);
+    let public = Server::builder()
+        .tls_config(tls)
+        .context("the server's certificate and key do not work; see `keys show`")?
+        .max_concurrent_streams(limits.streams_per_connection)
+        .timeout(Duration::from_millis(limits.request_timeout_ms))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(16 * 1024)
+        .load_shed(true)
+        .layer(GlobalConcurrencyLimitLayer::new(limits.concurrent_requests))
+        .add_service(access)
+        .add_service(control);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let stop = shutdown.clone();
+    let public = tokio::spawn(async move {
+        public
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+            .await
+            .context("the public listener failed")
+    });
+
+    let operator = OperatorServer::new(OperatorService::new(Arc::clone(&engine), listen, now_ms()))
+        .max_decoding_message_size(MAX_REQUEST_LEN);
+    let stop = shutdown.clone();
+    let admin = tokio::spawn(async move {
+        Server::builder()
+            .add_service(operator)
+            .serve_with_incoming_shutdown(admin.incoming(), stop.cancelled_owned())
+            .await
+            .context("the administration socket failed")
+    });
+
+    let sweeper = tokio::spawn(sweep(Arc::clone(&engine), shutdown.clone()));
+    tracing::info!(
+        %listen,
+        operator = config.operator,
+        gateways = config.gateways.len(),
+        admin_socket = %config.admin_socket.display(),
+        legacy_seal = engine.allows_legacy_seals(),
+        "serving"
+    );
+    Ok(Running {
+        listen,
+        engine,
+        shutdown,
+        tasks: vec![
+            ("public listener", public),
+            ("administration socket", admin),
+            ("sweeper", sweeper),
+        ],
+        streams,
+        _lock: lock,
+    })
+}
+
+impl Running {
+    /// Waits for the shutdown token, or for a part that fails; then ends everything.
+    pub async fn wait(mut self) -> Result<()> {
+        let mut result = Ok(());
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            failed = first_end(&mut self.tasks) => result = failed,
+        }
+        self.shutdown.cancel();
+        self.streams.close();
+        let ended = async {
+            self.streams.wait().await;
+            for (name, task) in &mut self.tasks {
+                if !task.is_finished()
+                    && let Err(error) = task.await
+                {
+                    tracing::warn!(task = name, %error, "ended badly");
+                }
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, ended).await.is_err() {
+            tracing::warn!("some connections did not end in time; they are dropped");
+        }
+        for (_, task) in &self.tasks {
+            task.abort();
+        }
+        self.engine.store.close().await;
+        tracing::info!("stopped");
+        result
+    }
+}
+
+async fn first_end(tasks: &mut [(&'static str, JoinHandle<Result<()>>)]) -> Result<()> {
+    let ends = tasks
+        .iter_mut()
+        .map(|(name, task)| Box::pin(async move { (*name, task.await) }));
+    let ((name, end), _, _) = futures::future::select_all(ends).await;
+    match end {
+        Ok(Ok(())) => bail!("the {name} ended by itself"),
+        Ok(Err(error)) => Err(error),
+        Err(error) => Err(error).with_context(|| format!("the {name} crashed")),
+    }
+}
+
+/// Marks overdue receipts. Not on any fast path: it only makes visible that something waits.
+async fn sweep(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
+    let every = (engine.config.unconfirmed_after / 4)
+        .clamp(Duration::from_millis(20), Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        if let Err(error) = engine.sweep(now_ms()).await {
+            tracing::error!(%error, "cannot look for overdue receipts");
+        }
+    }
+}
+
+fn lock_data_dir(config: &Config) -> Result<File> {
+    let path = config.data_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another server runs on {}; stop it first",
+            config.data_dir.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Protobuf to plain types and back, the only place where the two meet.
+
+use doorstep_proto::v1 as pb;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::engine::{AccessKind, AccessRequest, EngineError};
+use crate::identity::{IdCard, Phone};
+use crate::session::State;
+use crate::session::instruct::{Held, Phase};
+use crate::store::{Counters, ReceiptRow, SessionRow, StepRow};
+use crate::vault::Secret;
+
+/// Longest sealed location id looked at; both forms are shorter.
+const MAX_SEALED_LEN: usize = 1024;
+/// Longest text kept of what a gateway says for people.
+const MAX_TEXT_LEN: usize = 256;
+
+/// Collects what is wrong with a request, field by field.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<String>);
+
+impl Violations {
+    pub fn add(&mut self, field: &str, what: impl std::fmt::Display) {
+        self.0.push(format!("{field}: {what}"));
+    }
+
+    /// Keeps a good value; notes what is wrong with a bad one.
+    pub fn check<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        result.map_err(|error| self.add(field, error)).ok()
+    }
+
+    pub fn status(&self) -> Status {
+        Status::invalid_argument(format!("invalid request: {}", self.0.join("; ")))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The status of a refused request. What only the operator may know goes to the log.
+pub fn status(error: &EngineError) -> Status {
+    let text = error.to_string();
+    match error {
+        EngineError::Invalid(_) => Status::invalid_argument(text),
+        EngineError::Unauthenticated => Status::unauthenticated(text),
+        EngineError::AlreadyRegistered => Status::already_exists(text),
+        EngineError::NoGateway | EngineError::NotFound(_) => Status::not_found(text),
+        EngineError::Precondition(_) => Status::failed_precondition(text),
+        EngineError::Exhausted(_) => Status::resource_exhausted(text),
+        EngineError::Interrupted => Status::unavailable(text),
+        EngineError::Store(_) | EngineError::Vault(_) => {
+            tracing::error!(%error, "request failed");
+            Status::internal("the server could not carry out the request; its log says why")
+        }
+    }
+}
+
+pub fn uuid(text: &str) -> Result<Uuid, &'static str> {
+    // Hyphenated only: other spellings of the same id would only confuse people.
+    if text.len() == 36
+        && let Ok(id) = Uuid::try_parse(text)
+    {
+        Ok(id)
+    } else {
+        Err("must be a UUID like 0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e")
+    }
+}
+
+pub fn optional_uuid(text: &str) -> Result<Option<Uuid>, &'static str> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        uuid(text).map(Some)
+    }
+}
+
+pub fn credentials(
+    given: Option<pb::Credentials>,
+    violations: &mut Violations,
+) -> Option<(Uuid, Secret)> {
+    let Some(given) = given else {
+        violations.add("credentials", "missing");
+        return None;
+    };
+    let id = violations.check("credentials.subscriber_id", uuid(&given.subscriber_id));
+    let secret = violations.check(
+        "credentials.secret",
+        Secret::from_slice(&given.secret).ok_or("must be 32 bytes"),
+    );
+    id.zip(secret)
+}
+
+/// The two numbers of a registration.
+pub fn numbers(
+    request: &pb::RegisterRequest,
+    country_code: Option<&str>,
+) -> Result<(Option<Phone>, Option<IdCard>), Status> {
+    let mut violations = Violations::default();
+    let phone = (!request.phone.is_empty())
+        .then(|| violations.check("phone", Phone::parse(&request.phone, country_code)))
+        .flatten();
+    let id_card = (!request.id_card.is_empty())
+        .then(|| violations.check("id_card", IdCard::parse(&request.id_card)))
+        .flatten();
+    if request.phone.is_empty() && request.id_card.is_empty() {
+        violations.add("phone, id_card", "at least one of the two is needed");
+    }
+    if violations.is_empty() {
+        Ok((phone, id_card))
+    } else {
+        Err(violations.status())
+    }
+}
+
+pub fn access_request(
+    request: pb::RequestAccessRequest,
+) -> Result<((Uuid, Secret), AccessRequest), Status> {
+    let mut violations = Violations::default();
+    let credentials = credentials(request.credentials, &mut violations);
+    let kind = violations.check(
+        "kind",
+        match pb::AccessKind::try_from(request.kind) {
+            Ok(pb::AccessKind::Connect) => Ok(AccessKind::Connect),
+            Ok(pb::AccessKind::Move) => Ok(AccessKind::Move),
+            Ok(pb::AccessKind::Additional) => Ok(AccessKind::Additional),
+            _ => Err("must be CONNECT, MOVE or ADDITIONAL"),
+        },
+    );
+    if request.sealed_location_id.is_empty() {
+        violations.add("sealed_location_id", "missing");
+    } else if request.sealed_location_id.len() > MAX_SEALED_LEN {
+        violations.add(
+            "sealed_location_id",
+            format_args!("longer than {MAX_SEALED_LEN} bytes"),
+        );
+    }
+    let session = violations.check("session_id", optional_uuid(&request.session_id));
+    if kind.is_some_and(|kind| kind != AccessKind::Move) && !request.session_id.is_empty() {
+        violations.add("session_id", "only a MOVE names a session");
+    }
+    let request_id = violations.check("request_id", uuid(&request.request_id));
+    match (credentials, kind, session, request_id) {
+        (Some(credentials), Some(kind), Some(session), Some(request_id))
+            if violations.is_empty() =>
+        {
+            Ok((
+                credentials,
+                AccessRequest {
+                    kind,
+                    sealed_location_id: request.sealed_location_id,
+                    session,
+                    request: request_id,
+                },
+            ))
+        }
+        _ => Err(violations.status()),
+    }
+}
+
+pub fn state(state: State) -> pb::SessionState {
+    match state {
+        State::Connecting => pb::SessionState::Connecting,
+        State::Establishing => pb::SessionState::Establishing,
+        State::Established => pb::SessionState::Established,
+        State::Disconnecting => pb::SessionState::Disconnecting,
+        State::DisconnectingUnconfirmed => pb::SessionState::DisconnectingUnconfirmed,
+        State::Refused => pb::SessionState::Refused,
+        State::Released => pb::SessionState::Released,
+    }
+}
+
+pub fn state_name(value: i32) -> &'static str {
+    match pb::SessionState::try_from(value) {
+        Ok(pb::SessionState::Connecting) => State::Connecting.name(),
+        Ok(pb::SessionState::Establishing) => State::Establishing.name(),
+        Ok(pb::SessionState::Established) => State::Established.name(),
+        Ok(pb::SessionState::Disconnecting) => State::Disconnecting.name(),
+        Ok(pb::SessionState::DisconnectingUnconfirmed) => State::DisconnectingUnconfirmed.name(),
+        Ok(pb::SessionState::Refused) => State::Refused.name(),
+        Ok(pb::SessionState::Released) => State::Released.name(),
+        _ => "unknown",
+    }
+}
+
+pub fn session_status(session: Uuid, step: &StepRow) -> pb::SessionStatus {
+    pb::SessionStatus {
+        session_id: session.to_string(),
+        generation: step.generation,
+        state: state(step.state).into(),
+        detail: step.detail.clone(),
+        at_unix_ms: step.at_ms,
+        gateway_id: step.gateway.clone(),
+    }
+}
+
+pub fn session_step(step: StepRow) -> pb::SessionStep {
+    pb::SessionStep {
+        state: state(step.state).into(),
+        generation: step.generation,
+        detail: step.detail,
+        at_unix_ms: step.at_ms,
+        gateway_id: step.gateway,
+        who: step.who,
+    }
+}
+
+pub fn receipt_view(receipt: &ReceiptRow) -> pb::ReceiptView {
+    pb::ReceiptView {
+        gateway_id: receipt.gateway.clone(),
+        number: receipt.number,
+        generation: receipt.generation,
+        counters: Some(counters(receipt.counters)),
+        at_unix_ms: receipt.at_ms,
+        recorded_unix_ms: receipt.recorded_ms,
+    }
+}
+
+pub fn session_view(row: SessionRow, last_receipt: Option<&ReceiptRow>) -> pb::SessionView {
+    let session = row.session;
+    let addresses = session.connection.addresses;
+    let target = session.target.as_ref().map(|target| &target.connection);
+    pb::SessionView {
+        session_id: session.id.to_string(),
+        subscriber_id: session.subscriber.to_string(),
+        location_id: session.connection.location.to_string(),
+        gateway_id: session.connection.gateway.clone(),
+        generation: session.generation,
+        state: state(session.state).into(),
+        detail: session.detail,
+        ipv4_address: addresses.ipv4.map(|a| a.to_string()).unwrap_or_default(),
+        ipv6_prefix: addresses.ipv6.map(|a| a.to_string()).unwrap_or_default(),
+        counters: row.counters.map(counters),
+        final_counters: last_receipt.map(|receipt| counters(receipt.counters)),
+        since_unix_ms: row.since_ms,
+        created_unix_ms: row.created_ms,
+        target_location_id: target.map(|t| t.location.to_string()).unwrap_or_default(),
+        target_gateway_id: target.map(|t| t.gateway.clone()).unwrap_or_default(),
+        terminal_mac: row.terminal_mac,
+        line: row.line,
+        route: row.route,
+    }
+}
+
+pub fn counters(counters: Counters) -> pb::Counters {
+    pb::Counters {
+        upstream_packets: counters.upstream_packets,
+        upstream_bytes: counters.upstream_bytes,
+        downstream_packets: counters.downstream_packets,
+        downstream_bytes: counters.downstream_bytes,
+    }
+}
+
+pub fn plain_counters(given: Option<pb::Counters>) -> Counters {
+    let given = given.unwrap_or_default();
+    Counters {
+        upstream_packets: given.upstream_packets,
+        upstream_bytes: given.upstream_bytes,
+        downstream_packets: given.downstream_packets,
+        downstream_bytes: given.downstream_bytes,
+    }
+}
+
+pub fn held(given: &pb::HeldSession) -> Result<Held, String> {
+    let phase = match pb::HeldPhase::try_from(given.phase) {
+        Ok(pb::HeldPhase::Establishing) => Phase::Establishing,
+        Ok(pb::HeldPhase::Established) => Phase::Established,
+        Ok(pb::HeldPhase::Disconnected) => Phase::Disconnected,
+        _ => return Err("phase: unknown".to_owned()),
+    };
+    Ok(Held {
+        session: uuid(&given.session_id).map_err(|error| format!("session_id: {error}"))?,
+        generation: given.generation,
+        phase,
+    })
+}
+
+pub fn nack_reason(nack: &pb::Nack) -> String {
+    let reason = match pb::NackReason::try_from(nack.reason) {
+        Ok(pb::NackReason::StaleGeneration) => "the gateway knows a newer generation",
+        Ok(pb::NackReason::UnknownLocation) => "the location is not in the gateway's inventory",
+        Ok(pb::NackReason::Malformed) => "the gateway could not read the instruction",
+        Ok(pb::NackReason::AddressInUse) => "the address is in use at the gateway",
+        Ok(pb::NackReason::NoCapacity) => "the gateway has no capacity left",
+        Ok(pb::NackReason::Dataplane) => "the gateway's data plane refused it",
+        _ => "the gateway refused it",
+    };
+    let detail = tidy(&nack.detail);
+    if detail.is_empty() {
+        reason.to_owned()
+    } else {
+        format!("{reason}: {detail}")
+    }
+}
+
+pub fn mac(bytes: &[u8]) -> Option<String> {
+    let bytes: &[u8; 6] = bytes.try_into().ok()?;
+    Some(
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<Vec<_>>()
+            .join(":"),
+    )
+}
+
+/// Text of another program for people to read: one line, bounded.
+pub fn tidy(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_TEXT_LEN)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_field_is_named_and_no_value_is_shown() {
+        let error = access_request(pb::RequestAccessRequest {
+            credentials: Some(pb::Credentials {
+                subscriber_id: "13800000000".to_owned(),
+                secret: vec![1; 31],
+            }),
+            kind: 9,
+            sealed_location_id: "x".repeat(2000),
+            session_id: "s".to_owned(),
+            request_id: String::new(),
+        })
+        .err()
+        .unwrap();
+        for field in [
+            "credentials.subscriber_id: must be a UUID",
+            "credentials.secret: must be 32 bytes",
+            "kind: must be",
+            "sealed_location_id: longer than",
+            "session_id: must be a UUID",
+            "request_id: must be a UUID",
+        ] {
+            assert!(error.message().contains(field), "{field}: {error}");
+        }
+        assert!(!error.message().contains("138"), "{error}");
+    }
+
+    #[test]
+    fn gateway_text_becomes_one_bounded_line() {
+        assert_eq!(tidy(" a\nb\u{1b}[31m "), "a b [31m");
+        assert_eq!(tidy(&"é".repeat(1000)).chars().count(), MAX_TEXT_LEN);
+    }
+}

@@ -1,0 +1,270 @@
+//! `Operator`: what the operator's own tools ask, over the administration socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::operator_server::Operator;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::convert::{self, Violations};
+use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError};
+use crate::store::{StoreError, SubscriberRow};
+
+const DEFAULT_PAGE: u32 = 500;
+const MAX_PAGE: u32 = 1000;
+
+pub struct OperatorService {
+    engine: Arc<Engine>,
+    listen: SocketAddr,
+    started_ms: i64,
+}
+
+impl OperatorService {
+    pub fn new(engine: Arc<Engine>, listen: SocketAddr, started_ms: i64) -> Self {
+        OperatorService {
+            engine,
+            listen,
+            started_ms,
+        }
+    }
+
+    fn subscriber_view(&self, row: &SubscriberRow) -> Result<pb::SubscriberView, Status> {
+        let (phone_masked, id_card_masked) =
+            self.engine.masked_numbers(row).map_err(engine_failed)?;
+        Ok(pb::SubscriberView {
+            subscriber_id: row.id.to_string(),
+            phone_masked,
+            id_card_masked,
+            generation: row.generation,
+            sessions: row.sessions,
+            created_unix_ms: row.created_ms,
+        })
+    }
+
+    async fn session_detail(&self, id: Uuid) -> Result<pb::SessionDetail, Status> {
+        let store = &self.engine.store;
+        let row = store
+            .session(id)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| Status::not_found("session_id: there is no such session"))?;
+        let receipts = store.receipts(id).await.map_err(failed)?;
+        Ok(pb::SessionDetail {
+            session: Some(convert::session_view(row, receipts.last())),
+            steps: store
+                .steps(id, 0)
+                .await
+                .map_err(failed)?
+                .into_iter()
+                .map(convert::session_step)
+                .collect(),
+            receipts: receipts.iter().map(convert::receipt_view).collect(),
+        })
+    }
+}
+
+fn failed(error: StoreError) -> Status {
+    engine_failed(error.into())
+}
+
+/// The operator is told everything.
+fn engine_failed(error: EngineError) -> Status {
+    match &error {
+        EngineError::Store(_) | EngineError::Vault(_) => Status::internal(error.to_string()),
+        _ => convert::status(&error),
+    }
+}
+
+fn id(field: &str, text: &str) -> Result<Uuid, Status> {
+    let mut violations = Violations::default();
+    violations
+        .check(field, convert::uuid(text))
+        .ok_or_else(|| violations.status())
+}
+
+fn page(limit: u32) -> u32 {
+    if limit == 0 {
+        DEFAULT_PAGE
+    } else {
+        limit.min(MAX_PAGE)
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for OperatorService {
+    async fn status(
+        &self,
+        _request: Request<pb::OperatorStatusRequest>,
+    ) -> Result<Response<pb::OperatorStatusResponse>, Status> {
+        let store = &self.engine.store;
+        let counts = store.status_counts().await.map_err(failed)?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(Response::new(pb::OperatorStatusResponse {
+            operator: self.engine.config.operator.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: self.listen.to_string(),
+            started_unix_ms: self.started_ms,
+            subscribers: counts.subscribers,
+            sessions_by_state: counts
+                .sessions
+                .into_iter()
+                .map(|(state, count)| pb::StateCount {
+                    state: convert::state(state).into(),
+                    count,
+                })
+                .collect(),
+            gateways_connected: count(self.engine.hub.gateways_connected()),
+            gateways_configured: count(self.engine.config.gateways.len()),
+            legacy_seal_enabled: self.engine.allows_legacy_seals(),
+            legacy_seal_uses: store.audit_count(AUDIT_LEGACY_SEAL).await.map_err(failed)?,
+            receipts: counts.receipts,
+            watches: count(self.engine.hub.watches_open()),
+        }))
+    }
+
+    async fn list_subscribers(
+        &self,
+        request: Request<pb::ListSubscribersRequest>,
+    ) -> Result<Response<pb::ListSubscribersResponse>, Status> {
+        let request = request.into_inner();
+        let page = self
+            .engine
+            .store
+            .subscribers(&request.after, page(request.limit))
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(pb::ListSubscribersResponse {
+            subscribers: page
+                .rows
+                .iter()
+                .map(|row| self.subscriber_view(row))
+                .collect::<Result<_, _>>()?,
+            more: page.more,
+        }))
+    }
+
+    async fn show_subscriber(
+        &self,
+        request: Request<pb::ShowSubscriberRequest>,
+    ) -> Result<Response<pb::SubscriberView>, Status> {
+        let id = id("subscriber_id", &request.get_ref().subscriber_id)?;
+        let row = self
+            .engine
+            .store
+            .subscriber(id)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| Status::not_found("subscriber_id: there is no such subscriber"))?;
+        Ok(Response::new(self.subscriber_view(&row)?))
+    }
+
+    async fn reset_secret(
+        &self,
+        request: Request<pb::ResetSecretRequest>,
+    ) -> Result<Response<pb::Credentials>, Status> {
+        let id = id("subscriber_id", &request.get_ref().subscriber_id)?;
+        let secret = self.engine.reset_secret(id).await.map_err(engine_failed)?;
+        Ok(Response::new(pb::Credentials {
+            subscriber_id: id.to_string(),
+            secret: secret.as_bytes().to_vec(),
+        }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        let request = request.into_inner();
+        if !request.subscriber_id.is_empty() {
+            id("subscriber_id", &request.subscriber_id)?;
+        }
+        let store = &self.engine.store;
+        let page = store
+            .sessions(
+                &request.after,
+                page(request.limit),
+                &request.subscriber_id,
+                request.include_released,
+            )
+            .await
+            .map_err(failed)?;
+        let mut sessions = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            let receipts = store.receipts(row.session.id).await.map_err(failed)?;
+            sessions.push(convert::session_view(row, receipts.last()));
+        }
+        Ok(Response::new(pb::ListSessionsResponse {
+            sessions,
+            more: page.more,
+        }))
+    }
+
+    async fn show_session(
+        &self,
+        request: Request<pb::ShowSessionRequest>,
+    ) -> Result<Response<pb::SessionDetail>, Status> {
+        let id = id("session_id", &request.get_ref().session_id)?;
+        Ok(Response::new(self.session_detail(id).await?))
+    }
+
+    async fn force_session(
+        &self,
+        request: Request<pb::ForceSessionRequest>,
+    ) -> Result<Response<pb::SessionDetail>, Status> {
+        let id = id("session_id", &request.get_ref().session_id)?;
+        self.engine.force(id).await.map_err(engine_failed)?;
+        Ok(Response::new(self.session_detail(id).await?))
+    }
+
+    async fn disconnect_session(
+        &self,
+        request: Request<pb::DisconnectSessionRequest>,
+    ) -> Result<Response<pb::SessionDetail>, Status> {
+        let id = id("session_id", &request.get_ref().session_id)?;
+        self.engine.disconnect(id).await.map_err(engine_failed)?;
+        Ok(Response::new(self.session_detail(id).await?))
+    }
+
+    async fn list_gateways(
+        &self,
+        _request: Request<pb::ListGatewaysRequest>,
+    ) -> Result<Response<pb::ListGatewaysResponse>, Status> {
+        let mut gateways = Vec::with_capacity(self.engine.config.gateways.len());
+        for configured in &self.engine.config.gateways {
+            let link = self.engine.hub.link(&configured.id);
+            let seen = self
+                .engine
+                .store
+                .gateway(&configured.id)
+                .await
+                .map_err(failed)?;
+            let (sessions, last_receipt) = self
+                .engine
+                .store
+                .gateway_counts(&configured.id)
+                .await
+                .map_err(failed)?;
+            let mut view = pb::GatewayView {
+                gateway_id: configured.id.clone(),
+                connected: link.is_some(),
+                sessions,
+                last_receipt,
+                ..pb::GatewayView::default()
+            };
+            if let Some(seen) = seen {
+                view.since_unix_ms = seen.seen_ms;
+                view.software_version = seen.software_version;
+                view.peer = seen.peer;
+            }
+            if let Some(link) = link {
+                view.since_unix_ms = link.since_ms;
+                view.software_version.clone_from(&link.software_version);
+                view.peer.clone_from(&link.peer);
+            }
+            gateways.push(view);
+        }
+        Ok(Response::new(pb::ListGatewaysResponse { gateways }))
+    }
+}

@@ -1,0 +1,148 @@
+//! What a gateway must be told, derived from rows and from what it says it holds.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::{Session, State};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Connect,
+    Disconnect,
+}
+
+/// One instruction, by name: its content is read from the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Instruction {
+    pub session: Uuid,
+    pub generation: u64,
+    pub kind: Kind,
+}
+
+/// What a row asks of a gateway, if anything.
+pub fn derive(session: &Session, gateway: &str) -> Option<Instruction> {
+    if session.connection.gateway != gateway {
+        return None;
+    }
+    let kind = if session.state.is_connected_side() {
+        Kind::Connect
+    } else if session.state.is_disconnecting() {
+        Kind::Disconnect
+    } else {
+        return None;
+    };
+    Some(Instruction {
+        session: session.id,
+        generation: session.generation,
+        kind,
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Establishing,
+    Established,
+    /// A receipt waits to be acknowledged; the gateway sends it again by itself.
+    Disconnected,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub session: Uuid,
+    pub generation: u64,
+    pub phase: Phase,
+}
+
+/// How a gateway's holdings differ from the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Disconnects first, then connects.
+    pub send: Vec<Instruction>,
+    /// What need not be sent, because the gateway holds it already.
+    pub holds: Vec<Instruction>,
+    /// Sessions whose Ack was lost with the former stream.
+    pub acked: Vec<Held>,
+    /// Sessions whose Established was lost with the former stream.
+    pub established: Vec<Held>,
+    /// Refused here and yet held under the very generation of the refusal.
+    pub held_though_refused: Vec<Held>,
+    /// Left alone: the table does not know them, or knows only older generations.
+    pub unknown: Vec<Held>,
+}
+
+/// Compares what `gateway` holds with the rows that concern it: those that name it, and those of
+/// every held session id.
+///
+/// Nothing is ever disconnected because a row is absent: a restored database must not cut homes off.
+pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
+    let by_id: HashMap<Uuid, &Session> = rows.iter().map(|row| (row.id, row)).collect();
+    let mut diff = Diff::default();
+    let mut satisfied = HashSet::new();
+    let mut disconnects = Vec::new();
+
+    for item in held {
+        let Some(row) = by_id.get(&item.session) else {
+            diff.unknown.push(*item);
+            continue;
+        };
+        if item.phase == Phase::Disconnected {
+            // Its receipt is on the way: a Disconnect of that generation need not be repeated.
+            if let Some(wanted) = derive(row, gateway)
+                && wanted.kind == Kind::Disconnect
+                && item.generation >= wanted.generation
+            {
+                satisfied.insert(item.session);
+                diff.holds.push(wanted);
+            }
+            continue;
+        }
+        match derive(row, gateway) {
+            Some(wanted) if item.generation > wanted.generation => {
+                satisfied.insert(item.session);
+                diff.unknown.push(*item);
+            }
+            Some(wanted) if wanted.kind == Kind::Connect && item.generation == wanted.generation => {
+                satisfied.insert(item.session);
+                diff.holds.push(wanted);
+                match (row.state, item.phase) {
+                    (State::Connecting, Phase::Establishing) => diff.acked.push(*item),
+                    (State::Connecting | State::Establishing, Phase::Established) => {
+                        diff.established.push(*item);
+                    }
+                    _ => {}
+                }
+            }
+            Some(_) => {}
+            // Known to have ended here: released, moved on, or refused.
+            None if row.generation > item.generation => disconnects.push(Instruction {
+                session: row.id,
+                generation: row.generation,
+                kind: Kind::Disconnect,
+            }),
+            None if row.state == State::Refused && row.generation == item.generation => {
+                diff.held_though_refused.push(*item);
+            }
+            None => diff.unknown.push(*item),
+        }
+    }
+
+    let mut connects = Vec::new();
+    for row in rows {
+        if satisfied.contains(&row.id) {
+            continue;
+        }
+        match derive(row, gateway) {
+            Some(wanted) if wanted.kind == Kind::Disconnect => disconnects.push(wanted),
+            Some(wanted) => connects.push(wanted),
+            None => {}
+        }
+    }
+    disconnects.append(&mut connects);
+    diff.send = disconnects;
+    diff
+}
+
+#[cfg(test)]
+#[path = "instruct_tests.rs"]
+mod tests;
