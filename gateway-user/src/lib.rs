@@ -8,12 +8,16 @@
 //! | [`journal`] | what survives a crash | database |
 //! | [`control`] | the streams to the servers | network |
 //! | [`dataplane`] | programs, maps, ports | kernel |
-//! | [`daemon`] | joins them | composition |
+//! | [`runtime`], [`daemon`] | joins them | composition |
 //! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
 
+pub mod clock;
 pub mod config;
+pub mod control;
 pub mod dataplane;
 pub mod engine;
 pub mod inventory;
+pub mod journal;
 pub mod plan;
+pub mod runtime;
 pub mod session;

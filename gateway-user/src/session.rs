@@ -54,27 +54,3 @@ pub struct Counters {
     pub downstream_packets: u64,
     pub downstream_bytes: u64,
 }
-
-impl Counters {
-    /// What has been counted since `base` was read. The data plane never sets a slot's counters
-    /// back, except that they begin at zero when the maps are made anew.
-    pub fn since(self, base: Self) -> Self {
-        if !self.reached(base) {
-            return self;
-        }
-        Self {
-            upstream_packets: self.upstream_packets - base.upstream_packets,
-            upstream_bytes: self.upstream_bytes - base.upstream_bytes,
-            downstream_packets: self.downstream_packets - base.downstream_packets,
-            downstream_bytes: self.downstream_bytes - base.downstream_bytes,
-        }
-    }
-
-    /// Whether every count is at least that of `base`, as it must be unless counting began anew.
-    pub fn reached(self, base: Self) -> bool {
-        self.upstream_packets >= base.upstream_packets
-            && self.upstream_bytes >= base.upstream_bytes
-            && self.downstream_packets >= base.downstream_packets
-            && self.downstream_bytes >= base.downstream_bytes
-    }
-}

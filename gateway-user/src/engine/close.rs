@@ -123,22 +123,14 @@ impl Engine {
         let Some(held) = self.sessions.get_mut(&session) else {
             return;
         };
-        let Phase::Closing {
-            opened: Some(opened),
-            ..
-        } = held.row.phase
-        else {
+        if !matches!(held.row.phase, Phase::Closing { .. }) {
             return;
-        };
+        }
         if held.row.connect.generation != generation {
             return;
         }
         match result {
-            Ok(reading) => {
-                // Without a base the entry was never known to be complete: it counted nothing.
-                let last = opened.base.map(|base| reading.since(base));
-                self.finish_closing(session, last.unwrap_or_default(), now);
-            }
+            Ok(last) => self.finish_closing(session, last, now),
             Err(error) => {
                 tracing::error!(?session, generation, error, "cannot close; trying again");
                 held.detail = Some(format!("cannot close the fast path: {error}"));

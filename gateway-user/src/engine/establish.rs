@@ -6,7 +6,6 @@ use doorstep_gateway_common::LineKey;
 use super::message::{RefusalReason, Report};
 use super::row::{Opened, Phase, SessionRef, StepName, Then};
 use super::{Action, Engine, Now, Objection, Timer};
-use crate::session::Counters;
 
 impl Engine {
     /// Sends the establishment request when it is due.
@@ -80,7 +79,6 @@ impl Engine {
             (Phase::Establishing, None) => {
                 held.opening = Some(Opened {
                     mac,
-                    base: None,
                     at_unix_ms: now.unix_ms,
                 });
                 held.detail = None;
@@ -107,7 +105,7 @@ impl Engine {
         &mut self,
         session: SessionRef,
         generation: u64,
-        result: Result<Counters, String>,
+        result: Result<(), String>,
         now: Now,
     ) {
         let Some(held) = self.sessions.get_mut(&session) else {
@@ -117,9 +115,8 @@ impl Engine {
             return;
         }
         match (&mut held.row.phase, held.opening, result) {
-            (phase @ Phase::Establishing, Some(opening), Ok(base)) => {
+            (phase @ Phase::Establishing, Some(opening), Ok(())) => {
                 *phase = Phase::Established(Opened {
-                    base: Some(base),
                     at_unix_ms: now.unix_ms,
                     ..opening
                 });
@@ -140,15 +137,7 @@ impl Engine {
                 );
                 self.close_unless_under_way(session, now);
             }
-            // The close was ordered while the entry was being made.
-            (
-                Phase::Closing {
-                    opened: Some(opened),
-                    ..
-                },
-                _,
-                Ok(base),
-            ) => opened.base = opened.base.or(Some(base)),
+            // The close was ordered while the entry was being made: its answer comes next.
             _ => {}
         }
     }

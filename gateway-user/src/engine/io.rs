@@ -34,19 +34,19 @@ pub enum Event {
         line: LineKey,
         frame: Vec<u8>,
     },
-    /// [`Action::Open`] is done. With what the slot's counters said before.
+    /// [`Action::Open`] is done. The session's counters began at zero.
     Opened {
         session: SessionRef,
         generation: u64,
-        result: Result<Counters, String>,
+        result: Result<(), String>,
     },
-    /// [`Action::Close`] is done: nothing is forwarded any more. With the slot's counters.
+    /// [`Action::Close`] is done: nothing is forwarded any more. With the final counters.
     Closed {
         session: SessionRef,
         generation: u64,
         result: Result<Counters, String>,
     },
-    /// [`Action::ReadCounters`] is done: session, generation, its slot's counters.
+    /// [`Action::ReadCounters`] is done: session, generation, counters.
     CountersRead {
         operator: OperatorIndex,
         readings: Vec<(Uuid, u64, Counters)>,

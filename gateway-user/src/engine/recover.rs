@@ -6,10 +6,10 @@ use doorstep_establish::Nonce;
 use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
 use rand::rngs::StdRng;
 
-use super::row::{Opened, Phase, Place, SessionRef, SessionRow, Snapshot};
+use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
 use super::slots::Slots;
 use super::{Action, Engine, Now, OperatorState, Session, Settings, Timer, Timers};
-use crate::session::{Counters, Line, SessionEntry};
+use crate::session::{Line, SessionEntry};
 
 /// What an engine needs to begin.
 pub struct Recovery<'a> {
@@ -17,8 +17,6 @@ pub struct Recovery<'a> {
     pub snapshot: Snapshot,
     /// Slots that rows of the fast path count in, whosever they are.
     pub warm: &'a mut dyn Iterator<Item = Slot>,
-    /// The present reading of a slot's counters.
-    pub reading: &'a dyn Fn(Slot) -> Counters,
     /// Interface index of an access port.
     pub port: &'a dyn Fn(&str) -> Option<u32>,
     pub rng: StdRng,
@@ -33,7 +31,6 @@ impl Engine {
             settings,
             snapshot,
             warm,
-            reading,
             port,
             rng,
             now,
@@ -60,7 +57,7 @@ impl Engine {
                 tracing::warn!(?session, "its operator is not configured: out of service");
                 continue;
             }
-            engine.resume(session, row, reading, port, now);
+            engine.resume(session, row, port, now);
         }
         let desired = engine
             .sessions
@@ -78,7 +75,6 @@ impl Engine {
         &mut self,
         session: SessionRef,
         mut row: SessionRow,
-        reading: &dyn Fn(Slot) -> Counters,
         port: &dyn Fn(&str) -> Option<u32>,
         now: Now,
     ) {
@@ -108,16 +104,6 @@ impl Engine {
                 line_of(&row.place, port)
             }
         };
-        if let Phase::Established(Opened {
-            base: base @ Some(_),
-            ..
-        }) = &mut row.phase
-            && !base.is_some_and(|base| reading(row.slot).reached(base))
-        {
-            // The maps were made anew, and counting with them.
-            *base = Some(Counters::default());
-            changed = true;
-        }
         let establishing = matches!(row.phase, Phase::Establishing);
         let initiator = self.initiator(session, &row, now);
         let mut held = Session::new(row, line, initiator);

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::message::{Connect, Receipt};
-use crate::session::Counters;
 
 /// A session of an operator. Two operators may use one id: they never see each other's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,8 +66,6 @@ pub enum Phase {
 #[serde(deny_unknown_fields)]
 pub struct Opened {
     pub mac: Mac,
-    /// What the slot's counters said before. None where the entry was still being made.
-    pub base: Option<Counters>,
     pub at_unix_ms: i64,
 }
 

@@ -140,15 +140,14 @@ impl Engine {
     ) {
         let accounts: Vec<Account> = readings
             .iter()
-            .filter_map(|&(session, generation, reading)| {
+            .filter_map(|&(session, generation, counters)| {
                 let held = self.sessions.get(&SessionRef { operator, session })?;
-                let Phase::Established(opened) = &held.row.phase else {
-                    return None;
-                };
-                (held.row.connect.generation == generation).then(|| Account {
+                let current = matches!(held.row.phase, Phase::Established(_))
+                    && held.row.connect.generation == generation;
+                current.then_some(Account {
                     session,
                     generation,
-                    counters: reading.since(opened.base.unwrap_or_default()),
+                    counters,
                 })
             })
             .collect();

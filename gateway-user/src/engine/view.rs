@@ -5,7 +5,6 @@ use doorstep_gateway_common::{OperatorIndex, Slot};
 use super::Engine;
 use super::message::Connect;
 use super::row::{Phase, Step};
-use crate::session::Counters;
 use doorstep_establish::Mac;
 
 /// One session, without its secrets.
@@ -18,8 +17,6 @@ pub struct SessionView {
     pub detail: Option<String>,
     pub mac: Option<Mac>,
     pub slot: Slot,
-    /// To be taken from the slot's reading; none where the session counts nothing.
-    pub base: Option<Counters>,
     pub steps: Vec<Step>,
 }
 
@@ -52,7 +49,6 @@ impl Engine {
                     detail: held.detail.clone(),
                     mac: opened.map(|opened| opened.mac),
                     slot: held.row.slot,
-                    base: opened.and_then(|opened| opened.base),
                     steps: held.row.steps.clone(),
                 }
             })

@@ -1,0 +1,265 @@
+//! One server: dialled, told what the gateway holds, followed, dialled again.
+
+use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use doorstep_gateway_common::OperatorIndex;
+use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
+use tracing::{Instrument as _, info, info_span, warn};
+
+use super::ServerStates;
+use super::backoff::{Backoff, Class};
+use super::convert::{self, Incoming};
+use crate::clock;
+use crate::config::Operator;
+use crate::engine::message::{Instruction, Report};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// A vanished server is noticed within twice this.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// What a client tells the daemon; for one operator in this order, again and again.
+#[derive(Debug)]
+pub enum StreamEvent {
+    Up {
+        operator: OperatorIndex,
+        link: StreamLink,
+    },
+    Instruction {
+        operator: OperatorIndex,
+        instruction: Instruction,
+    },
+    Down {
+        operator: OperatorIndex,
+    },
+}
+
+/// The daemon's end of a stream.
+#[derive(Clone, Debug)]
+pub struct StreamLink {
+    reports: mpsc::Sender<Report>,
+    broken: CancellationToken,
+}
+
+impl StreamLink {
+    /// Sends a report. A server that does not keep up is cut off: its next stream begins with all
+    /// that counts.
+    pub fn send(&self, report: Report) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.reports.try_send(report) {
+            self.broken.cancel();
+        }
+    }
+}
+
+/// The client of one operator's server.
+pub struct Client {
+    pub gateway_id: String,
+    pub operator: Operator,
+    /// Reports that may wait for the server.
+    pub capacity: usize,
+    pub events: mpsc::Sender<StreamEvent>,
+    pub states: ServerStates,
+}
+
+#[derive(Debug, Error)]
+enum StreamError {
+    #[error("cannot read {}: {source}", file.display())]
+    File {
+        file: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}", chain(.0))]
+    Transport(#[from] tonic::transport::Error),
+    #[error("the server answers {:?}: {}", .0.code(), .0.message())]
+    Status(#[from] Box<Status>),
+    #[error("the server has not answered for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the server has ended the stream")]
+    Ended,
+    #[error("the server does not read what it is sent")]
+    Behind,
+    #[error("the daemon does not listen any more")]
+    Abandoned,
+}
+
+impl StreamError {
+    fn class(&self) -> Class {
+        match self {
+            Self::File { .. } => Class::Refused,
+            Self::Status(status) => match status.code() {
+                Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::InvalidArgument
+                | Code::Unimplemented
+                | Code::FailedPrecondition => Class::Refused,
+                _ => Class::Unreachable,
+            },
+            Self::Transport(_) | Self::Silent(_) => Class::Unreachable,
+            Self::Ended | Self::Behind | Self::Abandoned => Class::Ended,
+        }
+    }
+}
+
+impl Client {
+    /// Keeps a stream to the server until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let span = info_span!("server", operator = self.operator.name);
+        let url = self.operator.server.url.clone();
+        let work = async {
+            let mut backoff = Backoff::default();
+            loop {
+                let error = tokio::select! {
+                    () = stop.cancelled() => return,
+                    error = self.stream(&mut backoff) => error,
+                };
+                let pause = backoff.next(error.class(), &mut rand::rng());
+                warn!(url, %error, pause_ms = pause.as_millis() as u64, "no stream to the server");
+                let text = Some(error.to_string());
+                self.states
+                    .update(self.operator.index, false, text, clock::unix_ms());
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(pause) => {}
+                }
+            }
+        };
+        work.instrument(span).await;
+        self.states
+            .update(self.operator.index, false, None, clock::unix_ms());
+    }
+
+    /// One stream, from dialling to its end.
+    async fn stream(&self, backoff: &mut Backoff) -> StreamError {
+        let channel = match self.dial().await {
+            Ok(channel) => channel,
+            Err(error) => return error,
+        };
+        let operator = self.operator.index;
+        let (reports, outgoing) = mpsc::channel(self.capacity);
+        let broken = CancellationToken::new();
+        let link = StreamLink {
+            reports,
+            broken: broken.clone(),
+        };
+        let up = StreamEvent::Up { operator, link };
+        if self.events.send(up).await.is_err() {
+            return StreamError::Abandoned;
+        }
+        let error = tokio::select! {
+            () = broken.cancelled() => StreamError::Behind,
+            Err(error) = self.follow(channel, outgoing, backoff) => error,
+        };
+        match self.events.send(StreamEvent::Down { operator }).await {
+            Ok(()) => error,
+            Err(_) => StreamError::Abandoned,
+        }
+    }
+
+    async fn dial(&self) -> Result<Channel, StreamError> {
+        let server = &self.operator.server;
+        // Read anew for each stream, so that a renewed certificate needs no restart.
+        let (ca, cert, key) = (
+            read(&server.ca).await?,
+            read(&server.cert).await?,
+            read(&server.key).await?,
+        );
+        let tls = ClientTlsConfig::new()
+            .domain_name(&server.server_name)
+            .ca_certificate(Certificate::from_pem(ca))
+            .identity(Identity::from_pem(cert, key));
+        let channel = Endpoint::from_shared(server.url.clone())?
+            .tls_config(tls)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await?;
+        Ok(channel)
+    }
+
+    /// Passes messages on, both ways, until something ends it.
+    async fn follow(
+        &self,
+        channel: Channel,
+        outgoing: mpsc::Receiver<Report>,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, StreamError> {
+        let gateway_id = self.gateway_id.clone();
+        let requests =
+            ReceiverStream::new(outgoing).map(move |report| convert::outgoing(&gateway_id, report));
+        let mut client = GatewayControlClient::new(channel);
+        let mut incoming = timeout(WELCOME_TIMEOUT, client.control(requests))
+            .await
+            .map_err(|_| StreamError::Silent(WELCOME_TIMEOUT))?
+            .map_err(Box::new)?
+            .into_inner();
+        let mut welcomed = false;
+        loop {
+            let next = incoming.message();
+            let message = if welcomed {
+                next.await
+            } else {
+                timeout(WELCOME_TIMEOUT, next)
+                    .await
+                    .map_err(|_| StreamError::Silent(WELCOME_TIMEOUT))?
+            };
+            match convert::incoming(message.map_err(Box::new)?.ok_or(StreamError::Ended)?) {
+                Ok(Incoming::Welcome { operator }) => {
+                    welcomed = true;
+                    backoff.reset();
+                    info!(server = operator, "stream to the server is up");
+                    let index = self.operator.index;
+                    self.states.update(index, true, None, clock::unix_ms());
+                }
+                Ok(Incoming::Instruction(instruction)) => {
+                    let operator = self.operator.index;
+                    let event = StreamEvent::Instruction {
+                        operator,
+                        instruction,
+                    };
+                    let sent = self.events.send(event).await;
+                    sent.map_err(|_| StreamError::Abandoned)?;
+                }
+                Err(error) => warn!(%error, "message from the server ignored"),
+            }
+        }
+    }
+}
+
+async fn read(file: &Path) -> Result<Vec<u8>, StreamError> {
+    tokio::fs::read(file)
+        .await
+        .map_err(|source| StreamError::File {
+            file: file.to_owned(),
+            source,
+        })
+}
+
+/// An error with all its causes; transport errors say nothing by themselves.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

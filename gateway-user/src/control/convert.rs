@@ -1,0 +1,308 @@
+//! Between the protocol's messages and plain values; nothing else knows both.
+
+use std::str::FromStr;
+
+use doorstep_establish::SessionKey;
+use doorstep_location::LocationId;
+use doorstep_proto::{PROTOCOL_VERSION, v1};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::engine::message::{
+    Connect, Held, HeldPhase, Instruction, Receipt, Refusal, RefusalReason, Report,
+};
+use crate::session::Counters;
+
+/// MTU of a line unless the server says otherwise.
+const DEFAULT_MTU: u16 = 1500;
+/// As many resolvers as an offer to the terminal has room for.
+const MAX_RESOLVERS: usize = 8;
+/// How much of a server's own text is sent back to it.
+const MAX_ECHO: usize = 64;
+
+/// A message that is not an instruction.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    Welcome { operator: String },
+    Instruction(Instruction),
+}
+
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a message without a body, or of a kind that this version does not know")]
+pub struct EmptyMessage;
+
+pub fn incoming(message: v1::ServerMessage) -> Result<Incoming, EmptyMessage> {
+    use v1::server_message::Body;
+    let instruction = match message.body.ok_or(EmptyMessage)? {
+        Body::Welcome(welcome) => {
+            return Ok(Incoming::Welcome {
+                operator: welcome.operator,
+            });
+        }
+        Body::Connect(message) => {
+            let (session, generation) = (echo(&message.session_id), message.generation);
+            match connect(message) {
+                Ok(connect) => Instruction::Connect(connect),
+                Err(detail) => malformed(session, generation, detail),
+            }
+        }
+        Body::Disconnect(v1::Disconnect {
+            session_id,
+            generation,
+        }) => match uuid(&session_id) {
+            Ok(session) => Instruction::Disconnect {
+                session,
+                generation,
+            },
+            Err(detail) => malformed(echo(&session_id), generation, detail),
+        },
+        Body::Synced(v1::Synced {}) => Instruction::Synced,
+        Body::ReceiptAck(v1::ReceiptAck { number }) => Instruction::ReceiptAck { number },
+    };
+    Ok(Incoming::Instruction(instruction))
+}
+
+fn connect(message: v1::Connect) -> Result<Connect, String> {
+    let mtu = match message.mtu {
+        0 => DEFAULT_MTU,
+        mtu => u16::try_from(mtu).map_err(|_| format!("mtu: {mtu} is beyond 65535"))?,
+    };
+    if message.dns.len() > MAX_RESOLVERS {
+        return Err(format!(
+            "dns: {} addresses, at most {MAX_RESOLVERS} are possible",
+            message.dns.len()
+        ));
+    }
+    Ok(Connect {
+        session: uuid(&message.session_id)?,
+        generation: message.generation,
+        location: message
+            .location_id
+            .parse::<LocationId>()
+            .map_err(|error| format!("location_id: {error}"))?,
+        key: SessionKey::from_slice(&message.session_key)
+            .map_err(|error| format!("session_key: {error}"))?,
+        ipv4: optional("ipv4_address", &message.ipv4_address)?,
+        ipv6: optional("ipv6_prefix", &message.ipv6_prefix)?,
+        ipv4_gateway: optional("ipv4_gateway", &message.ipv4_gateway)?,
+        dns: message
+            .dns
+            .iter()
+            .map(|text| required("dns", text))
+            .collect::<Result<_, _>>()?,
+        mtu,
+    })
+}
+
+fn uuid(text: &str) -> Result<Uuid, String> {
+    required("session_id", text)
+}
+
+fn optional<T: FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: &str,
+) -> Result<Option<T>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    required(field, text).map(Some)
+}
+
+fn required<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|error| format!("{field}: '{}': {error}", echo(text)))
+}
+
+fn echo(text: &str) -> String {
+    text.chars()
+        .take(MAX_ECHO)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+fn malformed(session: String, generation: u64, detail: String) -> Instruction {
+    Instruction::Malformed(Refusal {
+        session,
+        generation,
+        reason: RefusalReason::Malformed,
+        detail,
+    })
+}
+
+pub fn outgoing(gateway_id: &str, report: Report) -> v1::GatewayMessage {
+    use v1::gateway_message::Body;
+    let body = match report {
+        Report::Hello { held } => Body::Hello(v1::Hello {
+            protocol_version: PROTOCOL_VERSION,
+            gateway_id: gateway_id.to_owned(),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            held: held.into_iter().map(held_session).collect(),
+        }),
+        Report::Ack {
+            session,
+            generation,
+        } => Body::Ack(v1::Ack {
+            session_id: session.to_string(),
+            generation,
+        }),
+        Report::Nack(refusal) => Body::Nack(v1::Nack {
+            session_id: refusal.session,
+            generation: refusal.generation,
+            reason: reason(refusal.reason).into(),
+            detail: refusal.detail,
+        }),
+        Report::Established {
+            session,
+            generation,
+            mac,
+            line,
+            route,
+            at_unix_ms,
+        } => Body::Established(v1::Established {
+            session_id: session.to_string(),
+            generation,
+            terminal_mac: mac.0.to_vec(),
+            line,
+            route,
+            at_unix_ms,
+        }),
+        Report::Receipt(receipt) => Body::Receipt(receipt_message(receipt)),
+        Report::Accounting(accounts) => Body::Accounting(v1::Accounting {
+            sessions: accounts
+                .into_iter()
+                .map(|account| v1::SessionCounters {
+                    session_id: account.session.to_string(),
+                    generation: account.generation,
+                    counters: Some(counters(account.counters)),
+                })
+                .collect(),
+        }),
+    };
+    v1::GatewayMessage { body: Some(body) }
+}
+
+fn held_session(held: Held) -> v1::HeldSession {
+    let phase = match held.phase {
+        HeldPhase::Establishing => v1::HeldPhase::Establishing,
+        HeldPhase::Established => v1::HeldPhase::Established,
+        HeldPhase::Disconnected => v1::HeldPhase::Disconnected,
+    };
+    v1::HeldSession {
+        session_id: held.session.to_string(),
+        generation: held.generation,
+        phase: phase.into(),
+    }
+}
+
+fn receipt_message(receipt: Receipt) -> v1::Receipt {
+    v1::Receipt {
+        number: receipt.number,
+        session_id: receipt.session.to_string(),
+        generation: receipt.generation,
+        r#final: Some(counters(receipt.final_counters)),
+        at_unix_ms: receipt.at_unix_ms,
+    }
+}
+
+pub fn counters(counters: Counters) -> v1::Counters {
+    v1::Counters {
+        upstream_packets: counters.upstream_packets,
+        upstream_bytes: counters.upstream_bytes,
+        downstream_packets: counters.downstream_packets,
+        downstream_bytes: counters.downstream_bytes,
+    }
+}
+
+fn reason(reason: RefusalReason) -> v1::NackReason {
+    match reason {
+        RefusalReason::StaleGeneration => v1::NackReason::StaleGeneration,
+        RefusalReason::UnknownLocation => v1::NackReason::UnknownLocation,
+        RefusalReason::Malformed => v1::NackReason::Malformed,
+        RefusalReason::AddressInUse => v1::NackReason::AddressInUse,
+        RefusalReason::NoCapacity => v1::NackReason::NoCapacity,
+        RefusalReason::Dataplane => v1::NackReason::Dataplane,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> v1::Connect {
+        v1::Connect {
+            session_id: "0190f3e8-0000-7000-8000-000000000001".into(),
+            generation: 3,
+            location_id: "110103-xinjing-001-002-004".into(),
+            session_key: vec![7; 32],
+            ipv4_address: "100.64.1.10".into(),
+            ipv6_prefix: "2001:db8:1000:100::/56".into(),
+            ipv4_gateway: String::new(),
+            dns: vec!["192.0.2.53".into()],
+            mtu: 0,
+        }
+    }
+
+    fn read(message: v1::Connect) -> Instruction {
+        let body = Some(v1::server_message::Body::Connect(message));
+        match incoming(v1::ServerMessage { body }) {
+            Ok(Incoming::Instruction(instruction)) => instruction,
+            other => panic!("an instruction, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_connect() {
+        let Instruction::Connect(connect) = read(good()) else {
+            panic!("readable");
+        };
+        assert_eq!(connect.mtu, 1500);
+        assert_eq!(connect.ipv4, Some([100, 64, 1, 10].into()));
+        assert_eq!(connect.ipv4_gateway, None);
+        assert_eq!(connect.dns.len(), 1);
+    }
+
+    #[test]
+    fn each_malformed_field_is_named() {
+        type Spoil = fn(&mut v1::Connect);
+        #[rustfmt::skip]
+        let rows: [(Spoil, &str); 8] = [
+            (|c| c.session_id = "x\n".into(), "session_id: 'x\\n'"),
+            (|c| c.location_id = "110103".into(), "location_id: "),
+            (|c| c.session_key = vec![7; 31], "session_key: session key: 31 bytes"),
+            (|c| c.ipv4_address = "100.64.1".into(), "ipv4_address: '100.64.1'"),
+            (|c| c.ipv6_prefix = "2001:db8::".into(), "ipv6_prefix: '2001:db8::'"),
+            (|c| c.dns = vec!["resolver".into()], "dns: 'resolver'"),
+            (|c| c.dns = vec!["192.0.2.1".into(); 9], "dns: 9 addresses"),
+            (|c| c.mtu = 65536, "mtu: 65536"),
+        ];
+        for (spoil, expected) in rows {
+            let mut message = good();
+            spoil(&mut message);
+            let Instruction::Malformed(refusal) = read(message) else {
+                panic!("{expected}: refused");
+            };
+            assert!(refusal.detail.starts_with(expected), "{}", refusal.detail);
+            assert_eq!(refusal.generation, 3);
+            assert_eq!(refusal.reason, RefusalReason::Malformed);
+        }
+    }
+
+    #[test]
+    fn what_is_echoed_is_short() {
+        let mut message = good();
+        message.session_id = "y".repeat(100_000);
+        let Instruction::Malformed(refusal) = read(message) else {
+            panic!("refused");
+        };
+        assert_eq!(refusal.session.len(), MAX_ECHO);
+        assert!(refusal.detail.len() < 300);
+    }
+
+    #[test]
+    fn a_message_without_a_body_is_an_error() {
+        assert_eq!(
+            incoming(v1::ServerMessage { body: None }),
+            Err(EmptyMessage)
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! The streams to the operators' servers.
+
+mod backoff;
+mod client;
+mod convert;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, StreamEvent, StreamLink};
+pub use convert::counters;
+pub use state::{ServerState, ServerStates};

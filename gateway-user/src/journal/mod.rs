@@ -1,0 +1,235 @@
+//! What survives a crash: sessions, fences, receipts, in a database file.
+//!
+//! A commit is durable when it returns, and whole or not at all. Session keys lie in the file, so
+//! that only its owner may read it.
+
+mod codec;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::engine::row::{Fence, SessionRef, SessionRow, Snapshot, Write};
+
+const FILE: &str = "journal.redb";
+
+/// Keys: operator, session.
+const SESSIONS: TableDefinition<(u16, u128), &[u8]> = TableDefinition::new("sessions");
+const FENCES: TableDefinition<(u16, u128), &[u8]> = TableDefinition::new("fences");
+/// Keys: operator, number.
+const RECEIPTS: TableDefinition<(u16, u64), &[u8]> = TableDefinition::new("receipts");
+/// Each operator's last receipt number.
+const NUMBERS: TableDefinition<u16, u64> = TableDefinition::new("receipt_numbers");
+
+#[derive(Debug, Error)]
+pub enum JournalError {
+    #[error("the journal {}: {source}", path.display())]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the journal {} cannot be opened: {source}; is another daemon running?", path.display())]
+    Open {
+        path: PathBuf,
+        source: Box<redb::DatabaseError>,
+    },
+    #[error("the journal {}: {source}", path.display())]
+    Database {
+        path: PathBuf,
+        source: Box<redb::Error>,
+    },
+    #[error(
+        "the journal {} has a row of {table} that this version cannot read: {source}; \
+         run the version that wrote it, or move the file away (sessions are then set up anew)",
+        path.display()
+    )]
+    Row {
+        path: PathBuf,
+        table: &'static str,
+        source: codec::CodecError,
+    },
+}
+
+/// The database file.
+pub struct Journal {
+    path: PathBuf,
+    database: Database,
+}
+
+impl Journal {
+    /// Opens the journal in a folder, making both where they are not.
+    pub fn open(folder: &Path) -> Result<Self, JournalError> {
+        let path = folder.join(FILE);
+        let io = |source| JournalError::Io {
+            path: path.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(io)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io)?;
+        // One that existed may have come from a copy with other permissions.
+        file.set_permissions(Permissions::from_mode(0o600))
+            .map_err(io)?;
+        let database =
+            Database::builder()
+                .create_file(file)
+                .map_err(|source| JournalError::Open {
+                    path: path.clone(),
+                    source: Box::new(source),
+                })?;
+        let journal = Self { path, database };
+        journal.try_create_tables().map_err(|e| journal.failed(e))?;
+        Ok(journal)
+    }
+
+    /// Makes changes durable, all together or none.
+    pub fn commit(&self, writes: &[Write]) -> Result<(), JournalError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.try_commit(writes).map_err(|error| self.failed(error))
+    }
+
+    /// Everything that was committed.
+    pub fn load(&self) -> Result<Snapshot, JournalError> {
+        let mut snapshot = Snapshot::default();
+        let rows = self.try_read().map_err(|error| self.failed(error))?;
+        for (key, value) in rows.sessions {
+            let row: SessionRow = self.decode("sessions", &value)?;
+            snapshot.sessions.insert(session_ref(key), row);
+        }
+        for (key, value) in rows.fences {
+            let fence: Fence = self.decode("fences", &value)?;
+            snapshot.fences.insert(session_ref(key), fence);
+        }
+        for (key, value) in rows.receipts {
+            snapshot
+                .receipts
+                .insert(key, self.decode("receipts", &value)?);
+        }
+        snapshot.last_numbers = rows.numbers.into_iter().collect();
+        Ok(snapshot)
+    }
+
+    fn failed(&self, error: redb::Error) -> JournalError {
+        JournalError::Database {
+            path: self.path.clone(),
+            source: Box::new(error),
+        }
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(
+        &self,
+        table: &'static str,
+        bytes: &[u8],
+    ) -> Result<T, JournalError> {
+        codec::decode(bytes).map_err(|source| JournalError::Row {
+            path: self.path.clone(),
+            table,
+            source,
+        })
+    }
+
+    fn try_create_tables(&self) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(SESSIONS)?;
+        transaction.open_table(FENCES)?;
+        transaction.open_table(RECEIPTS)?;
+        transaction.open_table(NUMBERS)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn try_commit(&self, writes: &[Write]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut sessions = transaction.open_table(SESSIONS)?;
+            let mut fences = transaction.open_table(FENCES)?;
+            let mut receipts = transaction.open_table(RECEIPTS)?;
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            for write in writes {
+                match write {
+                    Write::PutSession(session, row) => {
+                        let value = codec::encode(row.as_ref());
+                        sessions.insert(session_key(*session), &value[..])?;
+                    }
+                    Write::DeleteSession(session) => {
+                        sessions.remove(session_key(*session))?;
+                    }
+                    Write::PutFence(session, fence) => {
+                        let value = codec::encode(fence);
+                        fences.insert(session_key(*session), &value[..])?;
+                    }
+                    Write::PutReceipt(operator, receipt) => {
+                        let value = codec::encode(receipt);
+                        receipts.insert((*operator, receipt.number), &value[..])?;
+                        numbers.insert(*operator, receipt.number)?;
+                    }
+                    Write::DeleteReceipt(operator, number) => {
+                        receipts.remove((*operator, *number))?;
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn try_read(&self) -> Result<Rows, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let mut rows = Rows::default();
+        for row in transaction.open_table(SESSIONS)?.iter()? {
+            let (key, value) = row?;
+            rows.sessions.push((key.value(), value.value().to_vec()));
+        }
+        for row in transaction.open_table(FENCES)?.iter()? {
+            let (key, value) = row?;
+            rows.fences.push((key.value(), value.value().to_vec()));
+        }
+        for row in transaction.open_table(RECEIPTS)?.iter()? {
+            let (key, value) = row?;
+            rows.receipts.push((key.value(), value.value().to_vec()));
+        }
+        for row in transaction.open_table(NUMBERS)?.iter()? {
+            let (key, value) = row?;
+            rows.numbers.push((key.value(), value.value()));
+        }
+        Ok(rows)
+    }
+}
+
+/// Rows as they lie in the file.
+#[derive(Default)]
+struct Rows {
+    sessions: Vec<((u16, u128), Vec<u8>)>,
+    fences: Vec<((u16, u128), Vec<u8>)>,
+    receipts: Vec<((u16, u64), Vec<u8>)>,
+    numbers: Vec<(u16, u64)>,
+}
+
+fn session_key(session: SessionRef) -> (u16, u128) {
+    (session.operator, session.session.as_u128())
+}
+
+fn session_ref((operator, session): (u16, u128)) -> SessionRef {
+    SessionRef {
+        operator,
+        session: Uuid::from_u128(session),
+    }
+}

@@ -1,0 +1,242 @@
+//! One engine, fed by everything that happens, one event after another.
+
+mod fast_path;
+mod query;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use doorstep_gateway_common::OperatorIndex;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::control::{StreamEvent, StreamLink};
+use crate::engine::row::Write;
+use crate::engine::{Action, Engine, Event, Recovery, Settings};
+use crate::journal::Journal;
+use crate::plan::{Plan, Tables};
+use fast_path::Command;
+pub use fast_path::{FastPath, Inspection};
+pub use query::{Query, SessionShown};
+
+/// Events whose changes share one commit.
+const BATCH: usize = 256;
+const QUEUE: usize = 1024;
+/// Pause before a commit that failed is tried again.
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
+
+/// Everything that the loop is fed with.
+pub enum Input {
+    Stream(StreamEvent),
+    Event(Event),
+    Query(Query),
+}
+
+/// An action, and for a report the stream that it goes to.
+type Bound = (Action, Option<StreamLink>);
+
+/// Sends frames out of the access ports.
+pub type Transmit = Box<dyn Fn(u32, &[u8]) -> io::Result<()> + Send>;
+
+/// The engine with all that carries out what it decides.
+pub struct Runtime {
+    engine: Engine,
+    journal: Arc<Journal>,
+    fast_path: std::sync::mpsc::Sender<Command>,
+    thread: JoinHandle<()>,
+    transmit: Transmit,
+    links: HashMap<OperatorIndex, StreamLink>,
+    /// Asked for before the loop began.
+    first: Vec<Action>,
+    inputs: mpsc::Receiver<Input>,
+}
+
+impl Runtime {
+    /// Recovers from the journal and makes the fast path equal to it.
+    pub fn start<F: FastPath>(
+        settings: Settings,
+        journal: Journal,
+        mut fast_path: F,
+        transmit: Transmit,
+        port: &dyn Fn(&str) -> Option<u32>,
+    ) -> anyhow::Result<(Self, mpsc::Sender<Input>)> {
+        fast_path.set_lines(&settings.inventory.map_rows())?;
+        let actual = fast_path.tables()?;
+        let snapshot = journal.load()?;
+        let (engine, desired, first) = Engine::recover(Recovery {
+            settings,
+            snapshot,
+            warm: &mut actual.slots().into_iter(),
+            port,
+            rng: StdRng::from_os_rng(),
+            now: clock::now(),
+        });
+        let plan = Plan::diff(&Tables::of(&desired), &actual);
+        info!(
+            sessions = desired.len(),
+            changes = plan.changes.len(),
+            "fast path reconciled with the journal"
+        );
+        fast_path.apply(&plan)?;
+        let (sender, inputs) = mpsc::channel(QUEUE);
+        let (commands, thread) = fast_path::spawn(fast_path, sender.clone())
+            .context("cannot start the thread of the fast path")?;
+        let runtime = Self {
+            engine,
+            journal: Arc::new(journal),
+            fast_path: commands,
+            thread,
+            transmit,
+            links: HashMap::new(),
+            first,
+            inputs,
+        };
+        Ok((runtime, sender))
+    }
+
+    /// Works until told to stop. What has been decided by then is carried out.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let first = std::mem::take(&mut self.first);
+        let first = first.into_iter().map(|action| (action, None)).collect();
+        let mut result = self.carry_out(first, &stop).await;
+        while result.is_ok() {
+            let deadline = self.engine.next_deadline();
+            let input = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                input = self.inputs.recv() => input,
+                () = until(deadline) => Some(Input::Event(Event::Tick)),
+            };
+            let Some(input) = input else { break };
+            let mut actions = Vec::new();
+            self.take(input, &mut actions);
+            for _ in 1..BATCH {
+                match self.inputs.try_recv() {
+                    Ok(input) => self.take(input, &mut actions),
+                    Err(_) => break,
+                }
+            }
+            result = self.carry_out(actions, &stop).await;
+        }
+        // The thread finishes what it was given; its answers have nobody to go to.
+        drop(self.inputs);
+        drop(self.fast_path);
+        let thread = self.thread;
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
+        joined.map_err(|_| anyhow!("the thread of the fast path has panicked"))?;
+        result
+    }
+
+    /// Has the engine decide on one input. A report belongs to the stream that is up now, even if
+    /// another one is by the time that it is sent.
+    fn take(&mut self, input: Input, actions: &mut Vec<Bound>) {
+        let event = match input {
+            Input::Event(event) => event,
+            Input::Stream(StreamEvent::Up { operator, link }) => {
+                self.links.insert(operator, link);
+                Event::StreamUp { operator }
+            }
+            Input::Stream(StreamEvent::Down { operator }) => {
+                self.links.remove(&operator);
+                Event::StreamDown { operator }
+            }
+            Input::Stream(StreamEvent::Instruction {
+                operator,
+                instruction,
+            }) => Event::Instruction {
+                operator,
+                instruction,
+            },
+            Input::Query(query) => return self.answer(query),
+        };
+        for action in self.engine.handle(event, clock::now()) {
+            let link = match &action {
+                Action::Report { operator, .. } => self.links.get(operator).cloned(),
+                _ => None,
+            };
+            actions.push((action, link));
+        }
+    }
+
+    /// First makes durable what is to be, then does the rest in order.
+    async fn carry_out(
+        &mut self,
+        actions: Vec<Bound>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut writes = Vec::new();
+        let mut effects = Vec::new();
+        for (action, link) in actions {
+            match action {
+                Action::Persist(write) => writes.push(write),
+                effect => effects.push((effect, link)),
+            }
+        }
+        self.commit(writes, stop).await?;
+        for (effect, link) in effects {
+            self.perform(effect, link)?;
+        }
+        Ok(())
+    }
+
+    /// Tries until it is done: without it nothing may be promised to anyone. The fast path forwards
+    /// meanwhile.
+    async fn commit(&self, writes: Vec<Write>, stop: &CancellationToken) -> anyhow::Result<()> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let writes = Arc::new(writes);
+        loop {
+            let (journal, batch) = (self.journal.clone(), writes.clone());
+            let done = tokio::task::spawn_blocking(move || journal.commit(&batch)).await?;
+            let Err(failure) = done else { return Ok(()) };
+            error!(error = %failure, "cannot write the journal; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return Err(failure.into()),
+                () = sleep(COMMIT_RETRY) => {}
+            }
+        }
+    }
+
+    fn perform(&self, action: Action, link: Option<StreamLink>) -> anyhow::Result<()> {
+        let command = match action {
+            Action::Persist(_) => unreachable!("persisted before"),
+            Action::Transmit { ifindex, frame } => {
+                if let Err(error) = (self.transmit)(ifindex, &frame) {
+                    warn!(ifindex, %error, "cannot send a frame to a line");
+                }
+                return Ok(());
+            }
+            Action::Report { report, .. } => {
+                if let Some(link) = link {
+                    link.send(report);
+                }
+                return Ok(());
+            }
+            Action::Open { session, entry } => Command::Open { session, entry },
+            Action::Close { session, entry } => Command::Close { session, entry },
+            Action::ReadCounters { operator, slots } => Command::ReadCounters { operator, slots },
+        };
+        self.fast_path
+            .send(command)
+            .map_err(|_| anyhow!("the thread of the fast path has ended"))
+    }
+}
+
+async fn until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
+        None => std::future::pending().await,
+    }
+}
