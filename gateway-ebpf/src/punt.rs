@@ -3,6 +3,7 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
+use doorstep_datapath::headers::ETHERNET_LEN;
 use doorstep_gateway_common::punt::{MAX_FRAME, PuntHeader};
 use doorstep_gateway_common::{LineKey, Reason};
 
@@ -18,9 +19,11 @@ struct Record {
 #[inline(always)]
 pub fn punt(ctx: &XdpContext, line: LineKey, reason: Reason) -> Reason {
     let len = ctx.data_end() - ctx.data();
-    if len == 0 || len > MAX_FRAME {
+    if len > MAX_FRAME {
         return Reason::PuntTooLong;
     }
+    // No frame is shorter; this tells the verifier so, which refuses to copy nothing.
+    let len = len.max(ETHERNET_LEN);
     let Some(mut entry) = PUNT.reserve::<Record>(0) else {
         return Reason::PuntFull;
     };

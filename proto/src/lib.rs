@@ -4,8 +4,12 @@
 //! generated from them.
 
 /// Version 1 of all protocols.
+#[expect(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod v1 {
-    #![allow(clippy::all, reason = "generated code")]
     tonic::include_proto!("doorstep.v1");
 }
 

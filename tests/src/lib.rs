@@ -1,1 +1,5 @@
-//! (skeleton)
+//! What the tests with real packets share.
+
+pub mod frames;
+pub mod programs;
+pub mod suite;

@@ -1,0 +1,112 @@
+//! Frames for the program tests, made by another library than the one under test.
+
+use etherparse::{EtherType, PacketBuilder, SingleVlanHeader, VlanHeader};
+
+pub const HOME_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
+pub const GATEWAY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+pub const UPLINK_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+pub const NEXT_HOP_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x99];
+
+pub const HOME_V4: [u8; 4] = [100, 64, 1, 10];
+pub const WORLD_V4: [u8; 4] = [198, 51, 100, 7];
+pub const GATEWAY_V4: [u8; 4] = [100, 64, 1, 1];
+/// In the prefix 2001:db8:1000:100::/56.
+pub const HOME_V6: [u8; 16] = [
+    0x20, 1, 0x0d, 0xb8, 0x10, 0, 1, 0x23, 0, 0, 0, 0, 0, 0, 0, 5,
+];
+pub const WORLD_V6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+
+/// A frame's link layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Ether<'t> {
+    pub source: [u8; 6],
+    pub destination: [u8; 6],
+    /// (TPID, VLAN id), outer first.
+    pub tags: &'t [(u16, u16)],
+}
+
+/// A UDP datagram over IPv4.
+pub fn udp_v4(ether: Ether<'_>, source: [u8; 4], destination: [u8; 4], ttl: u8) -> Vec<u8> {
+    let mut ip = Vec::new();
+    let packet = PacketBuilder::ipv4(source, destination, ttl).udp(40000, 80);
+    packet.write(&mut ip, b"doorstep").expect("a small packet");
+    frame(ether, EtherType::IPV4, &ip)
+}
+
+/// A UDP datagram over IPv6.
+pub fn udp_v6(ether: Ether<'_>, source: [u8; 16], destination: [u8; 16], hops: u8) -> Vec<u8> {
+    udp_v6_to(ether, source, destination, hops, 80)
+}
+
+/// A UDP datagram over IPv6 to a port.
+pub fn udp_v6_to(
+    ether: Ether<'_>,
+    source: [u8; 16],
+    destination: [u8; 16],
+    hops: u8,
+    port: u16,
+) -> Vec<u8> {
+    let mut ip = Vec::new();
+    let packet = PacketBuilder::ipv6(source, destination, hops).udp(40000, port);
+    packet.write(&mut ip, b"doorstep").expect("a small packet");
+    frame(ether, EtherType::IPV6, &ip)
+}
+
+/// An ARP request.
+pub fn arp_request(ether: Ether<'_>, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
+    let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1];
+    arp.extend(ether.source);
+    arp.extend(sender);
+    arp.extend([0; 6]);
+    arp.extend(target);
+    frame(ether, EtherType::ARP, &arp)
+}
+
+/// A neighbour solicitation with a source link-layer option.
+pub fn neighbour_solicitation(ether: Ether<'_>, source: [u8; 16], target: [u8; 16]) -> Vec<u8> {
+    let mut body = vec![0; 4];
+    body.extend(target);
+    body.extend([1, 1]);
+    body.extend(ether.source);
+    let mut ip = Vec::new();
+    let destination = [
+        0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, target[13], target[14], target[15],
+    ];
+    let packet = PacketBuilder::ipv6(source, destination, 255)
+        .icmpv6(etherparse::Icmpv6Type::NeighborSolicitation);
+    packet.write(&mut ip, &body[4..]).expect("a small packet");
+    frame(ether, EtherType::IPV6, &ip)
+}
+
+/// Puts a link layer in front.
+pub fn frame(ether: Ether<'_>, ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend(ether.destination);
+    bytes.extend(ether.source);
+    let mut types: Vec<u16> = ether.tags.iter().map(|(tpid, _)| *tpid).collect();
+    types.push(ether_type.0);
+    bytes.extend(types[0].to_be_bytes());
+    for (i, (_, vid)) in ether.tags.iter().enumerate() {
+        bytes.extend(vid.to_be_bytes());
+        bytes.extend(types[i + 1].to_be_bytes());
+    }
+    bytes.extend(payload);
+    bytes
+}
+
+/// The tags of a frame, (TPID, VLAN id), outer first.
+pub fn tags(frame: &[u8]) -> Vec<(u16, u16)> {
+    let single = |header: &SingleVlanHeader, tpid| (tpid, header.vlan_id.value());
+    let packet = etherparse::PacketHeaders::from_ethernet_slice(frame).expect("a frame");
+    let tpid = u16::from_be_bytes([frame[12], frame[13]]);
+    match packet.vlan() {
+        None => Vec::new(),
+        Some(VlanHeader::Single(header)) => vec![single(&header, tpid)],
+        Some(VlanHeader::Double(header)) => {
+            vec![
+                single(&header.outer, tpid),
+                single(&header.inner, header.outer.ether_type.0),
+            ]
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Named cases that run one after the other, as root, with their results as text and JSON.
+
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use serde::Serialize;
+
+/// This kernel or host lacks what the case needs; it must run elsewhere.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Skip(pub String);
+
+/// An error that is a [`Skip`] skips the case; every other one, and a panic, fails it.
+pub type CaseResult = anyhow::Result<()>;
+
+/// A case.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    pub run: fn() -> CaseResult,
+}
+
+/// Makes a list of cases from functions, named like them.
+#[macro_export]
+macro_rules! cases {
+    ($($module:ident :: { $($name:ident),+ $(,)? }),+ $(,)?) => {
+        &[$($($crate::suite::Case {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            run: $module::$name,
+        },)+)+]
+    };
+}
+
+#[derive(Parser)]
+struct Args {
+    /// Run only the cases whose name contains this.
+    filter: Option<String>,
+    /// Write the results there.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// List the cases.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Serialize)]
+struct Results {
+    cases: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: &'static str,
+    outcome: &'static str,
+    reason: Option<String>,
+    ms: u64,
+}
+
+/// Runs the cases that the command line asks for.
+pub fn main(cases: &[Case]) -> ExitCode {
+    let args = Args::parse();
+    let wanted = |case: &&Case| {
+        args.filter
+            .as_ref()
+            .is_none_or(|filter| case.name.contains(&**filter))
+    };
+    let mut out = std::io::stdout();
+    let mut lines = Vec::new();
+    for case in cases.iter().filter(wanted) {
+        if args.list {
+            let _ = writeln!(out, "{}", case.name);
+            continue;
+        }
+        let _ = write!(out, "case {} ... ", case.name);
+        let _ = out.flush();
+        let line = run(case);
+        let _ = match (&line.reason, line.outcome) {
+            (Some(reason), "skipped") => writeln!(out, "skipped: {reason}"),
+            (Some(reason), _) => writeln!(out, "FAILED: {reason}"),
+            (None, _) => writeln!(out, "ok ({} ms)", line.ms),
+        };
+        lines.push(line);
+    }
+    let failed = lines.iter().any(|line| line.outcome == "failed");
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&Results { cases: lines });
+        if let Err(error) = json
+            .map_err(Into::into)
+            .and_then(|json| std::fs::write(path, json))
+        {
+            let _ = writeln!(out, "cannot write {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn run(case: &Case) -> Line {
+    let start = Instant::now();
+    let (outcome, reason) = match catch_unwind(AssertUnwindSafe(case.run)) {
+        Ok(Ok(())) => ("passed", None),
+        Ok(Err(error)) => match error.downcast_ref::<Skip>() {
+            Some(skip) => ("skipped", Some(skip.to_string())),
+            None => ("failed", Some(format!("{error:#}"))),
+        },
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            ("failed", Some(text.unwrap_or("panicked").to_owned()))
+        }
+    };
+    Line {
+        name: case.name,
+        outcome,
+        reason,
+        ms: start.elapsed().as_millis() as u64,
+    }
+}

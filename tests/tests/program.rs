@@ -1,0 +1,28 @@
+//! The loaded programs, one packet at a time, beside the host model.
+
+#[path = "program/differential.rs"]
+mod differential;
+#[path = "program/fixture.rs"]
+mod fixture;
+#[path = "program/verdicts.rs"]
+mod verdicts;
+
+use std::process::ExitCode;
+
+use doorstep_tests::cases;
+use doorstep_tests::suite;
+
+fn main() -> ExitCode {
+    suite::main(cases![
+        verdicts::{
+            forwards_upstream,
+            forwards_downstream,
+            refuses_by_name,
+            answers_neighbours,
+            punts_establishment,
+            hands_to_the_kernel,
+            counts_each_packet_once,
+        },
+        differential::{mutated_frames_agree_with_the_model},
+    ])
+}
