@@ -9,15 +9,20 @@
 //! | [`control`] | the streams to the servers | network |
 //! | [`dataplane`] | programs, maps, ports | kernel |
 //! | [`runtime`], [`daemon`] | joins them | composition |
+//! | [`preflight`] | whether this host can be a gateway | kernel |
 //! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod dataplane;
 pub mod engine;
 pub mod inventory;
 pub mod journal;
 pub mod plan;
+pub mod preflight;
 pub mod runtime;
 pub mod session;

@@ -20,7 +20,7 @@ use super::ServerStates;
 use super::backoff::{Backoff, Class};
 use super::convert::{self, Incoming};
 use crate::clock;
-use crate::config::Operator;
+use crate::config::{Operator, Server};
 use crate::engine::message::{Instruction, Report};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,13 +62,13 @@ impl StreamLink {
     }
 }
 
-/// The client of one operator's server.
-pub struct Client {
+/// The client of one operator's server. `E` is what the daemon is fed with.
+pub struct Client<E> {
     pub gateway_id: String,
     pub operator: Operator,
     /// Reports that may wait for the server.
     pub capacity: usize,
-    pub events: mpsc::Sender<StreamEvent>,
+    pub events: mpsc::Sender<E>,
     pub states: ServerStates,
 }
 
@@ -111,7 +111,7 @@ impl StreamError {
     }
 }
 
-impl Client {
+impl<E: From<StreamEvent> + Send + 'static> Client<E> {
     /// Keeps a stream to the server until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let span = info_span!("server", operator = self.operator.name);
@@ -153,43 +153,22 @@ impl Client {
             broken: broken.clone(),
         };
         let up = StreamEvent::Up { operator, link };
-        if self.events.send(up).await.is_err() {
+        if self.events.send(up.into()).await.is_err() {
             return StreamError::Abandoned;
         }
         let error = tokio::select! {
             () = broken.cancelled() => StreamError::Behind,
             Err(error) = self.follow(channel, outgoing, backoff) => error,
         };
-        match self.events.send(StreamEvent::Down { operator }).await {
+        let down = StreamEvent::Down { operator };
+        match self.events.send(down.into()).await {
             Ok(()) => error,
             Err(_) => StreamError::Abandoned,
         }
     }
 
     async fn dial(&self) -> Result<Channel, StreamError> {
-        let server = &self.operator.server;
-        // Read anew for each stream, so that a renewed certificate needs no restart.
-        let (ca, cert, key) = (
-            read(&server.ca).await?,
-            read(&server.cert).await?,
-            read(&server.key).await?,
-        );
-        let tls = ClientTlsConfig::new()
-            .domain_name(&server.server_name)
-            .ca_certificate(Certificate::from_pem(ca))
-            .identity(Identity::from_pem(cert, key));
-        let channel = Endpoint::from_shared(server.url.clone())?
-            .tls_config(tls)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await?;
-        Ok(channel)
+        Ok(endpoint(&self.operator.server).await?.connect().await?)
     }
 
     /// Passes messages on, both ways, until something ends it.
@@ -232,12 +211,52 @@ impl Client {
                         operator,
                         instruction,
                     };
-                    let sent = self.events.send(event).await;
+                    let sent = self.events.send(event.into()).await;
                     sent.map_err(|_| StreamError::Abandoned)?;
                 }
                 Err(error) => warn!(%error, "message from the server ignored"),
             }
         }
+    }
+}
+
+/// Reads certificates and key, anew for each stream so that renewed ones need no restart.
+async fn endpoint(server: &Server) -> Result<Endpoint, StreamError> {
+    let (ca, cert, key) = (
+        read(&server.ca).await?,
+        read(&server.cert).await?,
+        read(&server.key).await?,
+    );
+    let tls = ClientTlsConfig::new()
+        .domain_name(&server.server_name)
+        .ca_certificate(Certificate::from_pem(ca))
+        .identity(Identity::from_pem(cert, key));
+    let endpoint = Endpoint::from_shared(server.url.clone())?
+        .tls_config(tls)?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true);
+    Ok(endpoint)
+}
+
+/// Whether certificates and key can be read and used; an error's text otherwise.
+pub async fn check_credentials(server: &Server) -> Result<(), String> {
+    match endpoint(server).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether the server can be reached, speaks TLS, and shows the certificate that it should.
+pub async fn check_server(server: &Server) -> Result<(), String> {
+    let attempt = async { Ok(endpoint(server).await?.connect().await?) };
+    match attempt.await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StreamError::to_string(&error)),
     }
 }
 

@@ -7,6 +7,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, StreamEvent, StreamLink};
+pub use client::{Client, StreamEvent, StreamLink, check_credentials, check_server};
 pub use convert::counters;
 pub use state::{ServerState, ServerStates};

@@ -11,6 +11,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use thiserror::Error;
 use uuid::Uuid;
@@ -86,13 +87,14 @@ impl Journal {
         // One that existed may have come from a copy with other permissions.
         file.set_permissions(Permissions::from_mode(0o600))
             .map_err(io)?;
-        let database =
-            Database::builder()
-                .create_file(file)
-                .map_err(|source| JournalError::Open {
-                    path: path.clone(),
-                    source: Box::new(source),
-                })?;
+        let open = |source| JournalError::Open {
+            path: path.clone(),
+            source: Box::new(source),
+        };
+        let backend = FileBackend::new(file).map_err(open)?;
+        let database = Database::builder()
+            .create_with_backend(backend)
+            .map_err(open)?;
         let journal = Self { path, database };
         journal.try_create_tables().map_err(|e| journal.failed(e))?;
         Ok(journal)

@@ -37,6 +37,7 @@ const QUEUE: usize = 1024;
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that the loop is fed with.
+#[derive(Debug)]
 pub enum Input {
     Stream(StreamEvent),
     Event(Event),
@@ -45,6 +46,12 @@ pub enum Input {
 
 /// An action, and for a report the stream that it goes to.
 type Bound = (Action, Option<StreamLink>);
+
+impl From<StreamEvent> for Input {
+    fn from(event: StreamEvent) -> Self {
+        Self::Stream(event)
+    }
+}
 
 /// Sends frames out of the access ports.
 pub type Transmit = Box<dyn Fn(u32, &[u8]) -> io::Result<()> + Send>;

@@ -8,12 +8,14 @@ use crate::engine::{SessionView, Summary};
 use crate::session::Counters;
 
 /// A question, and where its answer goes.
+#[derive(Debug)]
 pub enum Query {
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
 }
 
 /// The sessions, and, as soon as they are read, their counters in the same order.
+#[derive(Debug)]
 pub struct SessionShown {
     pub sessions: Vec<SessionView>,
     pub counters: oneshot::Receiver<Vec<Option<Counters>>>,

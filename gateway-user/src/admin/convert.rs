@@ -1,0 +1,179 @@
+//! Plain values as messages of the admin service.
+
+use std::fs;
+
+use doorstep_gateway_common::Reason;
+use doorstep_proto::v1;
+
+use super::Admin;
+use crate::config::Config;
+use crate::control;
+use crate::dataplane::{NextHop, Port};
+use crate::engine::{SessionView, Summary};
+use crate::runtime::Inspection;
+use crate::session::Counters;
+
+/// What the engine and the maps say.
+pub struct Summaries {
+    pub summary: Summary,
+    pub inspection: Inspection,
+}
+
+pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
+    let Summaries {
+        summary,
+        inspection,
+    } = summaries;
+    let hops = admin.next_hops.get();
+    let uptime = admin.started.elapsed().as_millis();
+    v1::GatewayStatus {
+        gateway_id: admin.config.id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: kernel(),
+        uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
+        ports: admin.ports.iter().map(port).collect(),
+        servers: servers(admin),
+        operators: operators(&admin.config, &hops),
+        sessions: Some(v1::GatewaySessionCounts {
+            established: summary.established,
+            establishing: summary.establishing,
+            closing: summary.closing,
+            disconnected_unacked: summary.disconnected_unacked,
+            slots_used: summary.slots_used.into(),
+            slots_max: admin.config.max_sessions.into(),
+        }),
+        packets: reasons(&inspection.reasons),
+        maps: inspection
+            .maps
+            .iter()
+            .map(|map| v1::GatewayMap {
+                name: map.name.to_owned(),
+                used: map.used,
+                max: map.max,
+            })
+            .collect(),
+    }
+}
+
+fn port(port: &Port) -> v1::GatewayPort {
+    let role = match port.role {
+        crate::dataplane::Role::Access => "access",
+        crate::dataplane::Role::Uplink => "uplink",
+    };
+    v1::GatewayPort {
+        name: port.name.clone(),
+        ifindex: port.ifindex,
+        mac: port.mac.to_string(),
+        mtu: port.mtu,
+        role: role.to_owned(),
+        xdp_mode: port.xdp_mode.to_owned(),
+    }
+}
+
+fn servers(admin: &Admin) -> Vec<v1::GatewayServer> {
+    let operators = admin.config.operators.iter();
+    operators
+        .map(|operator| {
+            let state = admin.servers.get(operator.index);
+            v1::GatewayServer {
+                operator: operator.name.clone(),
+                url: operator.server.url.clone(),
+                connected: state.connected,
+                since_unix_ms: state.since_unix_ms,
+                last_error: state.last_error.unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+fn operators(config: &Config, hops: &[NextHop]) -> Vec<v1::GatewayOperator> {
+    config
+        .operators
+        .iter()
+        .map(|operator| {
+            let hop = |address: std::net::IpAddr| {
+                let mac = hops
+                    .iter()
+                    .find(|hop| hop.operator == operator.index && hop.address == address)
+                    .and_then(|hop| hop.mac);
+                v1::GatewayNextHop {
+                    address: address.to_string(),
+                    resolved: mac.is_some(),
+                    mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+                }
+            };
+            v1::GatewayOperator {
+                name: operator.name.clone(),
+                index: operator.index.into(),
+                uplink: operator.uplink.clone(),
+                uplink_vlan: operator.uplink_vlan.into(),
+                next_hop_v4: operator.next_hop_v4.map(|address| hop(address.into())),
+                next_hop_v6: operator.next_hop_v6.map(|address| hop(address.into())),
+            }
+        })
+        .collect()
+}
+
+pub fn reasons(reasons: &[(Reason, u64)]) -> Vec<v1::GatewayReason> {
+    reasons
+        .iter()
+        .map(|(reason, packets)| v1::GatewayReason {
+            reason: reason.name().to_owned(),
+            number: reason.number().into(),
+            packets: *packets,
+            description: reason.describe().to_owned(),
+            drop: reason.is_drop(),
+        })
+        .collect()
+}
+
+pub fn sessions(
+    config: &Config,
+    sessions: Vec<SessionView>,
+    counters: &[Option<Counters>],
+) -> Vec<v1::GatewaySession> {
+    sessions
+        .into_iter()
+        .enumerate()
+        .map(|(i, view)| {
+            // Before it is open, its slot still says what an earlier session counted.
+            let reading =
+                counters.get(i).copied().flatten().filter(|_| {
+                    matches!(view.phase, "established" | "closing") && view.mac.is_some()
+                });
+            let operator = config.operator(view.operator);
+            v1::GatewaySession {
+                session_id: view.connect.session.to_string(),
+                operator: operator.map(|own| own.name.clone()).unwrap_or_default(),
+                location_id: view.connect.location.to_string(),
+                line: view.line,
+                generation: view.connect.generation,
+                phase: view.phase.to_owned(),
+                detail: view.detail.unwrap_or_default(),
+                ipv4_address: text(view.connect.ipv4),
+                ipv6_prefix: text(view.connect.ipv6),
+                mac: text(view.mac),
+                counters: Some(control::counters(reading.unwrap_or_default())),
+                steps: view
+                    .steps
+                    .iter()
+                    .map(|step| v1::GatewayStep {
+                        step: step.step.name().to_owned(),
+                        at_unix_ms: step.at_unix_ms,
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// Release of the running kernel.
+fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|text| text.trim_end().to_owned())
+        .unwrap_or_default()
+}

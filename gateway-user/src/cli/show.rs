@@ -1,0 +1,263 @@
+//! Commands that ask the running daemon.
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use doorstep_proto::v1;
+use doorstep_proto::v1::gateway_admin_client::GatewayAdminClient;
+use serde_json::Value;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Output, json, table};
+use crate::dataplane::{Port, Role};
+
+type Client = GatewayAdminClient<Channel>;
+
+async fn connect(socket: &Path) -> anyhow::Result<Client> {
+    let absolute = std::path::absolute(socket)?;
+    let channel = Endpoint::from_shared(format!("unix://{}", absolute.display()))?
+        .connect()
+        .await
+        .with_context(|| {
+            format!(
+                "cannot reach the daemon at {}; is it running? (--socket names another path)",
+                socket.display()
+            )
+        })?;
+    Ok(GatewayAdminClient::new(channel))
+}
+
+/// The daemon's own words, without the framing of the protocol.
+fn refused(status: tonic::Status) -> anyhow::Error {
+    anyhow!("the daemon answers: {}", status.message())
+}
+
+fn print(value: &Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
+    let answer = connect(socket)
+        .await?
+        .status(v1::GatewayStatusRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    if output == Output::Json {
+        return print(&json::status(&answer));
+    }
+    let sessions = answer.sessions.unwrap_or_default();
+    println!(
+        "gateway {}  version {}  kernel {}  up {} s",
+        answer.gateway_id,
+        answer.version,
+        answer.kernel,
+        answer.uptime_ms / 1000
+    );
+    println!(
+        "sessions: {} established, {} establishing, {} closing, {} receipts not acknowledged\n",
+        sessions.established,
+        sessions.establishing,
+        sessions.closing,
+        sessions.disconnected_unacked
+    );
+    let ports: Vec<_> = answer
+        .ports
+        .iter()
+        .map(|port| {
+            let mtu = port.mtu.to_string();
+            [&port.name, &port.role, &port.xdp_mode, &port.mac, &mtu]
+                .map(String::clone)
+                .to_vec()
+        })
+        .collect();
+    println!("{}", table::format(&PORT_HEADER, &ports));
+    let operators: Vec<_> = answer
+        .operators
+        .iter()
+        .map(|operator| operator_row(operator, &answer.servers))
+        .collect();
+    let header = ["OPERATOR", "UPLINK", "NEXT HOPS", "SERVER", "STREAM"];
+    println!("{}", table::format(&header, &operators));
+    let maps: Vec<_> = answer
+        .maps
+        .iter()
+        .map(|map| vec![map.name.clone(), map.used.to_string(), map.max.to_string()])
+        .collect();
+    println!("{}", table::format(&["MAP", "USED", "MAX"], &maps));
+    let packets: Vec<_> = answer
+        .packets
+        .iter()
+        .filter(|reason| reason.packets > 0)
+        .map(|reason| vec![reason.reason.clone(), reason.packets.to_string()])
+        .collect();
+    print!("{}", table::format(&["PACKETS", "COUNT"], &packets));
+    Ok(())
+}
+
+const PORT_HEADER: [&str; 5] = ["PORT", "ROLE", "XDP", "MAC", "MTU"];
+
+/// Ports as the data plane knows them.
+pub fn ports(ports: &[Port]) -> String {
+    let rows: Vec<_> = ports
+        .iter()
+        .map(|port| {
+            let role = match port.role {
+                Role::Access => "access",
+                Role::Uplink => "uplink",
+            };
+            vec![
+                port.name.clone(),
+                role.to_owned(),
+                port.xdp_mode.to_owned(),
+                port.mac.to_string(),
+                port.mtu.to_string(),
+            ]
+        })
+        .collect();
+    table::format(&PORT_HEADER, &rows)
+}
+
+fn operator_row(operator: &v1::GatewayOperator, servers: &[v1::GatewayServer]) -> Vec<String> {
+    let uplink = match operator.uplink_vlan {
+        0 => operator.uplink.clone(),
+        vid => format!("{}.{vid}", operator.uplink),
+    };
+    let hops: Vec<_> = [&operator.next_hop_v4, &operator.next_hop_v6]
+        .into_iter()
+        .flatten()
+        .map(|hop| {
+            let how = if hop.resolved { "" } else { " (by the kernel)" };
+            format!("{}{how}", hop.address)
+        })
+        .collect();
+    let server = servers
+        .iter()
+        .find(|server| server.operator == operator.name);
+    let url = server.map(|server| server.url.clone());
+    let stream = server.map(
+        |server| match (server.connected, server.last_error.as_str()) {
+            (true, _) => "up".to_owned(),
+            (false, "") => "dialling".to_owned(),
+            (false, error) => format!("down: {error}"),
+        },
+    );
+    vec![
+        operator.name.clone(),
+        uplink,
+        hops.join(", "),
+        url.unwrap_or_default(),
+        stream.unwrap_or_default(),
+    ]
+}
+
+pub async fn sessions(socket: &Path, output: Output) -> anyhow::Result<()> {
+    let mut parts = connect(socket)
+        .await?
+        .sessions(v1::GatewaySessionsRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let mut sessions = Vec::new();
+    while let Some(part) = parts.message().await.map_err(refused)? {
+        sessions.extend(part.sessions);
+    }
+    if output == Output::Json {
+        return print(&sessions.iter().map(json::session).collect());
+    }
+    let rows: Vec<_> = sessions.iter().map(session_row).collect();
+    #[rustfmt::skip]
+    let header = ["SESSION", "OPERATOR", "GEN", "PHASE", "LINE", "LOCATION", "ADDRESSES", "MAC", "UP", "DOWN", "DETAIL"];
+    print!("{}", table::format(&header, &rows));
+    Ok(())
+}
+
+fn session_row(session: &v1::GatewaySession) -> Vec<String> {
+    let counters = session.counters.unwrap_or_default();
+    let addresses: Vec<_> = [&session.ipv4_address, &session.ipv6_prefix]
+        .into_iter()
+        .filter(|address| !address.is_empty())
+        .cloned()
+        .collect();
+    vec![
+        session.session_id.clone(),
+        session.operator.clone(),
+        session.generation.to_string(),
+        session.phase.clone(),
+        session.line.clone(),
+        session.location_id.clone(),
+        addresses.join(" "),
+        session.mac.clone(),
+        bytes(counters.upstream_bytes),
+        bytes(counters.downstream_bytes),
+        session.detail.clone(),
+    ]
+}
+
+/// `1.5 MB`: decimal, as line rates are.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut units = UNITS.iter();
+    let mut unit = units.next().copied().unwrap_or_default();
+    for next in units {
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+pub async fn drops(socket: &Path, output: Output, all: bool) -> anyhow::Result<()> {
+    let answer = connect(socket)
+        .await?
+        .reasons(v1::GatewayReasonsRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let drops: Vec<_> = answer.reasons.iter().filter(|reason| reason.drop).collect();
+    if output == Output::Json {
+        return print(&drops.into_iter().map(json::reason).collect());
+    }
+    let rows: Vec<_> = drops
+        .into_iter()
+        .filter(|reason| all || reason.packets > 0)
+        .map(|reason| {
+            vec![
+                reason.number.to_string(),
+                reason.reason.clone(),
+                reason.packets.to_string(),
+                reason.description.clone(),
+            ]
+        })
+        .collect();
+    let header = ["NUMBER", "REASON", "PACKETS", "WHAT IT IS"];
+    print!("{}", table::format(&header, &rows));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes() {
+        for (count, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_999, "1.0 MB"),
+            (1_500_000_000, "1.5 GB"),
+            (u64::MAX, "18446.7 PB"),
+        ] {
+            assert_eq!(bytes(count), expected, "{count}");
+        }
+    }
+}

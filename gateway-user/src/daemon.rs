@@ -1,0 +1,151 @@
+//! The composition root: everything that runs is made and joined here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::admin::{Admin, AdminSocket};
+use crate::config::Config;
+use crate::control::{Client, ServerStates};
+use crate::dataplane::{Dataplane, PuntStream};
+use crate::engine::{Event, Settings};
+use crate::inventory::Inventory;
+use crate::journal::Journal;
+use crate::runtime::{Input, Runtime};
+
+/// Reports that may wait for a server, besides two for each session.
+const REPORTS: usize = 1024;
+
+/// Runs the gateway until told to stop. The fast path stays as it is.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let started = Instant::now();
+    info!(?config, "effective configuration");
+    let inventory = Arc::new(inventory(&config)?);
+    let journal = Journal::open(&config.state_dir)?;
+    let socket = AdminSocket::bind(&config.admin_socket)?;
+    let mut dataplane = Dataplane::open(&config).await?;
+    info!(
+        lines = inventory.len(),
+        ports = ?dataplane.ports(),
+        "data plane is up"
+    );
+
+    let mut tasks = JoinSet::new();
+    let punt = dataplane.take_punt().context("the punt ring is taken")?;
+    let next_hops = dataplane.take_next_hops().context("next hops are taken")?;
+    let next_hop_states = next_hops.states();
+    tasks.spawn(next_hops.run());
+    if let Some(log) = dataplane.take_log() {
+        tasks.spawn(log);
+    }
+
+    let settings = settings(&config, &dataplane, inventory);
+    let ports = dataplane.ports().to_vec();
+    let injector = dataplane.injector();
+    let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
+    let (runtime, inputs) = Runtime::start(
+        settings,
+        journal,
+        dataplane,
+        transmit,
+        &access_port(&config),
+    )?;
+
+    let states = ServerStates::default();
+    let mut clients = JoinSet::new();
+    for operator in &config.operators {
+        let client = Client {
+            gateway_id: config.id.clone(),
+            operator: operator.clone(),
+            capacity: REPORTS + 2 * config.max_sessions as usize,
+            events: inputs.clone(),
+            states: states.clone(),
+        };
+        clients.spawn(client.run(stop.clone()));
+    }
+    tasks.spawn(follow_punts(punt, inputs.clone()));
+    let admin = Admin {
+        config,
+        ports,
+        next_hops: next_hop_states,
+        servers: states,
+        inputs,
+        started,
+    };
+    let admin = tokio::spawn(socket.serve(admin, stop.clone()));
+
+    let result = runtime.run(stop.clone()).await;
+    // The loop may have ended by itself; the others follow.
+    stop.cancel();
+    clients.join_all().await;
+    admin.await.context("the admin socket")??;
+    tasks.shutdown().await;
+    info!("stopped; the fast path forwards on");
+    result
+}
+
+/// Loads and attaches everything, and leaves it.
+pub async fn load(config: &Config) -> anyhow::Result<Dataplane> {
+    let inventory = inventory(config)?;
+    let mut dataplane = Dataplane::open(config).await?;
+    dataplane.set_lines(&inventory.map_rows())?;
+    if let Some(mut next_hops) = dataplane.take_next_hops() {
+        next_hops.resync().await?;
+    }
+    Ok(dataplane)
+}
+
+fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -> Settings {
+    Settings {
+        gateway_id: config.id.clone(),
+        gateway_mac: dataplane.gateway_mac(),
+        delegated_prefix_len: config.delegated_prefix_len,
+        max_sessions: config.max_sessions,
+        accounting_interval: Duration::from_millis(config.accounting_interval_ms),
+        operators: config.operators.clone(),
+        inventory,
+    }
+}
+
+fn inventory(config: &Config) -> anyhow::Result<Inventory> {
+    for port in &config.access_ports {
+        if ifindex(&port.name).is_none() {
+            bail!(
+                "{}: access port '{}' is not on this host; `ip link` lists what is",
+                config.file.display(),
+                port.name
+            );
+        }
+    }
+    Ok(Inventory::load(&config.inventory, access_port(config))?)
+}
+
+/// Interface indexes of the configured access ports, and of no other.
+fn access_port(config: &Config) -> impl Fn(&str) -> Option<u32> {
+    |name| {
+        let known = config.access_ports.iter().any(|port| port.name == name);
+        known.then(|| ifindex(name)).flatten()
+    }
+}
+
+/// Index of an interface of this network namespace.
+pub(crate) fn ifindex(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}
+
+async fn follow_punts(mut punts: PuntStream, inputs: tokio::sync::mpsc::Sender<Input>) {
+    while let Some(punt) = punts.next().await {
+        let event = Event::Frame {
+            line: punt.line,
+            frame: punt.frame,
+        };
+        if inputs.send(Input::Event(event)).await.is_err() {
+            return;
+        }
+    }
+    tracing::error!("the punt ring cannot be read any more; restart the daemon");
+}

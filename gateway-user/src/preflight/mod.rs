@@ -1,0 +1,165 @@
+//! Whether this host can be the gateway that the configuration describes, before anything is
+//! changed.
+
+mod host;
+mod network;
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::control;
+use crate::inventory::Inventory;
+
+/// What was looked at, in order.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub ok: bool,
+    pub checks: Vec<Check>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub name: String,
+    pub outcome: Outcome,
+    /// What was found, and, unless all is well, what to do.
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Report {
+    pub fn failed(&self) -> bool {
+        self.checks
+            .iter()
+            .any(|check| check.outcome == Outcome::Fail)
+    }
+
+    fn add(&mut self, outcome: Outcome, name: impl Into<String>, detail: impl fmt::Display) {
+        self.checks.push(Check {
+            name: name.into(),
+            outcome,
+            detail: detail.to_string(),
+        });
+    }
+
+    fn ok(&mut self, name: impl Into<String>, detail: impl fmt::Display) {
+        self.add(Outcome::Ok, name, detail);
+    }
+
+    fn warn(&mut self, name: impl Into<String>, detail: impl fmt::Display) {
+        self.add(Outcome::Warn, name, detail);
+    }
+
+    fn fail(&mut self, name: impl Into<String>, detail: impl fmt::Display) {
+        self.add(Outcome::Fail, name, detail);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .checks
+            .iter()
+            .map(|check| check.name.chars().count())
+            .max();
+        let width = width.unwrap_or_default();
+        for Check {
+            name,
+            outcome,
+            detail,
+        } in &self.checks
+        {
+            let outcome = match outcome {
+                Outcome::Ok => "ok  ",
+                Outcome::Warn => "warn",
+                Outcome::Fail => "FAIL",
+            };
+            let indent = format!("\n{:1$}", "", width + 8);
+            writeln!(
+                f,
+                "{outcome}  {name:<width$}  {}",
+                detail.replace('\n', &indent)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at everything, whatever fails on the way.
+pub async fn check(file: &Path) -> Report {
+    let mut report = Report::default();
+    host::check(&mut report);
+    match Config::load(file) {
+        Ok(config) => {
+            report.ok(
+                "configuration",
+                format_args!(
+                    "{}: gateway {}, {} operators",
+                    file.display(),
+                    config.id,
+                    config.operators.len()
+                ),
+            );
+            let double_tagged = inventory(&mut report, &config);
+            host::check_pins(&mut report, &config.pin_path);
+            network::check(&mut report, &config, double_tagged);
+            servers(&mut report, &config).await;
+        }
+        Err(error) => report.fail("configuration", error),
+    }
+    report.ok = !report.failed();
+    report
+}
+
+/// Returns whether a line has two tags.
+fn inventory(report: &mut Report, config: &Config) -> bool {
+    // Whether the ports are there is looked at apart: any index will do.
+    let port = |name: &str| {
+        let mut ports = config.access_ports.iter();
+        let position = ports.position(|port| port.name == name)?;
+        u32::try_from(position + 1).ok()
+    };
+    match Inventory::load(&config.inventory, port) {
+        Ok(inventory) => {
+            let file = config.inventory.display();
+            match inventory.len() {
+                0 => report.warn(
+                    "inventory",
+                    format_args!("{file}: no line; every Connect will be refused"),
+                ),
+                lines => report.ok("inventory", format_args!("{file}: {lines} lines")),
+            }
+            let rows = inventory.map_rows();
+            rows.iter().any(|(key, _)| key.s_vid != 0)
+        }
+        Err(error) => {
+            report.fail("inventory", error);
+            false
+        }
+    }
+}
+
+async fn servers(report: &mut Report, config: &Config) {
+    for operator in &config.operators {
+        let name = format!("server of {}", operator.name);
+        let url = &operator.server.url;
+        if let Err(error) = control::check_credentials(&operator.server).await {
+            report.fail(name, format_args!("certificates and key: {error}"));
+            continue;
+        }
+        match control::check_server(&operator.server).await {
+            Ok(()) => report.ok(name, format_args!("{url} answers")),
+            // A server that is away stops nothing: the gateway dials for ever.
+            Err(error) => report.warn(name, format_args!("{url}: {error}")),
+        }
+    }
+}
