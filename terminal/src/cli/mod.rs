@@ -1,0 +1,340 @@
+//! The command line.
+#![expect(clippy::print_stdout, reason = "a command line prints")]
+
+mod client;
+mod output;
+mod qr;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use doorstep_proto::v1 as pb;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, DEFAULT_SOCKET};
+use crate::daemon;
+
+/// Holds a home's broadband sessions; asks for service, moves and releases it.
+#[derive(Debug, Parser)]
+#[command(name = "doorstep-terminal", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run(Run),
+    /// Take down every link that a daemon has left; the daemon must not be running.
+    Undo(Undo),
+    /// Become a subscriber of the operator.
+    Register(Register),
+    /// Ask for broadband at a location and wait until it is there.
+    Request(RequestArgs),
+    /// Take a session to another location.
+    Move(Move),
+    /// End a session.
+    Release(Release),
+    /// Show sessions, ports and the server.
+    Status(Status),
+    /// Show or write a location's QR code.
+    Qr(qr::Qr),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The configuration file.
+    #[arg(long, default_value = "/etc/doorstep/terminal.toml")]
+    config: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct Undo {
+    /// The configuration file.
+    #[arg(long, default_value = "/etc/doorstep/terminal.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What all clients take.
+#[derive(Debug, Args)]
+struct Client {
+    /// The daemon's admin socket.
+    #[arg(long, env = "DOORSTEP_TERMINAL_SOCKET", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Register {
+    /// Phone number.
+    #[arg(long, required_unless_present = "id_card")]
+    phone: Option<String>,
+    /// Number of the identity card.
+    #[arg(long)]
+    id_card: Option<String>,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Args)]
+struct Wait {
+    /// Return as soon as the server has taken the request.
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait, such as 30s, 500ms or 2m.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+struct RequestArgs {
+    /// The sealed location id, as on the sticker.
+    #[arg(long)]
+    sealed: String,
+    /// A further session; the others stay.
+    #[arg(long)]
+    additional: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Args)]
+struct Move {
+    /// The sealed location id of the new home.
+    #[arg(long)]
+    sealed: String,
+    /// Which session, where there are several.
+    #[arg(long)]
+    session: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Args)]
+struct Release {
+    /// Which session, where there are several.
+    #[arg(long)]
+    session: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Args)]
+struct Status {
+    #[command(flatten)]
+    client: Client,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("{text:?} is no time; expected a number with ms, s or m");
+    let at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(expected)?;
+    let number: u64 = text[..at].parse().map_err(|_| expected())?;
+    match &text[at..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(expected()),
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+/// Parses the arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(execute(cli.command)),
+        Err(error) => Err(error).context("cannot start the runtime"),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            report(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(text: &str) {
+    use std::io::Write as _;
+    // Nobody is left to be told if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run(args).await,
+        Command::Undo(args) => {
+            let config = Config::load(&args.config)?;
+            anyhow::ensure!(
+                std::os::unix::net::UnixStream::connect(&config.admin_socket).is_err(),
+                "the daemon is running; stop it first"
+            );
+            let count = daemon::undo(&config.state_dir).await?;
+            println!("{count} changes undone");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Register(args) => {
+            let request = pb::TerminalRegisterRequest {
+                phone: args.phone.unwrap_or_default(),
+                id_card: args.id_card.unwrap_or_default(),
+            };
+            let answer = client::connect(&args.client.socket)?
+                .register(request)
+                .await;
+            let answer = answer.map_err(client::failed)?.into_inner();
+            output::registered(args.client.output, &answer)
+        }
+        Command::Request(args) => {
+            let kind = if args.additional {
+                pb::TerminalRequestKind::Additional
+            } else {
+                pb::TerminalRequestKind::Connect
+            };
+            request(kind, args.sealed, None, &args.wait, &args.client).await
+        }
+        Command::Move(args) => {
+            let kind = pb::TerminalRequestKind::Move;
+            request(kind, args.sealed, args.session, &args.wait, &args.client).await
+        }
+        Command::Release(args) => {
+            let request = pb::TerminalReleaseRequest {
+                session_id: args.session.unwrap_or_default(),
+                no_wait: args.wait.no_wait,
+                timeout_ms: millis(args.wait.timeout),
+            };
+            let answer = client::connect(&args.client.socket)?.release(request).await;
+            output::released(
+                args.client.output,
+                &answer.map_err(client::failed)?.into_inner(),
+            )
+        }
+        Command::Status(args) => {
+            let status = client::status(&args.client.socket).await?;
+            output::status(args.client.output, &status)
+        }
+        Command::Qr(args) => qr::execute(args).await,
+    }
+}
+
+async fn request(
+    kind: pb::TerminalRequestKind,
+    sealed: String,
+    session: Option<String>,
+    wait: &Wait,
+    client: &Client,
+) -> anyhow::Result<ExitCode> {
+    let request = pb::TerminalServiceRequest {
+        kind: kind.into(),
+        sealed_location_id: sealed,
+        session_id: session.unwrap_or_default(),
+        no_wait: wait.no_wait,
+        timeout_ms: millis(wait.timeout),
+    };
+    let stream = client::connect(&client.socket)?.request(request).await;
+    let mut stream = stream.map_err(client::failed)?.into_inner();
+    let mut steps = Vec::new();
+    while let Some(step) = stream.message().await.map_err(client::failed)? {
+        if client.output == Output::Text {
+            output::step(&step);
+        }
+        let last = step.r#final;
+        steps.push(step);
+        if last {
+            return output::requested(client.output, &steps, wait.no_wait);
+        }
+    }
+    anyhow::bail!("the daemon stopped before the request was through; see its log")
+}
+
+async fn run(args: Run) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    let config = Config::load(&args.config)?;
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .context("cannot listen for SIGTERM")?;
+    let signals = tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        signalled.cancel();
+    });
+    let result = daemon::run(config, stop).await;
+    signals.abort();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times() {
+        let cases = [
+            ("30s", Some(30_000)),
+            ("500ms", Some(500)),
+            ("2m", Some(120_000)),
+        ];
+        let bad = ["", "30", "s", "-1s", "1h", "1.5s"].map(|text| (text, None));
+        for (text, ms) in cases.into_iter().chain(bad) {
+            assert_eq!(
+                duration(text).ok(),
+                ms.map(Duration::from_millis),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Results as text for people and JSON for programs.
+
+use std::process::ExitCode;
+
+use doorstep_proto::v1 as pb;
+use serde_json::{Value, json};
+
+use super::{Output, report};
+
+fn print_json(value: &Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+pub(super) fn registered(
+    output: Output,
+    answer: &pb::TerminalRegisterResponse,
+) -> anyhow::Result<ExitCode> {
+    match output {
+        Output::Json => print_json(&json!({ "subscriber_id": answer.subscriber_id }))?,
+        Output::Text => println!("registered as subscriber {}", answer.subscriber_id),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn step(step: &pb::TerminalStep) {
+    let gap = if step.detail.is_empty() { "" } else { "  " };
+    println!("{:>8} ms  {}{gap}{}", step.at_ms, step.state, step.detail);
+}
+
+/// The result of `request` and `move`; the last step says whether it was reached.
+pub(super) fn requested(
+    output: Output,
+    steps: &[pb::TerminalStep],
+    no_wait: bool,
+) -> anyhow::Result<ExitCode> {
+    let Some(last) = steps.last() else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let session = last.session.clone().unwrap_or_default();
+    let reached = last.state == if no_wait { "accepted" } else { "established" };
+    match output {
+        Output::Json => {
+            let steps: Vec<Value> = steps
+                .iter()
+                .map(|s| json!({ "state": s.state, "detail": s.detail, "at_ms": s.at_ms }))
+                .collect();
+            print_json(&json!({
+                "session_id": session.session_id,
+                "generation": session.generation,
+                "state": last.state,
+                "detail": last.detail,
+                "gateway_id": session.gateway_id,
+                "elapsed_ms": last.at_ms,
+                "ipv4_address": session.ipv4_address,
+                "ipv6_prefix": session.ipv6_prefix,
+                "wan_interface": session.wan_interface,
+                "tags": session.tags,
+                "steps": steps,
+            }))?;
+        }
+        Output::Text if reached => {
+            println!(
+                "session {} (generation {})",
+                session.session_id, session.generation
+            );
+            if !no_wait {
+                let addresses = [session.ipv4_address.as_str(), session.ipv6_prefix.as_str()];
+                let addresses: Vec<&str> = addresses
+                    .into_iter()
+                    .filter(|text| !text.is_empty())
+                    .collect();
+                println!(
+                    "{} through {} on {}",
+                    addresses.join(" and "),
+                    session.gateway_id,
+                    session.wan_interface
+                );
+            }
+        }
+        Output::Text => {}
+    }
+    if reached {
+        return Ok(ExitCode::SUCCESS);
+    }
+    report(if last.detail.is_empty() {
+        &last.state
+    } else {
+        &last.detail
+    });
+    Ok(ExitCode::FAILURE)
+}
+
+pub(super) fn released(
+    output: Output,
+    answer: &pb::TerminalReleaseResponse,
+) -> anyhow::Result<ExitCode> {
+    match output {
+        Output::Json => {
+            print_json(&json!({ "session_id": answer.session_id, "released": answer.released }))?
+        }
+        Output::Text if answer.released => println!("session {} released", answer.session_id),
+        Output::Text => println!("session {} is being released", answer.session_id),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn session_json(session: &pb::TerminalSession) -> Value {
+    let established = session.established_at_unix_ms;
+    json!({
+        "session_id": session.session_id,
+        "generation": session.generation,
+        "state": session.state,
+        "detail": session.detail,
+        "server_state": session.server_state,
+        "gateway_id": session.gateway_id,
+        "ipv4_address": session.ipv4_address,
+        "ipv6_prefix": session.ipv6_prefix,
+        "wan_interface": session.wan_interface,
+        "tags": session.tags,
+        "established_at_unix_ms": (established != 0).then_some(established),
+        "default_route": session.default_route,
+    })
+}
+
+pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Result<ExitCode> {
+    let server = status.server.clone().unwrap_or_default();
+    if output == Output::Json {
+        let sessions: Vec<Value> = status.sessions.iter().map(session_json).collect();
+        let ports: Vec<Value> = status
+            .ports
+            .iter()
+            .map(|p| {
+                json!({
+                    "name": p.name, "listening": p.listening, "mac": p.mac, "detail": p.detail,
+                })
+            })
+            .collect();
+        print_json(&json!({
+            "registered": status.registered,
+            "subscriber_id": status.subscriber_id,
+            "sessions": sessions,
+            "server": {
+                "url": server.url, "connected": server.connected, "detail": server.detail,
+            },
+            "ports": ports,
+            "last_sealed_location_id": status.last_sealed_location_id,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match status.registered {
+        true => println!("subscriber  {}", status.subscriber_id),
+        false => println!("subscriber  not registered"),
+    }
+    let connection = match (server.connected, server.detail.as_str()) {
+        (true, _) => "connected",
+        (false, "") => "idle",
+        (false, detail) => detail,
+    };
+    println!("server      {} ({connection})", server.url);
+    for port in &status.ports {
+        let state = if port.listening {
+            &port.mac
+        } else {
+            &port.detail
+        };
+        println!("port        {} ({state})", port.name);
+    }
+    if status.sessions.is_empty() {
+        println!("no session");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let head = [
+        "SESSION",
+        "STATE",
+        "GATEWAY",
+        "IPV4",
+        "IPV6",
+        "INTERFACE",
+        "ROUTE",
+        "DETAIL",
+    ];
+    let rows: Vec<[String; 8]> = status
+        .sessions
+        .iter()
+        .map(|s| {
+            [
+                s.session_id.clone(),
+                s.state.clone(),
+                dash(&s.gateway_id),
+                dash(&s.ipv4_address),
+                dash(&s.ipv6_prefix),
+                dash(&s.wan_interface),
+                if s.default_route {
+                    "default".into()
+                } else {
+                    "-".into()
+                },
+                dash(&s.detail),
+            ]
+        })
+        .collect();
+    table(&head.map(String::from), &rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dash(text: &str) -> String {
+    if text.is_empty() {
+        "-".into()
+    } else {
+        text.to_owned()
+    }
+}
+
+fn table<const N: usize>(head: &[String; N], rows: &[[String; N]]) {
+    let width = |column: usize| {
+        rows.iter()
+            .chain([head])
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in std::iter::once(head).chain(rows) {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+}

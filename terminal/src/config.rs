@@ -1,0 +1,241 @@
+//! The terminal's configuration file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use doorstep_establish::Tags;
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+/// Where the daemon listens and its clients ask, unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/doorstep-terminal/admin.sock";
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Credentials, sessions and the journal of links.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// The socket of the daemon's clients.
+    #[serde(default = "default_socket")]
+    pub admin_socket: PathBuf,
+    /// The operator's server.
+    pub server: Server,
+    /// Toward the building.
+    pub wan: Wan,
+    /// Toward the rooms; without it the terminal is a single host.
+    pub home: Option<Home>,
+}
+
+/// The operator's server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// `https://host:port`
+    pub url: String,
+    /// The certificate of the authority that signed the server's (PEM).
+    pub ca: PathBuf,
+    /// The name in the server's certificate; the URL's host by default.
+    pub server_name: Option<String>,
+}
+
+/// Toward the building.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wan {
+    /// The ports on which establishment requests are heard.
+    pub ports: Vec<String>,
+    /// The tags of the terminal's own frames.
+    #[serde(default)]
+    pub tags: WanTags,
+    /// Metric of the default routes.
+    #[serde(default = "default_metric")]
+    pub route_metric: u32,
+}
+
+/// The tags of the terminal's own frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WanTags {
+    /// As the request arrives.
+    #[default]
+    Auto,
+    /// Always these (or none).
+    Fixed(Tags),
+}
+
+impl WanTags {
+    /// The tags to use for a session whose request came under `arrived`.
+    #[must_use]
+    pub fn resolve(self, arrived: Tags) -> Tags {
+        match self {
+            Self::Auto => arrived,
+            Self::Fixed(tags) => tags,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WanTags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Text {
+            Word(String),
+            Vids(Vec<u16>),
+        }
+        match Text::deserialize(deserializer)? {
+            Text::Word(word) if word == "auto" => Ok(Self::Auto),
+            Text::Word(word) if word == "none" => Ok(Self::Fixed(Tags::NONE)),
+            Text::Word(_) => Err(D::Error::custom(
+                "expected \"auto\", \"none\" or a list of VLAN ids",
+            )),
+            Text::Vids(vids) => Tags::from_vids(&vids)
+                .map(Self::Fixed)
+                .map_err(D::Error::custom),
+        }
+    }
+}
+
+/// Toward the rooms.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Home {
+    /// The bridge that joins the rooms.
+    #[serde(default = "default_bridge")]
+    pub bridge: String,
+    /// Its ports.
+    #[serde(default)]
+    pub room_ports: Vec<String>,
+    /// The terminal's address toward the rooms, with the length of their network.
+    pub ipv4: Option<Ipv4Net>,
+    /// Whether the rooms' IPv4 leaves under the session's address.
+    #[serde(default = "default_true")]
+    pub masquerade: bool,
+    /// Where the sessions' resolvers are written.
+    pub resolver_file: Option<PathBuf>,
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/doorstep-terminal".into()
+}
+
+fn default_socket() -> PathBuf {
+    DEFAULT_SOCKET.into()
+}
+
+fn default_metric() -> u32 {
+    52
+}
+
+fn default_bridge() -> String {
+    "br-home".into()
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The text is not a configuration.
+    #[error("configuration {path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why, with line and column.
+        source: Box<toml::de::Error>,
+    },
+    /// A value cannot be right.
+    #[error("configuration {path}: {field}: {problem}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is wrong, and what to write.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file; paths in it are relative to its folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.make_absolute(folder);
+        config
+            .check()
+            .map_err(|(field, problem)| ConfigError::Value {
+                path: path.to_owned(),
+                field,
+                problem,
+            })?;
+        Ok(config)
+    }
+
+    fn make_absolute(&mut self, folder: &Path) {
+        let resolver = self
+            .home
+            .as_mut()
+            .and_then(|home| home.resolver_file.as_mut());
+        let paths = [
+            &mut self.state_dir,
+            &mut self.admin_socket,
+            &mut self.server.ca,
+        ];
+        for path in paths.into_iter().chain(resolver) {
+            *path = folder.join(&*path);
+        }
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if !self.server.url.starts_with("https://") {
+            return Err(("server.url", "expected https://host:port".into()));
+        }
+        if self.wan.ports.is_empty() {
+            return Err(("wan.ports", "expected at least one interface".into()));
+        }
+        let rooms = self
+            .home
+            .iter()
+            .flat_map(|home| home.room_ports.iter().chain([&home.bridge]));
+        let mut seen = Vec::new();
+        for name in self.wan.ports.iter().chain(rooms) {
+            let valid = (1..=15).contains(&name.len())
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'"')
+                && name != "."
+                && name != "..";
+            if !valid {
+                return Err((
+                    "wan.ports, home",
+                    format!("{name:?} is no name of an interface"),
+                ));
+            }
+            if seen.contains(&name) {
+                return Err(("wan.ports, home", format!("{name:?} is named twice")));
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,354 @@
+//! The event loop: one event at a time, all state in one place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use doorstep_establish::frame::Envelope;
+use doorstep_establish::{Body, Mac, frame, seal};
+use doorstep_proto::v1 as pb;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use super::events::Event;
+use super::session::Session;
+use crate::config::{Config, Home, Wan};
+use crate::links::Item;
+use crate::links::desired::{Active, desired};
+use crate::links::reconcile::{ApplyError, Links};
+use crate::packet::Port;
+use crate::server::Server;
+use crate::state::{Credentials, SavedSession, State, Store};
+
+mod commands;
+mod exchange;
+
+use exchange::Held;
+
+/// Changes of links come in bursts.
+const SETTLE: Duration = Duration::from_millis(50);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+pub(super) struct Core {
+    wan: Wan,
+    home: Option<Home>,
+    server_url: String,
+    server: Server,
+    store: Store,
+    credentials: Option<Credentials>,
+    last_sealed: Option<String>,
+    links: Links,
+    events: mpsc::Sender<Event>,
+    sessions: BTreeMap<Uuid, Session>,
+    ports: BTreeMap<String, OpenPort>,
+    closed_ports: BTreeMap<String, String>,
+    /// Datagrams that no key fits yet: they may be faster than the server's answer.
+    held: VecDeque<Held>,
+    relink_at: Option<Instant>,
+    retry_pause: Duration,
+}
+
+struct OpenPort {
+    port: Arc<Port>,
+    mac: Mac,
+}
+
+impl Core {
+    pub(super) fn new(
+        config: &Config,
+        server: Server,
+        store: Store,
+        state: State,
+        links: Links,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let mut core = Self {
+            wan: config.wan.clone(),
+            home: config.home.clone(),
+            server_url: config.server.url.clone(),
+            server,
+            store,
+            credentials: state.credentials,
+            last_sealed: state.last_sealed,
+            links,
+            events,
+            sessions: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            closed_ports: BTreeMap::new(),
+            held: VecDeque::new(),
+            relink_at: None,
+            retry_pause: FIRST_RETRY,
+        };
+        for saved in state.sessions {
+            core.add_session(saved);
+        }
+        core
+    }
+
+    /// Adopts or restores the links of the sessions that a former daemon had.
+    pub(super) async fn start(&mut self) {
+        self.relink().await;
+    }
+
+    pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) {
+        loop {
+            let timer = self.next_timer();
+            let wait = async {
+                match timer {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                event = inbox.recv() => match event {
+                    Some(event) => self.on_event(event).await,
+                    None => return,
+                },
+                () = wait => {}
+            }
+            self.on_time().await;
+        }
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::PortOpen { name, port, mac } => {
+                self.closed_ports.remove(&name);
+                for session in self.sessions.values_mut() {
+                    if session
+                        .saved
+                        .line
+                        .as_ref()
+                        .is_some_and(|line| line.port == name)
+                    {
+                        session.restore(mac);
+                    }
+                }
+                self.ports.insert(name, OpenPort { port, mac });
+            }
+            Event::PortClosed { name, detail } => {
+                self.ports.remove(&name);
+                self.closed_ports.insert(name, detail);
+            }
+            Event::Frame { port, frame } => self.on_frame(&port, &frame).await,
+            Event::LinksChanged => {
+                self.relink_at.get_or_insert(Instant::now() + SETTLE);
+            }
+            Event::Registered { answer, reply } => {
+                let _ = reply.send(self.on_registered(answer));
+            }
+            Event::Access { answer, listener } => self.on_access(answer, listener).await,
+            Event::Followed { session, update } => self.on_followed(session, update).await,
+            Event::Release {
+                session,
+                answer,
+                reply,
+                no_wait,
+            } => {
+                self.on_release(session, answer, reply, no_wait).await;
+            }
+            Event::Command(command) => self.on_command(command),
+        }
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        let sessions = self.sessions.values().flat_map(|session| {
+            let listeners = session
+                .listeners
+                .iter()
+                .map(super::steps::Listener::deadline);
+            let releases = session
+                .release_replies
+                .iter()
+                .map(|(deadline, _)| *deadline);
+            let responder = session.responder.next_deadline().map(Instant::from_std);
+            listeners.chain(releases).chain(responder)
+        });
+        sessions.chain(self.relink_at).min()
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.relink_at.is_some_and(|at| at <= now) {
+            self.relink().await;
+        }
+        self.expire(now);
+        let due: Vec<(Uuid, Body)> = self
+            .sessions
+            .iter_mut()
+            .filter_map(|(id, session)| {
+                let body = session.responder.poll(now.into_std(), &mut rand::rng())?;
+                Some((*id, body))
+            })
+            .collect();
+        for (session, body) in due {
+            self.send(session, &body).await;
+        }
+    }
+
+    /// Sends to the gateway that the session's establishment is with.
+    async fn send(&self, id: Uuid, body: &Body) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let Some(establishment) = session.responder.establishment() else {
+            return;
+        };
+        let Some(line) = &session.saved.line else {
+            return;
+        };
+        let Some(open) = self.ports.get(&line.port) else {
+            return;
+        };
+        let tags = self.wan.tags.resolve(establishment.tags);
+        let envelope = Envelope::to_gateway(open.mac, establishment.gateway_mac, tags);
+        self.send_frame(&line.port, &open.port, envelope, &session.saved, body)
+            .await;
+    }
+
+    async fn send_frame(
+        &self,
+        name: &str,
+        port: &Port,
+        envelope: Envelope,
+        saved: &SavedSession,
+        body: &Body,
+    ) {
+        let datagram = seal(&saved.key, saved.session_id, body);
+        if let Err(error) = port.send(&frame::build(&envelope, &datagram)).await {
+            // Repeated anyway; a port that is gone is opened again by its listener.
+            debug!(port = name, %error, "cannot send to the gateway");
+        }
+    }
+
+    fn actives(&self) -> Vec<Active> {
+        let mut sessions: Vec<&Session> = self.sessions.values().collect();
+        sessions.sort_by_key(|session| session.age());
+        sessions
+            .iter()
+            .filter_map(|session| session.active(&self.wan))
+            .collect()
+    }
+
+    fn desired(&self) -> Vec<Item> {
+        desired(&self.wan, self.home.as_ref(), &self.actives())
+    }
+
+    /// Makes the links as the sessions want them.
+    async fn apply(&mut self) -> Result<(), ApplyError> {
+        let items = self.desired();
+        if self.links.apply(&items).await? {
+            // What was connected over the old links would notice only after its keepalive.
+            self.server.renew();
+        }
+        Ok(())
+    }
+
+    /// The same where nobody waits for it: a failure is tried again.
+    async fn relink(&mut self) {
+        self.relink_at = None;
+        match self.apply().await {
+            Ok(()) => self.retry_pause = FIRST_RETRY,
+            Err(error) => {
+                warn!(%error, retry_ms = self.retry_pause.as_millis(), "links are not as they should be");
+                self.relink_at = Some(Instant::now() + self.retry_pause);
+                self.retry_pause = (self.retry_pause * 2).min(LONGEST_RETRY);
+            }
+        }
+    }
+
+    fn save(&self) {
+        let state = State {
+            credentials: self.credentials.clone(),
+            sessions: self
+                .sessions
+                .values()
+                .map(|session| session.saved.clone())
+                .collect(),
+            last_sealed: self.last_sealed.clone(),
+        };
+        if let Err(error) = self.store.save(&state) {
+            error!(%error, "a restarted daemon would not know the present state");
+        }
+    }
+
+    fn add_session(&mut self, saved: SavedSession) {
+        let id = saved.session_id;
+        let Some(credentials) = self.credentials.as_ref().map(to_proto) else {
+            return;
+        };
+        let request = pb::WatchRequest {
+            credentials: Some(credentials),
+            session_id: id.to_string(),
+        };
+        let (server, events) = (self.server.clone(), self.events.clone());
+        let follow = tokio::spawn(async move {
+            let (updates, mut told) = mpsc::unbounded_channel();
+            let follow = server.follow(request, move |update| {
+                let _ = updates.send(update);
+            });
+            let pass_on = async {
+                while let Some(update) = told.recv().await {
+                    if events
+                        .send(Event::Followed {
+                            session: id,
+                            update,
+                        })
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            };
+            tokio::join!(follow, pass_on);
+        });
+        let session = Session::new(saved, AbortOnDropHandle::new(follow));
+        self.sessions.insert(id, session);
+    }
+
+    /// The smallest number that no session has.
+    fn free_slot(&self) -> u32 {
+        (0..)
+            .find(|slot| self.sessions.values().all(|s| s.saved.slot != *slot))
+            .unwrap_or(0)
+    }
+
+    /// The session has ended at the server: nothing of it stays.
+    async fn forget(&mut self, id: Uuid, detail: &str) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.relink().await;
+        self.save();
+        info!(session = %id, "session released");
+        session.finish(&self.wan, super::steps::name::RELEASED, detail);
+        for (_, reply) in session.release_replies {
+            let response = pb::TerminalReleaseResponse {
+                session_id: id.to_string(),
+                released: true,
+            };
+            let _ = reply.send(Ok(response));
+        }
+    }
+}
+
+fn to_proto(credentials: &Credentials) -> pb::Credentials {
+    pb::Credentials {
+        subscriber_id: credentials.subscriber_id.clone(),
+        secret: credentials.secret.0.to_vec(),
+    }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

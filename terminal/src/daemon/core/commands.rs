@@ -1,0 +1,365 @@
+//! What clients ask, and what the server answers.
+
+use doorstep_establish::SessionKey;
+use doorstep_proto::v1 as pb;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::{info, warn};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Core, to_proto};
+use crate::daemon::events::{Command, Event, ReleaseReply};
+use crate::daemon::steps::{Listener, name, server_state, wait};
+use crate::server::{Update, describe};
+use crate::state::{Credentials, SavedSession, Secret};
+
+type Reply<T> = oneshot::Sender<Result<T, Status>>;
+
+fn unregistered() -> Status {
+    Status::failed_precondition("not registered; run `doorstep-terminal register` first")
+}
+
+impl Core {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Register { request, reply } => self.register(request, reply),
+            Command::Request { request, steps } => {
+                let listener = Listener::new(steps, request.timeout_ms, request.no_wait);
+                self.request(request, listener);
+            }
+            Command::Release { request, reply } => self.release(&request, reply),
+            Command::Status { reply } => {
+                let _ = reply.send(self.status());
+            }
+        }
+    }
+
+    fn register(&self, request: pb::TerminalRegisterRequest, reply: Reply<String>) {
+        if let Some(credentials) = &self.credentials {
+            let text = format!(
+                "registered already, as subscriber {}",
+                credentials.subscriber_id
+            );
+            let _ = reply.send(Err(Status::already_exists(text)));
+            return;
+        }
+        let (server, events) = (self.server.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let request = pb::RegisterRequest {
+                phone: request.phone,
+                id_card: request.id_card,
+            };
+            let answer = server.register(request).await;
+            let _ = events.send(Event::Registered { answer, reply }).await;
+        });
+    }
+
+    pub(super) fn on_registered(
+        &mut self,
+        answer: Result<pb::RegisterResponse, Status>,
+    ) -> Result<String, Status> {
+        let answer = answer.map_err(|status| Status::new(status.code(), describe(&status)))?;
+        let malformed = || Status::internal("the server's answer has no credentials");
+        let credentials = answer.credentials.ok_or_else(malformed)?;
+        let subscriber_id = credentials.subscriber_id;
+        let secret = Secret(Zeroizing::new(credentials.secret));
+        self.credentials = Some(Credentials {
+            subscriber_id: subscriber_id.clone(),
+            secret,
+        });
+        self.save();
+        info!(subscriber = subscriber_id, "registered");
+        Ok(subscriber_id)
+    }
+
+    fn request(&mut self, request: pb::TerminalServiceRequest, mut listener: Listener) {
+        let kind = match request.kind() {
+            pb::TerminalRequestKind::Connect => pb::AccessKind::Connect,
+            pb::TerminalRequestKind::Move => pb::AccessKind::Move,
+            pb::TerminalRequestKind::Additional => pb::AccessKind::Additional,
+            pb::TerminalRequestKind::Unspecified => {
+                return listener.finish(name::FAILED, "the kind of request is missing", None);
+            }
+        };
+        let Some(credentials) = &self.credentials else {
+            return listener.finish(name::FAILED, unregistered().message(), None);
+        };
+        let access = pb::RequestAccessRequest {
+            credentials: Some(to_proto(credentials)),
+            kind: kind.into(),
+            sealed_location_id: request.sealed_location_id.clone(),
+            session_id: request.session_id,
+            request_id: Uuid::new_v4().to_string(),
+        };
+        self.last_sealed = Some(request.sealed_location_id);
+        listener.tell(name::REQUESTED, "");
+        let (server, events) = (self.server.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let answer = server.request_access(access, listener.deadline()).await;
+            let _ = events.send(Event::Access { answer, listener }).await;
+        });
+    }
+
+    pub(super) async fn on_access(
+        &mut self,
+        answer: Result<pb::RequestAccessResponse, Status>,
+        mut listener: Listener,
+    ) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(status) => {
+                let detail = format!("the server: {}", describe(&status));
+                return listener.finish(name::FAILED, &detail, None);
+            }
+        };
+        let key = SessionKey::from_slice(&answer.session_key);
+        let (Ok(id), Ok(key)) = (answer.session_id.parse::<Uuid>(), key) else {
+            let detail = "the server's answer has no valid session id and key";
+            return listener.finish(name::FAILED, detail, None);
+        };
+        let generation = answer.generation;
+        match self.sessions.get_mut(&id) {
+            Some(session) if generation >= session.saved.generation => {
+                session.saved.generation = generation;
+                session.saved.key = key;
+                session.responder.raise_generation(generation);
+                session.server_state = "";
+            }
+            // A newer request has been answered meanwhile.
+            Some(_) => {}
+            None => {
+                let slot = self.free_slot();
+                let (since_unix_ms, line) = (None, None);
+                self.add_session(SavedSession {
+                    session_id: id,
+                    generation,
+                    key,
+                    slot,
+                    since_unix_ms,
+                    line,
+                });
+            }
+        }
+        info!(session = %id, generation, "the server has accepted the request");
+        listener.generation = generation;
+        listener.tell(name::ACCEPTED, &format!("session {id}"));
+        if let Some(session) = self.sessions.get_mut(&id) {
+            if listener.no_wait {
+                listener.finish(name::ACCEPTED, "", Some(session.view(&self.wan, false)));
+            } else {
+                session.listeners.push(listener);
+            }
+        }
+        // The gateway may be waiting already: its request first, the disk afterwards.
+        self.retry_held().await;
+        self.save();
+    }
+
+    pub(super) async fn on_followed(&mut self, id: Uuid, update: Update) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let status = match update {
+            Update::Connected => {
+                session.followed = Ok(());
+                return;
+            }
+            Update::Lost(detail) => {
+                session.followed = Err(detail);
+                return;
+            }
+            Update::Status(status) => status,
+        };
+        let state = status.state();
+        if state == pb::SessionState::Released {
+            return self.forget(id, &status.detail).await;
+        }
+        if status.generation < session.saved.generation
+            && !matches!(
+                state,
+                pb::SessionState::Disconnecting | pb::SessionState::DisconnectingUnconfirmed
+            )
+        {
+            return;
+        }
+        session.server_state = server_state(state);
+        session.server_detail.clone_from(&status.detail);
+        session.gateway_id.clone_from(&status.gateway_id);
+        match state {
+            pb::SessionState::Refused => {
+                warn!(session = %id, detail = status.detail, "refused by the gateway");
+                session.finish(&self.wan, name::REFUSED, &status.detail);
+                session.responder.end();
+                if session.saved.line.take().is_some() {
+                    self.relink().await;
+                    self.save();
+                }
+            }
+            // The gateway says so itself, on the line.
+            pb::SessionState::Established => {}
+            _ => session.tell(server_state(state), &status.detail),
+        }
+    }
+
+    fn release(&mut self, request: &pb::TerminalReleaseRequest, reply: ReleaseReply) {
+        let id = match self.session_named(&request.session_id) {
+            Ok(id) => id,
+            Err(status) => {
+                let _ = reply.send(Err(status));
+                return;
+            }
+        };
+        let Some(credentials) = &self.credentials else {
+            let _ = reply.send(Err(unregistered()));
+            return;
+        };
+        let credentials = Some(to_proto(credentials));
+        let release = pb::ReleaseRequest {
+            credentials,
+            session_id: id.to_string(),
+        };
+        let deadline = Instant::now() + wait(request.timeout_ms);
+        let (server, events, no_wait) = (self.server.clone(), self.events.clone(), request.no_wait);
+        tokio::spawn(async move {
+            let answer = server.release(release, deadline).await;
+            let event = Event::Release {
+                session: id,
+                answer,
+                reply,
+                no_wait,
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    pub(super) async fn on_release(
+        &mut self,
+        id: Uuid,
+        answer: Result<pb::ReleaseResponse, Status>,
+        reply: ReleaseReply,
+        no_wait: bool,
+    ) {
+        let done = pb::TerminalReleaseResponse {
+            session_id: id.to_string(),
+            released: true,
+        };
+        match answer {
+            // It has ended before, and the stream has not told us.
+            Err(status) if status.code() == Code::NotFound => {
+                self.forget(id, "the server does not know the session")
+                    .await;
+                let _ = reply.send(Ok(done));
+            }
+            Err(status) => {
+                let text = format!("the server: {}", describe(&status));
+                let _ = reply.send(Err(Status::new(status.code(), text)));
+            }
+            Ok(_) => match self.sessions.get_mut(&id) {
+                None => {
+                    let _ = reply.send(Ok(done));
+                }
+                Some(session) => {
+                    session.releasing = true;
+                    if no_wait {
+                        let _ = reply.send(Ok(pb::TerminalReleaseResponse {
+                            released: false,
+                            ..done
+                        }));
+                    } else {
+                        let deadline = Instant::now() + wait(0);
+                        session.release_replies.push((deadline, reply));
+                    }
+                }
+            },
+        }
+    }
+
+    fn session_named(&self, text: &str) -> Result<Uuid, Status> {
+        if text.is_empty() {
+            let mut ids = self.sessions.keys();
+            return match (ids.next(), ids.next()) {
+                (Some(id), None) => Ok(*id),
+                (None, _) => Err(Status::not_found("there is no session")),
+                _ => Err(Status::invalid_argument(
+                    "there are several sessions; name one with --session (`status` lists them)",
+                )),
+            };
+        }
+        let id = text
+            .parse()
+            .ok()
+            .filter(|id| self.sessions.contains_key(id));
+        id.ok_or_else(|| Status::not_found(format!("there is no session {text}; see `status`")))
+    }
+
+    /// Ends the waits that have taken too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for (id, session) in &mut self.sessions {
+            let view = session.view(&self.wan, false);
+            session.listeners.retain(|listener| {
+                let over = listener.deadline() <= now;
+                if over {
+                    listener.time_out(Some(view.clone()));
+                }
+                !over && !listener.is_gone()
+            });
+            let replies = std::mem::take(&mut session.release_replies);
+            let (over, waiting): (Vec<_>, Vec<_>) = replies
+                .into_iter()
+                .partition(|(deadline, _)| *deadline <= now);
+            session.release_replies = waiting;
+            for (_, reply) in over {
+                let text = format!(
+                    "the gateway has not confirmed the release of session {id} yet; it goes on, \
+                     see `status`"
+                );
+                let _ = reply.send(Err(Status::deadline_exceeded(text)));
+            }
+        }
+    }
+
+    fn status(&self) -> pb::TerminalStatus {
+        let mut sessions: Vec<_> = self.sessions.values().collect();
+        sessions.sort_by_key(|session| session.age());
+        let oldest = sessions.iter().position(|session| session.is_online());
+        let views = sessions
+            .iter()
+            .enumerate()
+            .map(|(at, session)| session.view(&self.wan, Some(at) == oldest));
+        let lost = sessions
+            .iter()
+            .find_map(|session| session.followed.as_ref().err());
+        let credentials = self.credentials.as_ref();
+        pb::TerminalStatus {
+            registered: credentials.is_some(),
+            subscriber_id: credentials
+                .map(|c| c.subscriber_id.clone())
+                .unwrap_or_default(),
+            sessions: views.collect(),
+            server: Some(pb::TerminalServer {
+                url: self.server_url.clone(),
+                connected: !sessions.is_empty() && lost.is_none(),
+                detail: lost.cloned().unwrap_or_default(),
+            }),
+            last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
+            ports: self
+                .wan
+                .ports
+                .iter()
+                .map(|name| self.port_status(name))
+                .collect(),
+        }
+    }
+
+    fn port_status(&self, name: &str) -> pb::TerminalPort {
+        let open = self.ports.get(name);
+        pb::TerminalPort {
+            name: name.to_owned(),
+            listening: open.is_some(),
+            mac: open.map(|open| open.mac.to_string()).unwrap_or_default(),
+            detail: self.closed_ports.get(name).cloned().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The daemon: composition of its parts.
+
+mod admin;
+mod core;
+mod events;
+mod port;
+mod session;
+mod steps;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info};
+
+use self::core::Core;
+use self::events::Event;
+use crate::config::{Config, WanTags};
+use crate::links::kernel::Kernel;
+use crate::links::reconcile::Links;
+use crate::packet::Hearing;
+use crate::server::Server;
+use crate::state::Store;
+
+/// Runs until `stop`. The links stay as they are, so that a restart or an upgrade disturbs
+/// nobody; [`undo`] takes them down.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let server = Server::new(&config.server)?;
+    let (store, state) = Store::open(&config.state_dir)?;
+    let (handle, mut changes, _connection) = netlink()?;
+    let links = Links::open(Kernel::new(handle.clone()), &config.state_dir)?;
+
+    let (events, inbox) = mpsc::channel(256);
+    let socket = admin::bind(&config.admin_socket)?;
+    let mut tasks = Vec::new();
+    let link_events = events.clone();
+    tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
+        while changes.next().await.is_some() {
+            if link_events.send(Event::LinksChanged).await.is_err() {
+                return;
+            }
+        }
+    })));
+    let hearing = match config.wan.tags {
+        WanTags::Fixed(tags) if tags.as_slice().is_empty() => Hearing::Multicast,
+        _ => Hearing::Everything,
+    };
+
+    info!(?config, "starting");
+    let mut core = Core::new(&config, server, store, state, links, events.clone());
+    core.start().await;
+    for name in &config.wan.ports {
+        let listen = port::listen(name.clone(), hearing, handle.clone(), events.clone());
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(listen)));
+    }
+    let admin = admin::serve(socket, events, stop.clone());
+    let (served, ()) = tokio::join!(admin, core.run(inbox, stop.clone()));
+    if let Err(error) = std::fs::remove_file(&config.admin_socket) {
+        debug!(%error, "the admin socket was gone already");
+    }
+    info!("stopped; the links stay");
+    served
+}
+
+/// Takes down everything that the terminal has made, without a daemon.
+pub async fn undo(state_dir: &Path) -> anyhow::Result<usize> {
+    let (handle, _changes, _connection) = netlink()?;
+    let mut links = Links::open(Kernel::new(handle), state_dir)?;
+    let count = links.owned().len();
+    links.apply(&[]).await?;
+    Ok(count)
+}
+
+type Changes = futures::channel::mpsc::UnboundedReceiver<(
+    rtnetlink::packet_core::NetlinkMessage<rtnetlink::packet_route::RouteNetlinkMessage>,
+    rtnetlink::sys::SocketAddr,
+)>;
+
+fn netlink() -> anyhow::Result<(Handle, Changes, AbortOnDropHandle<()>)> {
+    let (connection, handle, changes) =
+        rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+            .context("cannot open a netlink socket")?;
+    Ok((
+        handle,
+        changes,
+        AbortOnDropHandle::new(tokio::spawn(connection)),
+    ))
+}

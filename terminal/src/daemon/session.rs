@@ -1,0 +1,163 @@
+//! One session of the terminal, as the event loop holds it.
+
+use std::time::Instant;
+
+use doorstep_establish::{Mac, Phase, Responder};
+use doorstep_proto::v1 as pb;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::events::ReleaseReply;
+use super::steps::{Listener, name};
+use crate::config::Wan;
+use crate::links::desired::Active;
+use crate::state::{SavedLine, SavedSession};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub saved: SavedSession,
+    pub responder: Responder,
+    /// What the server said last, and about which generation.
+    pub server_state: &'static str,
+    pub server_detail: String,
+    pub gateway_id: String,
+    /// Whether the server's stream is open, or why not.
+    pub followed: Result<(), String>,
+    /// Why links could not be changed.
+    pub problem: String,
+    pub releasing: bool,
+    pub listeners: Vec<Listener>,
+    pub release_replies: Vec<(tokio::time::Instant, ReleaseReply)>,
+    /// Follows the server; ends with the session.
+    pub _follow: AbortOnDropHandle<()>,
+}
+
+impl Session {
+    pub(super) fn new(saved: SavedSession, follow: AbortOnDropHandle<()>) -> Self {
+        let responder = Responder::new(saved.session_id, saved.generation);
+        Self {
+            saved,
+            responder,
+            server_state: "",
+            server_detail: String::new(),
+            gateway_id: String::new(),
+            followed: Err("connecting".into()),
+            problem: String::new(),
+            releasing: false,
+            listeners: Vec::new(),
+            release_replies: Vec::new(),
+            _follow: follow,
+        }
+    }
+
+    /// Goes on with the links that a former daemon has made, if it has.
+    pub(super) fn restore(&mut self, mac: Mac) {
+        if let Some(line) = self.saved.line.clone()
+            && self.responder.phase() == Phase::Waiting
+        {
+            let confirmed = line.confirmed_at_unix_ms.is_some();
+            self.responder = Responder::restored(
+                self.saved.session_id,
+                self.saved.generation,
+                line.establishment,
+                mac,
+                confirmed,
+                Instant::now(),
+            );
+        }
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        if self.releasing {
+            return name::RELEASING;
+        }
+        let moving = self
+            .saved
+            .line
+            .as_ref()
+            .is_some_and(|line| line.establishment.generation < self.saved.generation);
+        match self.responder.phase() {
+            _ if self.server_state == name::REFUSED => name::REFUSED,
+            Phase::BringingUp => name::BRINGING_UP,
+            Phase::Failed => name::FAILED,
+            Phase::Accepting if !moving => name::ACCEPTING,
+            Phase::Established if !moving => name::ESTABLISHED,
+            _ if self.server_state.is_empty() => name::WAITING,
+            // The server may believe what this terminal cannot see.
+            _ if self.server_state == name::ESTABLISHED => name::WAITING,
+            _ => self.server_state,
+        }
+    }
+
+    pub(super) fn is_online(&self) -> bool {
+        self.state() == name::ESTABLISHED
+    }
+
+    /// Tells the clients that wait for this session.
+    pub(super) fn tell(&mut self, state: &str, detail: &str) {
+        for listener in &mut self.listeners {
+            listener.tell(state, detail);
+        }
+    }
+
+    /// Tells the clients that wait for this session the result.
+    pub(super) fn finish(&mut self, wan: &Wan, state: &str, detail: &str) {
+        let view = self.view(wan, false);
+        for listener in self.listeners.drain(..) {
+            listener.finish(state, detail, Some(view.clone()));
+        }
+    }
+
+    pub(super) fn active(&self, wan: &Wan) -> Option<Active> {
+        let line = self.saved.line.as_ref()?;
+        Some(active(self.saved.slot, line, wan))
+    }
+
+    /// The older comes first; one that has never been established last.
+    pub(super) fn age(&self) -> (i64, u32) {
+        (
+            self.saved.since_unix_ms.unwrap_or(i64::MAX),
+            self.saved.slot,
+        )
+    }
+
+    pub(super) fn view(&self, wan: &Wan, default_route: bool) -> pb::TerminalSession {
+        let line = self.saved.line.as_ref();
+        let active = self.active(wan);
+        let offer = line.map(|line| &line.establishment.offer);
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let tags = active.as_ref().map(|active| active.tags);
+        let detail = [&self.problem, &self.server_detail]
+            .into_iter()
+            .find(|t| !t.is_empty());
+        pb::TerminalSession {
+            session_id: self.saved.session_id.to_string(),
+            generation: self.saved.generation,
+            state: self.state().to_owned(),
+            detail: text(detail.cloned()),
+            gateway_id: text(offer.map(|offer| offer.gateway_id.clone())),
+            ipv4_address: text(offer.and_then(|offer| offer.ipv4).map(|a| a.to_string())),
+            ipv6_prefix: text(offer.and_then(|offer| offer.ipv6).map(|p| p.to_string())),
+            wan_interface: text(active.as_ref().map(Active::wan_interface)),
+            tags: text(
+                tags.filter(|t| !t.as_slice().is_empty())
+                    .map(|t| t.to_string()),
+            ),
+            established_at_unix_ms: line
+                .and_then(|line| line.confirmed_at_unix_ms)
+                .unwrap_or_default(),
+            default_route,
+            server_state: self.server_state.to_owned(),
+        }
+    }
+}
+
+pub(super) fn active(slot: u32, line: &SavedLine, wan: &Wan) -> Active {
+    let establishment = &line.establishment;
+    Active {
+        slot,
+        port: line.port.clone(),
+        tags: wan.tags.resolve(establishment.tags),
+        offer: establishment.offer.clone(),
+        gateway_mac: establishment.gateway_mac,
+    }
+}

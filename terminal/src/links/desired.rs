@@ -1,0 +1,312 @@
+//! What should be there for the sessions that are up. Pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use doorstep_establish::{GATEWAY_LINK_LOCAL, Mac, Offer, TPID_8021AD, Tags};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sha2::{Digest as _, Sha256};
+
+use super::{Item, NatRule, Route};
+use crate::config::{Home, Wan};
+
+/// The kernel's main routing table.
+pub const MAIN_TABLE: u32 = 254;
+/// Sessions have a table each, from this one on.
+pub const FIRST_TABLE: u32 = 52_500;
+/// Place of the sessions' rules: before the main table's (32766).
+pub const RULE_PRIORITY: u32 = 5_250;
+const TABLE_METRIC: u32 = 52;
+const UNREACHABLE_METRIC: u32 = 65_535;
+/// IFNAMSIZ without the final zero.
+const MAX_NAME_LEN: usize = 15;
+
+/// A session whose links are to be up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Active {
+    /// Small number of its own: chooses the routing table.
+    pub slot: u32,
+    /// The WAN port on which its request came.
+    pub port: String,
+    /// The tags of its frames.
+    pub tags: Tags,
+    /// What the gateway offers.
+    pub offer: Offer,
+    /// The gateway's Ethernet address on this line.
+    pub gateway_mac: Mac,
+}
+
+impl Active {
+    /// The interface that carries the session.
+    #[must_use]
+    pub fn wan_interface(&self) -> String {
+        interfaces(&self.port, self.tags)
+            .pop()
+            .map_or_else(|| self.port.clone(), |(name, ..)| name)
+    }
+}
+
+/// The VLAN interfaces of a stack of tags, outer first: name, parent, tag.
+fn interfaces(port: &str, tags: Tags) -> Vec<(String, String, doorstep_establish::Tag)> {
+    let mut out = Vec::new();
+    let (mut parent, mut suffix) = (port.to_owned(), String::new());
+    for &tag in tags.as_slice() {
+        let mark = if tag.tpid == TPID_8021AD { "s" } else { "" };
+        suffix = format!("{suffix}.{mark}{}", tag.vid);
+        let name = vlan_name(port, &suffix);
+        out.push((name.clone(), parent, tag));
+        parent = name;
+    }
+    out
+}
+
+/// `wan0.s101.1004`; where that is too long for the kernel, a hash stands for it.
+fn vlan_name(port: &str, suffix: &str) -> String {
+    let name = format!("{port}{suffix}");
+    if name.len() <= MAX_NAME_LEN {
+        return name;
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
+    format!("dsv{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
+/// Everything that should be there; `sessions` are in the order of their age, the oldest first.
+#[must_use]
+pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active]) -> Vec<Item> {
+    let up = |link: &str| Item::Up {
+        link: link.to_owned(),
+    };
+    let mut items: Vec<Item> = wan.ports.iter().map(|port| up(port)).collect();
+    if sessions.is_empty() {
+        return items;
+    }
+    for session in sessions {
+        line(&mut items, session);
+    }
+    if let Some(home) = home {
+        rooms(&mut items, home, sessions);
+    }
+    routes(&mut items, wan, home, sessions);
+    resolvers(&mut items, home, sessions);
+    items
+}
+
+fn set(path: String, value: &str) -> Item {
+    Item::Setting {
+        path,
+        value: value.to_owned(),
+    }
+}
+
+/// The interface, its address and its neighbour.
+fn line(items: &mut Vec<Item>, session: &Active) {
+    for (name, parent, tag) in interfaces(&session.port, session.tags) {
+        items.push(Item::Vlan {
+            name: name.clone(),
+            parent,
+            tag,
+        });
+        items.push(Item::Up { link: name });
+    }
+    let link = session.wan_interface();
+    let offer = &session.offer;
+    let bytes = if offer.mtu == 0 { 1500 } else { offer.mtu };
+    items.push(Item::Mtu {
+        link: link.clone(),
+        bytes,
+    });
+    if let Some(address) = offer.ipv4 {
+        items.push(Item::Address {
+            link: link.clone(),
+            address: host(address.into()),
+        });
+        if let Some(gateway) = offer.ipv4_gateway {
+            items.push(neighbour(&link, gateway.into(), session.gateway_mac));
+        }
+    }
+    if let Some(prefix) = offer.ipv6 {
+        // Whoever sends router advertisements on the line, the session's routes are these.
+        items.push(set(format!("ipv6/conf/{link}/accept_ra"), "0"));
+        items.push(Item::Address {
+            link: link.clone(),
+            address: host(own_address(prefix).into()),
+        });
+        items.push(neighbour(
+            &link,
+            GATEWAY_LINK_LOCAL.into(),
+            session.gateway_mac,
+        ));
+    }
+}
+
+fn neighbour(link: &str, address: IpAddr, mac: Mac) -> Item {
+    Item::Neighbour {
+        link: link.to_owned(),
+        address,
+        mac,
+    }
+}
+
+fn host(address: IpAddr) -> IpNet {
+    IpNet::from(address)
+}
+
+/// `<prefix>::1`
+fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
+    Ipv6Addr::from_bits(prefix.network().to_bits() | 1)
+}
+
+/// The bridge with the rooms' ports, their addresses and how they leave.
+fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
+    let bridge = &home.bridge;
+    items.push(Item::Bridge {
+        name: bridge.clone(),
+    });
+    for port in &home.room_ports {
+        items.push(Item::Port {
+            link: port.clone(),
+            bridge: bridge.clone(),
+        });
+        items.push(Item::Up { link: port.clone() });
+    }
+    items.push(Item::Up {
+        link: bridge.clone(),
+    });
+
+    let mut nat: Vec<NatRule> = Vec::new();
+    for session in sessions {
+        let link = session.wan_interface();
+        if let (Some(rooms), Some(to)) = (home.ipv4, session.offer.ipv4) {
+            items.push(Item::Address {
+                link: bridge.clone(),
+                address: rooms.into(),
+            });
+            for name in [bridge, &link] {
+                items.push(set(format!("ipv4/conf/{name}/forwarding"), "1"));
+            }
+            if home.masquerade && !nat.iter().any(|rule| rule.link == link) {
+                nat.push(NatRule {
+                    source: rooms.trunc(),
+                    link,
+                    to,
+                });
+            }
+        }
+        if let Some(prefix) = session.offer.ipv6 {
+            // IPv6 has no forwarding per interface that all kernels honour.
+            items.push(set("ipv6/conf/all/forwarding".into(), "1"));
+            let len = prefix.prefix_len().max(64);
+            if let Ok(network) = Ipv6Net::new(own_address(prefix), len) {
+                items.push(Item::Address {
+                    link: bridge.clone(),
+                    address: network.into(),
+                });
+            }
+            if prefix.prefix_len() < 64 {
+                // What no room uses must not circle between gateway and terminal (RFC 7084, WPD-5).
+                items.push(Item::Route(Route {
+                    destination: prefix.trunc().into(),
+                    table: MAIN_TABLE,
+                    via: None,
+                    link: None,
+                    source: None,
+                    metric: UNREACHABLE_METRIC,
+                }));
+            }
+        }
+    }
+    if !nat.is_empty() {
+        items.push(Item::Nat { rules: nat });
+    }
+}
+
+/// The oldest session's default routes, and a table per session as soon as there are several.
+fn routes(items: &mut Vec<Item>, wan: &Wan, home: Option<&Home>, sessions: &[Active]) {
+    for session in sessions {
+        // Of routes that exclude each other the first counts: the oldest session's.
+        let defaults = default_routes(session, MAIN_TABLE, wan.route_metric);
+        items.extend(defaults.into_iter().map(Item::Route));
+    }
+    if sessions.len() < 2 {
+        return;
+    }
+    for session in sessions {
+        let table = FIRST_TABLE + session.slot;
+        let defaults = default_routes(session, table, TABLE_METRIC);
+        items.extend(defaults.into_iter().map(Item::Route));
+        let v4 = session.offer.ipv4.map(|address| host(address.into()));
+        let v6 = session.offer.ipv6.map(|prefix| prefix.trunc().into());
+        for source in [v4, v6].into_iter().flatten() {
+            items.push(Item::Rule {
+                source,
+                table,
+                priority: RULE_PRIORITY,
+            });
+        }
+        // A table of its own must know the rooms too, or what the terminal sends them goes out.
+        for destination in home
+            .map(|home| room_networks(home, sessions))
+            .unwrap_or_default()
+        {
+            items.push(Item::Route(Route {
+                destination,
+                table,
+                via: None,
+                link: home.map(|home| home.bridge.clone()),
+                source: None,
+                metric: TABLE_METRIC,
+            }));
+        }
+    }
+}
+
+fn room_networks(home: &Home, sessions: &[Active]) -> Vec<IpNet> {
+    let v4 = home.ipv4.map(|rooms| IpNet::from(rooms.trunc()));
+    let v6 = sessions
+        .iter()
+        .filter_map(|session| session.offer.ipv6)
+        .map(|prefix| {
+            let len = prefix.prefix_len().max(64);
+            Ipv6Net::new(prefix.network(), len).map_or(prefix.into(), IpNet::from)
+        });
+    v4.into_iter().chain(v6).collect()
+}
+
+fn default_routes(session: &Active, table: u32, metric: u32) -> Vec<Route> {
+    let link = Some(session.wan_interface());
+    let offer = &session.offer;
+    let v4 = offer.ipv4.map(|address| Route {
+        destination: Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into(),
+        table,
+        via: offer.ipv4_gateway.map(IpAddr::V4),
+        link: link.clone(),
+        source: Some(address.into()),
+        metric,
+    });
+    let v6 = offer.ipv6.map(|prefix| Route {
+        destination: Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0).into(),
+        table,
+        via: Some(GATEWAY_LINK_LOCAL.into()),
+        link,
+        source: Some(own_address(prefix).into()),
+        metric,
+    });
+    [v4, v6].into_iter().flatten().collect()
+}
+
+fn resolvers(items: &mut Vec<Item>, home: Option<&Home>, sessions: &[Active]) {
+    let Some(path) = home.and_then(|home| home.resolver_file.clone()) else {
+        return;
+    };
+    let mut text = String::from("# Written by doorstep-terminal: the resolvers of its sessions.\n");
+    let mut known = Vec::new();
+    for address in sessions.iter().flat_map(|session| &session.offer.dns) {
+        if !known.contains(address) {
+            known.push(*address);
+            text.push_str(&format!("nameserver {address}\n"));
+        }
+    }
+    if !known.is_empty() {
+        items.push(Item::File { path, text });
+    }
+}

@@ -1,0 +1,169 @@
+//! What a restarted daemon must still know: credentials and sessions. Only root may read it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use doorstep_establish::{Establishment, SessionKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::links::journal::{Durability, replace};
+
+/// Who the subscriber is, as the server said at registration.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// UUID.
+    pub subscriber_id: String,
+    /// 32 bytes.
+    pub secret: Secret,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({})", self.subscriber_id)
+    }
+}
+
+/// Bytes that are wiped on drop, never shown, and base64 in the file.
+#[derive(Clone)]
+pub struct Secret(pub Zeroizing<Vec<u8>>);
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(STANDARD.encode(&*self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        // The error of the decoder would show a part of the secret.
+        let bytes = STANDARD
+            .decode(&*text)
+            .map_err(|_| de::Error::custom("not base64"))?;
+        Ok(Self(Zeroizing::new(bytes)))
+    }
+}
+
+/// A session, as kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedSession {
+    /// The server's name for it.
+    pub session_id: Uuid,
+    /// The newest generation known.
+    pub generation: u64,
+    /// Its key.
+    #[serde(with = "key")]
+    pub key: SessionKey,
+    /// Chooses its routing table.
+    pub slot: u32,
+    /// When it was established first: the oldest one has the home's default route.
+    pub since_unix_ms: Option<i64>,
+    /// What it was established with last.
+    pub line: Option<SavedLine>,
+}
+
+/// The establishment that a session's links are made for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedLine {
+    /// The WAN port.
+    pub port: String,
+    /// What was agreed.
+    pub establishment: Establishment,
+    /// When the gateway confirmed it.
+    pub confirmed_at_unix_ms: Option<i64>,
+}
+
+mod key {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(key: &SessionKey, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&Zeroizing::new(STANDARD.encode(key.as_bytes())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<SessionKey, D::Error> {
+        let Secret(bytes) = Secret::deserialize(d)?;
+        SessionKey::from_slice(&bytes).map_err(de::Error::custom)
+    }
+}
+
+/// Everything kept.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// None before registration.
+    pub credentials: Option<Credentials>,
+    /// The sessions.
+    #[serde(default)]
+    pub sessions: Vec<SavedSession>,
+    /// The sealed location id of the last request, for `qr`.
+    pub last_sealed: Option<String>,
+}
+
+/// The state cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Reading or writing failed.
+    #[error("state {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not a state.
+    #[error("state {path}: {source}; restore it from a backup, or remove it and register again")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// The file in which the state is kept.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+}
+
+impl Store {
+    /// A store in `state_dir`, which is made if needed.
+    pub fn open(state_dir: &Path) -> Result<(Self, State), StateError> {
+        fs::create_dir_all(state_dir).map_err(|source| StateError::Io {
+            path: state_dir.to_owned(),
+            source,
+        })?;
+        let path = state_dir.join("state.json");
+        let state = match fs::read(&path).map(Zeroizing::new) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Content {
+                path: path.clone(),
+                source,
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        Ok((Self { path }, state))
+    }
+
+    /// Replaces what is kept.
+    pub fn save(&self, state: &State) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec_pretty(state)
+            .map(Zeroizing::new)
+            .map_err(|source| StateError::Content {
+                path: self.path.clone(),
+                source,
+            })?;
+        replace(&self.path, &bytes, Durability::Power).map_err(|source| StateError::Io {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
