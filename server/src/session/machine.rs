@@ -83,7 +83,7 @@ pub enum Denied {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Changed(Change),
+    Changed(Box<Change>),
     Ignored(Ignored),
     Denied(Denied),
 }
@@ -158,7 +158,7 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
             } else if generation <= session.generation {
                 Outcome::Denied(Denied::GenerationNotNewer)
             } else {
-                Outcome::Changed(Change {
+                Outcome::Changed(Box::new(Change {
                     session: Session {
                         generation,
                         ..session.clone()
@@ -166,7 +166,7 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
                     free_addresses_at: Vec::new(),
                     instruct: false,
                     step: false,
-                })
+                }))
             }
         }
     }
@@ -187,12 +187,12 @@ fn from_gateway(session: &Session, gateway: &str, generation: u64) -> Result<(),
 }
 
 fn changed(session: Session, free_addresses_at: Vec<String>, instruct: bool) -> Outcome {
-    Outcome::Changed(Change {
+    Outcome::Changed(Box::new(Change {
         session,
         free_addresses_at,
         instruct,
         step: true,
-    })
+    }))
 }
 
 /// A change of state that asks nothing new of the gateway.

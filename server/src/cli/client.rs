@@ -1,0 +1,373 @@
+//! Commands that ask the running server.
+
+use std::future::Future;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use base64::Engine as _;
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::operator_client::OperatorClient;
+use doorstep_server::service::convert::state_name;
+use serde_json::json;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::output::{fields, json, table, when};
+use super::{Output, SessionAction, SubscriberAction, views};
+
+pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(command)
+}
+
+async fn connect(socket: &Path) -> Result<OperatorClient<Channel>> {
+    let socket = std::path::absolute(socket)?;
+    let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))?
+        .connect()
+        .await
+        .map_err(|error| {
+            // The transport's own words say nothing; the system's do.
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            anyhow!(
+                "cannot reach the server at {}: {cause}; is it running, and are you its user? \
+                 --socket names another socket",
+                socket.display()
+            )
+        })?;
+    Ok(OperatorClient::new(channel).max_decoding_message_size(64 * 1024 * 1024))
+}
+
+fn refused(status: Status) -> anyhow::Error {
+    anyhow!("{}", status.message())
+}
+
+pub async fn status(socket: &Path, output: Output) -> Result<()> {
+    let mut client = connect(socket).await?;
+    let status = client
+        .status(pb::OperatorStatusRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    if output == Output::Json {
+        return json(&views::Status::from(status));
+    }
+    let sessions: Vec<String> = status
+        .sessions_by_state
+        .iter()
+        .map(|entry| format!("{} {}", entry.count, state_name(entry.state)))
+        .collect();
+    fields(&[
+        ("operator", status.operator),
+        ("version", status.version),
+        ("listens on", status.listen),
+        ("running since", when(status.started_unix_ms)),
+        (
+            "gateways",
+            format!(
+                "{} of {} connected",
+                status.gateways_connected, status.gateways_configured
+            ),
+        ),
+        ("subscribers", status.subscribers.to_string()),
+        (
+            "sessions",
+            if sessions.is_empty() {
+                "none".to_owned()
+            } else {
+                sessions.join(", ")
+            },
+        ),
+        ("receipts", status.receipts.to_string()),
+        ("watches", status.watches.to_string()),
+        (
+            "legacy seal",
+            format!(
+                "{}, used {} times",
+                if status.legacy_seal_enabled { "on" } else { "off" },
+                status.legacy_seal_uses
+            ),
+        ),
+    ]);
+    Ok(())
+}
+
+pub async fn gateways(socket: &Path, output: Output) -> Result<()> {
+    let mut client = connect(socket).await?;
+    let gateways = client
+        .list_gateways(pb::ListGatewaysRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner()
+        .gateways;
+    if output == Output::Json {
+        let views: Vec<_> = gateways.into_iter().map(views::Gateway::from).collect();
+        return json(&views);
+    }
+    let rows: Vec<_> = gateways
+        .into_iter()
+        .map(|gateway| {
+            vec![
+                gateway.gateway_id,
+                if gateway.connected { "connected" } else { "away" }.to_owned(),
+                when(gateway.since_unix_ms),
+                gateway.sessions.to_string(),
+                gateway.last_receipt.to_string(),
+                gateway.software_version,
+                gateway.peer,
+            ]
+        })
+        .collect();
+    table(
+        &["GATEWAY", "STATE", "SINCE", "SESSIONS", "LAST RECEIPT", "VERSION", "PEER"],
+        &rows,
+    );
+    Ok(())
+}
+
+pub async fn subscribers(
+    socket: &Path,
+    action: Option<SubscriberAction>,
+    output: Output,
+) -> Result<()> {
+    let mut client = connect(socket).await?;
+    match action.unwrap_or(SubscriberAction::List) {
+        SubscriberAction::List => {
+            let all = all_subscribers(&mut client).await?;
+            print_subscribers(all, output)
+        }
+        SubscriberAction::Show { id } => {
+            let view = client
+                .show_subscriber(pb::ShowSubscriberRequest {
+                    subscriber_id: id.clone(),
+                })
+                .await
+                .map_err(refused)?
+                .into_inner();
+            let sessions = all_sessions(&mut client, &id, true).await?;
+            if output == Output::Json {
+                let sessions: Vec<_> = sessions.into_iter().map(views::Session::from).collect();
+                let mut value = serde_json::to_value(views::Subscriber::from(view))?;
+                value["session_list"] = serde_json::to_value(sessions)?;
+                return json(&value);
+            }
+            print_subscribers(vec![view], output)?;
+            println!();
+            print_sessions(sessions, output)
+        }
+        SubscriberAction::ResetSecret { id } => {
+            let credentials = client
+                .reset_secret(pb::ResetSecretRequest { subscriber_id: id })
+                .await
+                .map_err(refused)?
+                .into_inner();
+            let secret =
+                base64::engine::general_purpose::STANDARD.encode(&credentials.secret);
+            if output == Output::Json {
+                return json(&json!({
+                    "subscriber_id": credentials.subscriber_id,
+                    "secret": secret,
+                }));
+            }
+            fields(&[
+                ("subscriber", credentials.subscriber_id),
+                ("new secret", secret),
+            ]);
+            Ok(())
+        }
+    }
+}
+
+pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Output) -> Result<()> {
+    let mut client = connect(socket).await?;
+    let detail = match action.unwrap_or(SessionAction::List { all: false }) {
+        SessionAction::List { all } => {
+            let sessions = all_sessions(&mut client, "", all).await?;
+            return print_sessions(sessions, output);
+        }
+        SessionAction::Show { id } => {
+            client
+                .show_session(pb::ShowSessionRequest { session_id: id })
+                .await
+        }
+        SessionAction::Force { id } => {
+            client
+                .force_session(pb::ForceSessionRequest { session_id: id })
+                .await
+        }
+        SessionAction::Disconnect { id } => {
+            client
+                .disconnect_session(pb::DisconnectSessionRequest { session_id: id })
+                .await
+        }
+    };
+    print_detail(detail.map_err(refused)?.into_inner(), output)
+}
+
+async fn all_subscribers(client: &mut OperatorClient<Channel>) -> Result<Vec<pb::SubscriberView>> {
+    let mut all: Vec<pb::SubscriberView> = Vec::new();
+    loop {
+        let page = client
+            .list_subscribers(pb::ListSubscribersRequest {
+                after: all.last().map(|s| s.subscriber_id.clone()).unwrap_or_default(),
+                limit: 0,
+            })
+            .await
+            .map_err(refused)?
+            .into_inner();
+        all.extend(page.subscribers);
+        if !page.more {
+            return Ok(all);
+        }
+    }
+}
+
+async fn all_sessions(
+    client: &mut OperatorClient<Channel>,
+    subscriber: &str,
+    include_released: bool,
+) -> Result<Vec<pb::SessionView>> {
+    let mut all: Vec<pb::SessionView> = Vec::new();
+    loop {
+        let page = client
+            .list_sessions(pb::ListSessionsRequest {
+                after: all.last().map(|s| s.session_id.clone()).unwrap_or_default(),
+                limit: 0,
+                subscriber_id: subscriber.to_owned(),
+                include_released,
+            })
+            .await
+            .map_err(refused)?
+            .into_inner();
+        all.extend(page.sessions);
+        if !page.more {
+            return Ok(all);
+        }
+    }
+}
+
+fn print_subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
+    if output == Output::Json {
+        let views: Vec<_> = all.into_iter().map(views::Subscriber::from).collect();
+        return json(&views);
+    }
+    let rows: Vec<_> = all
+        .into_iter()
+        .map(|view| {
+            vec![
+                view.subscriber_id,
+                view.phone_masked,
+                view.id_card_masked,
+                view.sessions.to_string(),
+                when(view.created_unix_ms),
+            ]
+        })
+        .collect();
+    table(&["SUBSCRIBER", "PHONE", "ID CARD", "SESSIONS", "SINCE"], &rows);
+    Ok(())
+}
+
+fn print_sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
+    if output == Output::Json {
+        let views: Vec<_> = all.into_iter().map(views::Session::from).collect();
+        return json(&views);
+    }
+    let rows: Vec<_> = all
+        .into_iter()
+        .map(|view| {
+            vec![
+                view.session_id,
+                view.location_id,
+                view.gateway_id,
+                view.generation.to_string(),
+                state_name(view.state).to_owned(),
+                when(view.since_unix_ms),
+                view.ipv4_address,
+                view.ipv6_prefix,
+                view.detail,
+            ]
+        })
+        .collect();
+    table(
+        &["SESSION", "LOCATION", "GATEWAY", "GEN", "STATE", "SINCE", "IPV4", "IPV6", "DETAIL"],
+        &rows,
+    );
+    Ok(())
+}
+
+fn counters(counters: Option<pb::Counters>) -> String {
+    counters.map_or_else(String::new, |counters| {
+        format!(
+            "up {} packets, {} bytes; down {} packets, {} bytes",
+            counters.upstream_packets,
+            counters.upstream_bytes,
+            counters.downstream_packets,
+            counters.downstream_bytes
+        )
+    })
+}
+
+fn print_detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
+    if output == Output::Json {
+        return json(&views::SessionDetail::from(detail));
+    }
+    let view = detail.session.unwrap_or_default();
+    fields(&[
+        ("session", view.session_id),
+        ("subscriber", view.subscriber_id),
+        ("location", view.location_id),
+        ("gateway", view.gateway_id),
+        ("moving to", view.target_location_id),
+        ("through", view.target_gateway_id),
+        ("state", state_name(view.state).to_owned()),
+        ("generation", view.generation.to_string()),
+        ("since", when(view.since_unix_ms)),
+        ("detail", view.detail),
+        ("IPv4 address", view.ipv4_address),
+        ("IPv6 prefix", view.ipv6_prefix),
+        ("terminal", view.terminal_mac),
+        ("line", view.line),
+        ("route", view.route),
+        ("counters", counters(view.counters)),
+        ("final counters", counters(view.final_counters)),
+    ]);
+    println!();
+    let steps: Vec<_> = detail
+        .steps
+        .into_iter()
+        .map(|step| {
+            vec![
+                when(step.at_unix_ms),
+                step.generation.to_string(),
+                state_name(step.state).to_owned(),
+                step.gateway_id,
+                step.who,
+                step.detail,
+            ]
+        })
+        .collect();
+    table(&["AT", "GEN", "STATE", "GATEWAY", "BY", "DETAIL"], &steps);
+    if !detail.receipts.is_empty() {
+        println!();
+        let receipts: Vec<_> = detail
+            .receipts
+            .into_iter()
+            .map(|receipt| {
+                vec![
+                    when(receipt.at_unix_ms),
+                    receipt.gateway_id,
+                    receipt.number.to_string(),
+                    receipt.generation.to_string(),
+                    counters(receipt.counters),
+                ]
+            })
+            .collect();
+        table(&["RECEIPT AT", "GATEWAY", "NUMBER", "GEN", "COUNTERS"], &receipts);
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The command line.
+#![expect(
+    clippy::print_stdout,
+    reason = "what a command was asked for goes to standard output"
+)]
+
+mod client;
+mod keys;
+mod output;
+mod run;
+mod views;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use doorstep_server::config::DEFAULT_ADMIN_SOCKET;
+
+/// The operator's Doorstep server: subscribers, sessions, and the gateways that carry them
+#[derive(Debug, Parser)]
+#[command(name = "doorstep-server", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables for people
+    #[default]
+    Table,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// How log lines look
+        #[arg(long, value_enum, default_value_t)]
+        log_format: LogFormat,
+    },
+    /// How the server is
+    Status {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Who is registered
+    Subscribers {
+        #[command(flatten)]
+        socket: Socket,
+        #[command(subcommand)]
+        action: Option<SubscriberAction>,
+    },
+    /// Which connections there are
+    Sessions {
+        #[command(flatten)]
+        socket: Socket,
+        #[command(subcommand)]
+        action: Option<SessionAction>,
+    },
+    /// Which gateways are configured, and which are connected
+    Gateways {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// The server's keys and certificates
+    Keys {
+        #[command(subcommand)]
+        action: KeysAction,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Socket {
+    /// The running server's administration socket
+    #[arg(
+        long,
+        value_name = "PATH",
+        global = true,
+        env = "DOORSTEP_SERVER_SOCKET",
+        default_value = DEFAULT_ADMIN_SOCKET
+    )]
+    socket: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum SubscriberAction {
+    /// All of them (the default)
+    List,
+    /// One of them, with its sessions
+    Show { id: String },
+    /// Give a subscriber a new secret; the old one is void at once
+    ResetSecret { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionAction {
+    /// All that are not released (the default)
+    List {
+        /// Released ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// One of them, with its history and receipts
+    Show { id: String },
+    /// Go on without the receipt that a session waits for (audited).
+    /// Only when you know that the gateway forwards nothing more
+    Force { id: String },
+    /// End a session (audited)
+    Disconnect { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysAction {
+    /// Make all keys; never overwrites any
+    Init {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Issue a gateway's client certificate: NAME.pem, NAME.key and ca.pem
+    Gateway {
+        name: String,
+        /// Folder for the three files
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// The public sealing key, certificates and fingerprints; no secrets
+    Show {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Add an opening key for new stickers; those sealed to older keys stay good.
+    /// A running server must be restarted
+    RotateSeal {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Seal a location id
+    Seal {
+        location: String,
+        /// In the legacy form, where the configuration allows it
+        #[arg(long)]
+        legacy: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+pub fn main(cli: Cli) -> ExitCode {
+    let output = cli.output;
+    let result = match cli.command {
+        Command::Run { config, log_format } => run::run(&config.config, log_format),
+        Command::Keys { action } => keys::keys(action, output),
+        Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),
+        Command::Gateways { socket } => {
+            client::block_on(client::gateways(&socket.socket, output))
+        }
+        Command::Subscribers { socket, action } => {
+            client::block_on(client::subscribers(&socket.socket, action, output))
+        }
+        Command::Sessions { socket, action } => {
+            client::block_on(client::sessions(&socket.socket, action, output))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The JSON forms of what the server tells: field names are part of the interface.
+
+use std::collections::BTreeMap;
+
+use doorstep_proto::v1 as pb;
+use doorstep_server::service::convert::state_name;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub struct Status {
+    operator: String,
+    version: String,
+    listen: String,
+    started_unix_ms: i64,
+    subscribers: u64,
+    sessions_by_state: BTreeMap<&'static str, u64>,
+    gateways_connected: u32,
+    gateways_configured: u32,
+    legacy_seal_enabled: bool,
+    legacy_seal_uses: u64,
+    receipts: u64,
+    watches: u32,
+}
+
+impl From<pb::OperatorStatusResponse> for Status {
+    fn from(status: pb::OperatorStatusResponse) -> Self {
+        Status {
+            operator: status.operator,
+            version: status.version,
+            listen: status.listen,
+            started_unix_ms: status.started_unix_ms,
+            subscribers: status.subscribers,
+            sessions_by_state: status
+                .sessions_by_state
+                .iter()
+                .map(|entry| (state_name(entry.state), entry.count))
+                .collect(),
+            gateways_connected: status.gateways_connected,
+            gateways_configured: status.gateways_configured,
+            legacy_seal_enabled: status.legacy_seal_enabled,
+            legacy_seal_uses: status.legacy_seal_uses,
+            receipts: status.receipts,
+            watches: status.watches,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Serialize)]
+pub struct Counters {
+    upstream_packets: u64,
+    upstream_bytes: u64,
+    downstream_packets: u64,
+    downstream_bytes: u64,
+}
+
+impl From<pb::Counters> for Counters {
+    fn from(counters: pb::Counters) -> Self {
+        Counters {
+            upstream_packets: counters.upstream_packets,
+            upstream_bytes: counters.upstream_bytes,
+            downstream_packets: counters.downstream_packets,
+            downstream_bytes: counters.downstream_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Session {
+    session_id: String,
+    subscriber_id: String,
+    location_id: String,
+    gateway_id: String,
+    generation: u64,
+    state: &'static str,
+    detail: String,
+    ipv4_address: String,
+    ipv6_prefix: String,
+    counters: Option<Counters>,
+    final_counters: Option<Counters>,
+    since_unix_ms: i64,
+    created_unix_ms: i64,
+    target_location_id: String,
+    target_gateway_id: String,
+    terminal_mac: String,
+    line: String,
+    route: String,
+}
+
+impl From<pb::SessionView> for Session {
+    fn from(view: pb::SessionView) -> Self {
+        Session {
+            session_id: view.session_id,
+            subscriber_id: view.subscriber_id,
+            location_id: view.location_id,
+            gateway_id: view.gateway_id,
+            generation: view.generation,
+            state: state_name(view.state),
+            detail: view.detail,
+            ipv4_address: view.ipv4_address,
+            ipv6_prefix: view.ipv6_prefix,
+            counters: view.counters.map(Counters::from),
+            final_counters: view.final_counters.map(Counters::from),
+            since_unix_ms: view.since_unix_ms,
+            created_unix_ms: view.created_unix_ms,
+            target_location_id: view.target_location_id,
+            target_gateway_id: view.target_gateway_id,
+            terminal_mac: view.terminal_mac,
+            line: view.line,
+            route: view.route,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct SessionDetail {
+    #[serde(flatten)]
+    session: Session,
+    steps: Vec<Step>,
+    receipts: Vec<Receipt>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    state: &'static str,
+    generation: u64,
+    detail: String,
+    at_unix_ms: i64,
+    gateway_id: String,
+    who: String,
+}
+
+#[derive(Serialize)]
+struct Receipt {
+    gateway_id: String,
+    number: u64,
+    generation: u64,
+    counters: Counters,
+    at_unix_ms: i64,
+    recorded_unix_ms: i64,
+}
+
+impl From<pb::SessionDetail> for SessionDetail {
+    fn from(detail: pb::SessionDetail) -> Self {
+        SessionDetail {
+            session: detail.session.unwrap_or_default().into(),
+            steps: detail
+                .steps
+                .into_iter()
+                .map(|step| Step {
+                    state: state_name(step.state),
+                    generation: step.generation,
+                    detail: step.detail,
+                    at_unix_ms: step.at_unix_ms,
+                    gateway_id: step.gateway_id,
+                    who: step.who,
+                })
+                .collect(),
+            receipts: detail
+                .receipts
+                .into_iter()
+                .map(|receipt| Receipt {
+                    gateway_id: receipt.gateway_id,
+                    number: receipt.number,
+                    generation: receipt.generation,
+                    counters: receipt.counters.unwrap_or_default().into(),
+                    at_unix_ms: receipt.at_unix_ms,
+                    recorded_unix_ms: receipt.recorded_unix_ms,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Subscriber {
+    subscriber_id: String,
+    phone: String,
+    id_card: String,
+    generation: u64,
+    sessions: u64,
+    created_unix_ms: i64,
+}
+
+impl From<pb::SubscriberView> for Subscriber {
+    fn from(view: pb::SubscriberView) -> Self {
+        Subscriber {
+            subscriber_id: view.subscriber_id,
+            phone: view.phone_masked,
+            id_card: view.id_card_masked,
+            generation: view.generation,
+            sessions: view.sessions,
+            created_unix_ms: view.created_unix_ms,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Gateway {
+    gateway_id: String,
+    connected: bool,
+    since_unix_ms: i64,
+    sessions: u64,
+    last_receipt: u64,
+    software_version: String,
+    peer: String,
+}
+
+impl From<pb::GatewayView> for Gateway {
+    fn from(view: pb::GatewayView) -> Self {
+        Gateway {
+            gateway_id: view.gateway_id,
+            connected: view.connected,
+            since_unix_ms: view.since_unix_ms,
+            sessions: view.sessions,
+            last_receipt: view.last_receipt,
+            software_version: view.software_version,
+            peer: view.peer,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Sessions from the first request to the last receipt, over the real protocols.
+
+mod common;
+
+use common::{CONFIG, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, held};
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::server_message::Body as ToGateway;
+use pb::AccessKind::{Additional, Connect, Move};
+use pb::SessionState as S;
+use tonic::Code;
+
+#[tokio::test]
+async fn connect_and_release() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let answer = home.ask(&server, Connect, HOME_1).await.unwrap();
+    assert_eq!(answer.session_key.len(), 32);
+    let mut watch = home.watch(&answer.session_id).await;
+    watch.expect(S::Connecting, 1).await;
+
+    let connect = gw1.connect().await;
+    assert_eq!(
+        connect,
+        pb::Connect {
+            session_id: answer.session_id.clone(),
+            generation: answer.generation,
+            location_id: HOME_1.to_owned(),
+            session_key: answer.session_key.clone(),
+            ipv4_address: "100.64.1.2".to_owned(),
+            ipv6_prefix: "2001:db8:1000:100::/56".to_owned(),
+            ipv4_gateway: "100.64.1.1".to_owned(),
+            dns: vec!["192.0.2.53".to_owned()],
+            mtu: 1500,
+        }
+    );
+    gw1.ack(&answer.session_id, 1).await;
+    watch.expect(S::Establishing, 1).await;
+    gw1.established(&answer.session_id, 1).await;
+    let status = watch.expect(S::Established, 1).await;
+    assert!(status.detail.contains("access0/101.1004"), "{}", status.detail);
+    assert_eq!(status.gateway_id, "gw1");
+
+    home.release("").await.unwrap();
+    watch.expect(S::Disconnecting, 2).await;
+    let disconnect = gw1.disconnect().await;
+    assert_eq!((disconnect.session_id.as_str(), disconnect.generation), (answer.session_id.as_str(), 2));
+    let number = gw1.receipt(&answer.session_id, 2).await;
+    assert_eq!(gw1.receipt_ack().await, number);
+    watch.expect(S::Released, 2).await;
+    assert_eq!(watch.next().await, None, "Watch ends with the session");
+
+    let detail = server.detail(&answer.session_id).await;
+    let view = detail.session.unwrap();
+    assert_eq!(view.ipv4_address, "", "addresses are given back");
+    assert_eq!(view.final_counters.unwrap().downstream_bytes, 2000);
+    assert_eq!(detail.receipts.len(), 1);
+    let states: Vec<_> = detail.steps.iter().map(pb::SessionStep::state).collect();
+    assert_eq!(
+        states,
+        [S::Connecting, S::Establishing, S::Established, S::Disconnecting, S::Released]
+    );
+    // And the lowest free address is given out again.
+    home.ask(&server, Connect, HOME_1).await.unwrap();
+    assert_eq!(gw1.connect().await.ipv4_address, "100.64.1.2");
+}
+
+#[tokio::test]
+async fn move_waits_for_the_receipt() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut gw2 = server.synced_gateway("gw2").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let first = home.ask(&server, Connect, HOME_1).await.unwrap();
+    gw1.establish().await;
+    server.reaches(&first.session_id, S::Established).await;
+
+    let moved = home.ask(&server, Move, HOME_2).await.unwrap();
+    assert_eq!(moved.session_id, first.session_id);
+    assert_eq!(moved.generation, 3, "the answer has the final generation");
+    assert_ne!(moved.session_key, first.session_key);
+    let mut watch = home.watch(&moved.session_id).await;
+    watch.expect(S::Disconnecting, 2).await;
+    assert_eq!(gw1.disconnect().await.generation, 2);
+    gw2.silence().await;
+
+    // Nothing stale moves it on.
+    gw1.established(&first.session_id, 1).await;
+    gw1.ack(&first.session_id, 2).await;
+    gw2.ack(&first.session_id, 3).await;
+    gw2.established(&first.session_id, 3).await;
+    gw2.send_receipt(1, &first.session_id, 2).await;
+    assert_eq!(gw2.receipt_ack().await, 1, "recorded, but not the one waited for");
+    gw2.silence().await;
+    let again = home.ask(&server, Move, HOME_1B).await.unwrap_err();
+    assert_eq!(again.code(), Code::FailedPrecondition);
+    assert!(again.message().contains("moving already"), "{again}");
+
+    gw1.receipt(&first.session_id, 2).await;
+    gw1.receipt_ack().await;
+    // 200 ms may have passed: then it says that the receipt is overdue.
+    let mut status = watch.next().await.unwrap();
+    if status.state() == S::DisconnectingUnconfirmed {
+        status = watch.next().await.unwrap();
+    }
+    assert_eq!((status.state(), status.generation), (S::Connecting, 3));
+    let connect = gw2.establish().await;
+    assert_eq!((connect.generation, connect.location_id.as_str()), (3, HOME_2));
+    assert_eq!(connect.session_key, moved.session_key);
+    assert_eq!(connect.ipv4_address, "100.64.2.2");
+    watch.expect(S::Establishing, 3).await;
+    watch.expect(S::Established, 3).await;
+    let view = server.detail(&moved.session_id).await.session.unwrap();
+    assert_eq!(view.final_counters.unwrap().upstream_bytes, 100);
+
+    // The same receipt again is acknowledged again, and changes nothing.
+    gw1.send_receipt(1, &first.session_id, 2).await;
+    assert_eq!(gw1.receipt_ack().await, 1);
+    server.reaches(&moved.session_id, S::Established).await;
+}
+
+#[tokio::test]
+async fn move_within_a_gateway_keeps_the_address() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let first = home.ask(&server, Connect, HOME_1).await.unwrap();
+    let before = gw1.establish().await;
+    home.ask(&server, Move, HOME_1B).await.unwrap();
+    let disconnect = gw1.disconnect().await;
+    gw1.receipt(&first.session_id, disconnect.generation).await;
+    gw1.receipt_ack().await;
+    let after = gw1.connect().await;
+    assert_eq!(after.location_id, HOME_1B);
+    assert_eq!(after.ipv4_address, before.ipv4_address);
+    assert_ne!(after.session_key, before.session_key);
+}
+
+#[tokio::test]
+async fn a_move_survives_reconnects_and_restarts() {
+    let mut server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let first = home.ask(&server, Connect, HOME_1).await.unwrap();
+    let id = first.session_id.clone();
+    gw1.establish().await;
+    server.reaches(&id, S::Established).await;
+    drop(gw1);
+    home.ask(&server, Move, HOME_2).await.unwrap();
+    let view = server.reaches(&id, S::DisconnectingUnconfirmed).await;
+    assert!(view.detail.contains("cannot be reached"), "{}", view.detail);
+
+    server.restart().await;
+    let mut gw2 = server.synced_gateway("gw2").await;
+    // The gateway comes back, holding what it held: it is told to disconnect.
+    let mut gw1 = server.gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)]).await;
+    let told = gw1.until_synced().await;
+    assert_eq!(
+        told,
+        [ToGateway::Disconnect(pb::Disconnect { session_id: id.clone(), generation: 2 })]
+    );
+    // It disconnects, and the stream breaks before the receipt arrives.
+    drop(gw1);
+    gw2.silence().await;
+    let mut gw1 = server.gateway("gw1", vec![held(&id, 2, pb::HeldPhase::Disconnected)]).await;
+    assert_eq!(gw1.until_synced().await, vec![]);
+    gw1.receipt(&id, 2).await;
+    gw1.receipt_ack().await;
+    // The target's stream breaks after it has acknowledged, before the server hears of it.
+    assert_eq!(gw2.connect().await.generation, 3);
+    drop(gw2);
+    server.restart().await;
+    let mut gw2 = server.gateway("gw2", vec![held(&id, 3, pb::HeldPhase::Established)]).await;
+    assert_eq!(gw2.until_synced().await, vec![]);
+    server.reaches(&id, S::Established).await;
+}
+
+#[tokio::test]
+async fn a_forced_move_is_audited_and_the_old_gateway_told() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut gw2 = server.synced_gateway("gw2").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    gw1.establish().await;
+    server.reaches(&id, S::Established).await;
+    let mut operator = server.operator().await;
+    let force = pb::ForceSessionRequest { session_id: id.clone() };
+    let early = operator.force_session(force.clone()).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition);
+    drop(gw1);
+    home.ask(&server, Move, HOME_2).await.unwrap();
+    operator.force_session(force).await.unwrap();
+    assert_eq!(gw2.establish().await.generation, 3);
+    server.reaches(&id, S::Established).await;
+    let steps = server.detail(&id).await.steps;
+    assert!(steps.iter().any(|step| step.who == "operator" && step.detail.contains("forced")));
+    // The former gateway comes back still forwarding.
+    let mut gw1 = server.gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)]).await;
+    assert_eq!(
+        gw1.until_synced().await,
+        [ToGateway::Disconnect(pb::Disconnect { session_id: id.clone(), generation: 3 })]
+    );
+    gw1.receipt(&id, 3).await;
+    gw1.receipt_ack().await;
+    server.reaches(&id, S::Established).await;
+}
+
+#[tokio::test]
+async fn additional_sessions_stand_side_by_side() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let mut other = Subscriber::register(&server, "13900000001").await;
+    let first = home.ask(&server, Connect, HOME_1).await.unwrap();
+    let refused = home.ask(&server, Connect, HOME_1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("move"), "{refused}");
+    let second = home.ask(&server, Additional, HOME_1).await.unwrap();
+    assert_ne!(first.session_id, second.session_id);
+    let third = other.ask(&server, Connect, HOME_1).await.unwrap();
+    let addresses = [
+        gw1.establish().await.ipv4_address,
+        gw1.establish().await.ipv4_address,
+        gw1.establish().await.ipv4_address,
+    ];
+    assert_eq!(addresses, ["100.64.1.2", "100.64.1.3", "100.64.1.4"]);
+    let unclear = home.release("").await.unwrap_err();
+    assert!(unclear.message().contains("2 sessions; say which"), "{unclear}");
+    let foreign = home.release(&third.session_id).await.unwrap_err();
+    assert_eq!(foreign.code(), Code::NotFound);
+    home.release(&second.session_id).await.unwrap();
+    let disconnect = gw1.disconnect().await;
+    assert_eq!(disconnect.session_id, second.session_id);
+    gw1.receipt(&second.session_id, disconnect.generation).await;
+    gw1.receipt_ack().await;
+    server.reaches(&second.session_id, S::Released).await;
+    server.reaches(&first.session_id, S::Established).await;
+    server.reaches(&third.session_id, S::Established).await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_and_can_be_asked_again() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut gw2 = server.synced_gateway("gw2").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    gw1.connect().await;
+    gw1.nack(&id, 1, pb::NackReason::UnknownLocation).await;
+    let view = server.reaches(&id, S::Refused).await;
+    assert!(view.detail.contains("not in the gateway's inventory"), "{}", view.detail);
+    assert!(view.detail.contains("line 12"), "{}", view.detail);
+    assert_eq!(view.ipv4_address, "");
+
+    let moved = home.ask(&server, Move, HOME_2).await.unwrap();
+    assert_eq!(moved.session_id, id);
+    let connect = gw2.connect().await;
+    assert_eq!(connect.generation, moved.generation);
+    gw2.nack(&id, connect.generation, pb::NackReason::NoCapacity).await;
+    server.reaches(&id, S::Refused).await;
+    // A new connection supersedes the refused one.
+    let fresh = home.ask(&server, Connect, HOME_1).await.unwrap();
+    assert_ne!(fresh.session_id, id);
+    server.reaches(&id, S::Released).await;
+    gw1.connect().await;
+}
+
+#[tokio::test]
+async fn the_same_request_gives_the_same_answer() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let request = home.request(&server, Connect, HOME_1);
+    let first = home.send(request.clone()).await.unwrap();
+    assert_eq!(home.send(request.clone()).await.unwrap(), first);
+    // Sealed anew it is still the same request.
+    let mut resealed = request.clone();
+    resealed.sealed_location_id = server.seal(HOME_1);
+    assert_eq!(home.send(resealed).await.unwrap(), first);
+    gw1.establish().await;
+    gw1.silence().await;
+    server.reaches(&first.session_id, S::Established).await;
+
+    let mut other = request.clone();
+    other.sealed_location_id = server.seal(HOME_1B);
+    let refused = home.send(other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("request_id"), "{refused}");
+
+    let moving = home.request(&server, Move, HOME_1B);
+    let moved = home.send(moving.clone()).await.unwrap();
+    assert_eq!(home.send(moving).await.unwrap(), moved, "even while the move is under way");
+    assert_eq!(home.send(request).await.unwrap(), first, "and the first stays as it was");
+}
+
+#[tokio::test]
+async fn an_exhausted_pool_is_named_and_disturbs_nobody() {
+    let server = Server::start_with(&CONFIG.replace("100.64.1.0/29", "100.64.1.0/30")).await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let first = home.ask(&server, Connect, HOME_1).await.unwrap();
+    gw1.establish().await;
+    let refused = home.ask(&server, Additional, HOME_1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("IPv4 pool of gateway gw1"), "{refused}");
+    server.reaches(&first.session_id, S::Established).await;
+    let sessions = server
+        .operator()
+        .await
+        .list_sessions(pb::ListSessionsRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .sessions;
+    assert_eq!(sessions.len(), 1, "nothing half-made is left");
+}
+
+#[tokio::test]
+async fn a_location_that_nobody_serves() {
+    let server = Server::start().await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let refused = home.ask(&server, Connect, NOWHERE).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert_eq!(refused.message(), "no gateway of this operator serves this location");
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_later_is_told_at_hello() {
+    let server = Server::start().await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let answer = home.ask(&server, Connect, HOME_1).await.unwrap();
+    let mut gw1 = server.gateway("gw1", vec![]).await;
+    let told = gw1.until_synced().await;
+    let [ToGateway::Connect(connect)] = told.as_slice() else {
+        panic!("expected one Connect");
+    };
+    assert_eq!(connect.session_key, answer.session_key);
+}
