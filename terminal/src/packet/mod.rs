@@ -43,7 +43,7 @@ impl Port {
         socket.bind(index)?;
         socket.join(index, hearing == Hearing::Everything)?;
         Ok(Self {
-            socket: AsyncFd::register(socket)?,
+            socket: socket.register()?,
         })
     }
 

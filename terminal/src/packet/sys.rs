@@ -6,6 +6,7 @@ use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, sock_filter, socklen_t};
+use tokio::io::unix::AsyncFd;
 
 /// A VLAN tag that came beside a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,13 @@ impl PacketSocket {
             )
         };
         check(result).map(drop)
+    }
+
+    /// For waiting on it within a tokio runtime.
+    pub(super) fn register(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the socket owns its descriptor, which stays open and the same until the socket
+        // is dropped; it is dropped with the AsyncFd, which nobody takes apart.
+        Ok(unsafe { AsyncFd::register(self) }?)
     }
 
     pub(super) fn attach(&self, program: &[sock_filter]) -> io::Result<()> {
