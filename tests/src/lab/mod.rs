@@ -1,0 +1,8 @@
+//! Hosts in network namespaces, joined by cables: a street with gateways, buildings and homes.
+
+pub mod cleanup;
+pub mod daemon;
+pub mod netns;
+pub mod street;
+pub mod switch;
+pub mod traffic;

@@ -1,0 +1,57 @@
+//! The access switch: tags per port, as an OLT or a building's switch adds them.
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
+
+use super::netns::Netns;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ACCESS_SWITCH_OBJECT"));
+
+/// (TPID, VLAN id), outer first; at most two.
+pub type LineTags = [(u16, u16)];
+
+/// The switch's programs on some ports of one namespace.
+pub struct AccessSwitch {
+    _programs: Ebpf,
+    ports: HashMap<MapData, u32, [u16; 4]>,
+}
+
+impl AccessSwitch {
+    /// Puts the programs on ports toward homes; no frame passes until a port's tags are set.
+    pub fn new(netns: &Netns, ports: &[String]) -> Result<Self> {
+        let ports = ports.to_vec();
+        netns.run(move || Self::attach(&ports))?
+    }
+
+    fn attach(names: &[String]) -> Result<Self> {
+        let mut programs = Ebpf::load(OBJECT).context("loading the access switch")?;
+        for (name, direction) in
+            [("from_home", TcAttachType::Ingress), ("to_home", TcAttachType::Egress)]
+        {
+            let program: &mut SchedClassifier =
+                programs.program_mut(name).context(name)?.try_into()?;
+            program.load()?;
+            for port in names {
+                match tc::qdisc_add_clsact(port) {
+                    Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
+                    Err(error) => return Err(error).with_context(|| port.clone()),
+                }
+                program.attach(port, direction)?;
+            }
+        }
+        let ports = HashMap::try_from(programs.take_map("PORTS").context("PORTS")?)?;
+        Ok(Self { _programs: programs, ports })
+    }
+
+    /// Sets the tags of a port, given by its index.
+    pub fn set(&mut self, ifindex: u32, tags: &LineTags) -> Result<()> {
+        let value = match tags {
+            [] => [0; 4],
+            [(tpid, vid)] => [0, 0, *tpid, *vid],
+            [(s_tpid, s), (c_tpid, c), ..] => [*s_tpid, *s, *c_tpid, *c],
+        };
+        Ok(self.ports.insert(ifindex, value, 0)?)
+    }
+}

@@ -1,0 +1,254 @@
+//! Traffic between the hosts of a lab.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::netns::{Netns, run};
+
+/// One echo request, and when its answer came.
+#[derive(Clone, Copy, Debug)]
+pub struct Echo {
+    pub sent: Instant,
+    pub answered: Option<Instant>,
+}
+
+/// A ping that runs until it is stopped.
+///
+/// It speaks UDP to an echo service, a socket for each family: every request's source address is
+/// chosen anew by the kernel, as after a move it must be.
+pub struct Pinger {
+    stop: Arc<AtomicBool>,
+    echoes: Arc<std::sync::Mutex<Vec<Echo>>>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Pinger {
+    pub fn start(netns: &Netns, target: SocketAddr, interval: Duration) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let echoes = Arc::new(std::sync::Mutex::new(Vec::<Echo>::new()));
+        let any: SocketAddr = match target {
+            SocketAddr::V4(_) => "0.0.0.0:0".parse()?,
+            SocketAddr::V6(_) => "[::]:0".parse()?,
+        };
+        let socket = Arc::new(netns.run(move || UdpSocket::bind(any))??);
+        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let (sender, stopping, log) =
+            (Arc::clone(&socket), Arc::clone(&stop), Arc::clone(&echoes));
+        let sending = std::thread::spawn(move || {
+            let mut next = Instant::now();
+            while !stopping.load(Ordering::Relaxed) {
+                let number = {
+                    let mut log = log.lock().expect("not poisoned");
+                    log.push(Echo { sent: Instant::now(), answered: None });
+                    log.len() as u32 - 1
+                };
+                // No route, for a moment, is what a move looks like from inside.
+                let _ = sender.send_to(&number.to_be_bytes(), target);
+                next += interval;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            Ok(())
+        });
+        let (stopping, log) = (Arc::clone(&stop), Arc::clone(&echoes));
+        let receiving = std::thread::spawn(move || {
+            let mut bytes = [0; 64];
+            while !stopping.load(Ordering::Relaxed) {
+                let Ok(len) = socket.recv(&mut bytes) else { continue };
+                let number = u32::from_be_bytes(bytes[..len].try_into().context("an echo")?);
+                let mut log = log.lock().expect("not poisoned");
+                if let Some(echo) = log.get_mut(number as usize) {
+                    echo.answered.get_or_insert_with(Instant::now);
+                }
+            }
+            Ok(())
+        });
+        Ok(Self { stop, echoes, threads: vec![sending, receiving] })
+    }
+
+    pub fn echoes(&self) -> Vec<Echo> {
+        self.echoes.lock().expect("not poisoned").clone()
+    }
+
+    /// Waits until an echo that was sent after `since` is answered; when it was.
+    pub fn wait_for_answer(&self, since: Instant, patience: Duration) -> Result<Instant> {
+        loop {
+            let answered = self.echoes().iter().rev().find_map(|echo| {
+                echo.answered.filter(|_| echo.sent >= since)
+            });
+            if answered.is_some() {
+                let first = self.echoes().iter().find_map(|echo| {
+                    echo.answered.filter(|_| echo.sent >= since)
+                });
+                return first.context("it was there");
+            }
+            ensure!(since.elapsed() < patience, "no answer within {patience:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets the last answers come and stops.
+    pub fn stop(mut self) -> Result<Vec<Echo>> {
+        std::thread::sleep(Duration::from_millis(50));
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().map_err(|_| anyhow::anyhow!("the pinger panicked"))??;
+        }
+        Ok(self.echoes())
+    }
+}
+
+impl Drop for Pinger {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Answers UDP datagrams with themselves, for as long as the program runs.
+pub fn serve_echo(netns: &Netns, address: SocketAddr) -> Result<()> {
+    let socket = netns.run(move || UdpSocket::bind(address))??;
+    std::thread::spawn(move || {
+        let mut bytes = [0; 2048];
+        while let Ok((len, from)) = socket.recv_from(&mut bytes) {
+            // Whoever asked may be gone.
+            let _ = socket.send_to(&bytes[..len], from);
+        }
+    });
+    Ok(())
+}
+
+/// Serves `GET /BYTES` over HTTP/1.0, for as long as the program runs.
+pub fn serve_http(netns: &Netns, address: SocketAddr) -> Result<()> {
+    let listener = netns.run(move || TcpListener::bind(address))??;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream) -> Result<()> {
+    let mut request = Vec::new();
+    let mut bytes = [0; 1024];
+    while !request.ends_with(b"\r\n\r\n") {
+        let len = stream.read(&mut bytes)?;
+        ensure!(len != 0 && request.len() < 8192, "no request");
+        request.extend_from_slice(&bytes[..len]);
+    }
+    let line = String::from_utf8_lossy(&request);
+    let path = line.split_whitespace().nth(1).and_then(|path| path.strip_prefix('/'));
+    let Some(Ok(mut left)) = path.map(str::parse::<usize>) else {
+        stream.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n")?;
+        return Ok(());
+    };
+    write!(
+        stream,
+        "HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {left}\r\n\r\n"
+    )?;
+    let chunk = vec![0x5a; 256 * 1024];
+    while left > 0 {
+        let len = left.min(chunk.len());
+        stream.write_all(&chunk[..len])?;
+        left -= len;
+    }
+    Ok(())
+}
+
+/// What a download was.
+#[derive(Clone, Copy, Debug)]
+pub struct Download {
+    pub bytes: u64,
+    pub duration: Duration,
+}
+
+impl Download {
+    pub fn mbps(&self) -> f64 {
+        self.bytes as f64 * 8.0 / 1e6 / self.duration.as_secs_f64()
+    }
+}
+
+/// Downloads that many bytes inside a namespace, telling how many have come.
+pub fn download(
+    netns: &Netns,
+    server: SocketAddr,
+    source: Option<IpAddr>,
+    bytes: u64,
+    progress: impl Fn(u64) + Send + 'static,
+) -> Result<Download> {
+    netns.run(move || fetch(server, source, bytes, progress))?
+}
+
+fn fetch(
+    server: SocketAddr,
+    source: Option<IpAddr>,
+    bytes: u64,
+    progress: impl Fn(u64),
+) -> Result<Download> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let start = Instant::now();
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(server),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect_timeout(&server.into(), PATIENCE).context("connecting")?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /{bytes} HTTP/1.0\r\nHost: {server}\r\n\r\n")?;
+    let mut buffer = vec![0; 1024 * 1024];
+    let mut head = Vec::new();
+    let mut got = 0;
+    let mut in_body = false;
+    loop {
+        let len = stream.read(&mut buffer).context("the download stalled")?;
+        if len == 0 {
+            break;
+        }
+        let mut body = &buffer[..len];
+        if !in_body {
+            head.extend_from_slice(body);
+            let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
+                continue;
+            };
+            ensure!(head.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&head));
+            in_body = true;
+            body = &head[end + 4..];
+        }
+        ensure!(body.iter().all(|byte| *byte == 0x5a), "the body was changed on its way");
+        got += body.len() as u64;
+        progress(got);
+    }
+    ensure!(got == bytes, "{got} of {bytes} bytes came");
+    Ok(Download { bytes: got, duration: start.elapsed() })
+}
+
+/// Real `ping`: that many requests, all of which must be answered.
+pub fn ping(netns: &Netns, source: Option<IpAddr>, target: IpAddr, count: u32) -> Result<()> {
+    let mut command = netns.command("ping")?;
+    command.args(["-q", "-n", "-i", "0.01", "-W", "2", "-c", &count.to_string()]);
+    if let Some(source) = source {
+        command.args(["-I", &source.to_string()]);
+    }
+    let said = run(command.arg(target.to_string()))?;
+    ensure!(said.contains(" 0% packet loss"), "{said}");
+    Ok(())
+}
+
+/// Whether an answer comes to one UDP datagram from that source.
+pub fn reaches(netns: &Netns, source: IpAddr, target: SocketAddr) -> Result<bool> {
+    netns.run(move || -> Result<bool> {
+        let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
+        socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+        socket.send_to(b"hello", target)?;
+        Ok(socket.recv(&mut [0; 16]).is_ok())
+    })?
+}
