@@ -62,7 +62,10 @@ fn remove_stale(path: &Path) -> Result<()> {
         other => other.with_context(|| format!("cannot look at {}", path.display()))?,
     };
     if !metadata.file_type().is_socket() {
-        bail!("{} exists and is not a socket; move it away", path.display());
+        bail!(
+            "{} exists and is not a socket; move it away",
+            path.display()
+        );
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         bail!(
@@ -70,7 +73,8 @@ fn remove_stale(path: &Path) -> Result<()> {
             path.display()
         );
     }
-    std::fs::remove_file(path).with_context(|| format!("cannot remove the stale {}", path.display()))
+    std::fs::remove_file(path)
+        .with_context(|| format!("cannot remove the stale {}", path.display()))
 }
 
 /// The connections that arrive.

@@ -203,7 +203,12 @@ impl Config {
     pub fn gateway_for(&self, location: &LocationId) -> Option<&Gateway> {
         self.gateways
             .iter()
-            .flat_map(|gateway| gateway.locations.iter().map(move |prefix| (prefix, gateway)))
+            .flat_map(|gateway| {
+                gateway
+                    .locations
+                    .iter()
+                    .map(move |prefix| (prefix, gateway))
+            })
             .filter(|(prefix, _)| prefix.contains(location))
             .max_by_key(|(prefix, _)| prefix.specificity())
             .map(|(_, gateway)| gateway)
@@ -287,7 +292,9 @@ fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         server_names,
         country_code: file.country_code.map(Spanned::into_inner),
         unconfirmed_after: Duration::from_millis(file.unconfirmed_after_ms),
-        legacy_passphrase_file: file.legacy_seal.map(|seal| folder.join(seal.passphrase_file)),
+        legacy_passphrase_file: file
+            .legacy_seal
+            .map(|seal| folder.join(seal.passphrase_file)),
         limits,
         gateways,
     })
@@ -314,12 +321,13 @@ fn gateway(file: GatewayFile) -> Result<Gateway, String> {
             Some(Ipv4Pool {
                 net,
                 gateway: own,
-                pool: pool::ipv4(net, own)
-                    .map_err(|error| named(format!("ipv4_pool: {error}")))?,
+                pool: pool::ipv4(net, own).map_err(|error| named(format!("ipv4_pool: {error}")))?,
             })
         }
         (None, Some(_)) => {
-            return Err(named("ipv4_gateway: makes sense only with ipv4_pool".to_owned()));
+            return Err(named(
+                "ipv4_gateway: makes sense only with ipv4_pool".to_owned(),
+            ));
         }
         (None, None) => None,
     };
@@ -422,18 +430,50 @@ ipv4_gateway = "100.64.2.254"
     #[test]
     fn errors_name_file_line_and_what_is_wrong() {
         let cases = [
-            ("operator = \"north-net\"", "operator = \"North\"", "server.toml:2:12: operator must be"),
+            (
+                "operator = \"north-net\"",
+                "operator = \"North\"",
+                "server.toml:2:12: operator must be",
+            ),
             ("data_dir = ", "data_dri = ", "line 3, column 1"),
-            ("listen = \"127.0.0.1:0\"", "listen = \"here\"", "line 4, column 10"),
-            ("id = \"gw2\"", "id = \"gw1\"", ":14:1: gateway \"gw1\" is there twice"),
+            (
+                "listen = \"127.0.0.1:0\"",
+                "listen = \"here\"",
+                "line 4, column 10",
+            ),
+            (
+                "id = \"gw2\"",
+                "id = \"gw1\"",
+                ":14:1: gateway \"gw1\" is there twice",
+            ),
             ("id = \"gw2\"", "id = \"gw_2\"", ":14:1: gateway id must be"),
-            ("100.64.2.0/24", "100.64.0.0/16", "overlaps that of gateway \"gw1\""),
-            ("100.64.1.0/24", "100.64.1.0/31", "ipv4_pool: an IPv4 pool needs"),
-            ("\"1101\"", "\"110103-xinjingjiayuan\"", "is listed for gateway \"gw1\" already"),
+            (
+                "100.64.2.0/24",
+                "100.64.0.0/16",
+                "overlaps that of gateway \"gw1\"",
+            ),
+            (
+                "100.64.1.0/24",
+                "100.64.1.0/31",
+                "ipv4_pool: an IPv4 pool needs",
+            ),
+            (
+                "\"1101\"",
+                "\"110103-xinjingjiayuan\"",
+                "is listed for gateway \"gw1\" already",
+            ),
             ("\"1101\"", "\"11\"", "line 16, column"),
-            ("ipv4_pool = \"100.64.2.0/24\"\n", "", "ipv4_gateway: makes sense only with"),
+            (
+                "ipv4_pool = \"100.64.2.0/24\"\n",
+                "",
+                "ipv4_gateway: makes sense only with",
+            ),
             ("dns =", "mtu = 100\ndns =", "mtu: must be at least 1280"),
-            ("dns =", "delegated_prefix_len = 65\ndns =", "ipv6_pool: the delegated prefix length"),
+            (
+                "dns =",
+                "delegated_prefix_len = 65\ndns =",
+                "ipv6_pool: the delegated prefix length",
+            ),
         ];
         for (from, to, want) in cases {
             let text = GOOD.replacen(from, to, 1);

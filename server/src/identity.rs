@@ -18,7 +18,9 @@ pub struct IdCard(String);
 pub enum PhoneError {
     #[error("it must have 5 to 15 digits")]
     Length,
-    #[error("it may hold only digits, spaces, hyphens, dots and parentheses, after an optional `+`")]
+    #[error(
+        "it may hold only digits, spaces, hyphens, dots and parentheses, after an optional `+`"
+    )]
     Character,
 }
 
@@ -149,8 +151,7 @@ fn is_date(text: &str) -> bool {
     else {
         return false;
     };
-    (1800..=2999).contains(&year)
-        && (1..=u32::from(month.length(year as i32))).contains(&day)
+    (1800..=2999).contains(&year) && (1..=u32::from(month.length(year as i32))).contains(&day)
 }
 
 impl fmt::Debug for Phone {

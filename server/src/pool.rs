@@ -24,7 +24,9 @@ pub struct Pool {
 pub enum PoolError {
     #[error("an IPv4 pool needs a prefix length of at most 30, not {0}")]
     Ipv4TooSmall(u8),
-    #[error("the delegated prefix length must lie between the pool's length {pool} and 64, not {delegated}")]
+    #[error(
+        "the delegated prefix length must lie between the pool's length {pool} and 64, not {delegated}"
+    )]
     DelegatedLen { pool: u8, delegated: u8 },
 }
 
@@ -144,7 +146,10 @@ mod tests {
             assert_eq!(got, want, "{net} {gateway}");
         }
         assert_eq!(
-            ipv4("100.64.1.0/31".parse().unwrap(), "100.64.1.1".parse().unwrap()),
+            ipv4(
+                "100.64.1.0/31".parse().unwrap(),
+                "100.64.1.1".parse().unwrap()
+            ),
             Err(PoolError::Ipv4TooSmall(31))
         );
     }

@@ -65,7 +65,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let listen = listener.local_addr().context("cannot read the bound address")?;
+    let listen = listener
+        .local_addr()
+        .context("cannot read the bound address")?;
     let admin = AdminSocket::bind(&config.admin_socket)?;
     let streams = TaskTracker::new();
     let limits = config.limits;
@@ -159,7 +161,10 @@ impl Running {
                 }
             }
         };
-        if tokio::time::timeout(SHUTDOWN_PATIENCE, ended).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, ended)
+            .await
+            .is_err()
+        {
             tracing::warn!("some connections did not end in time; they are dropped");
         }
         for (_, task) in &self.tasks {

@@ -101,9 +101,7 @@ impl Vault {
         owner: Uuid,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        let (nonce, rest) = sealed
-            .split_at_checked(NONCE_LEN)
-            .ok_or(VaultError::Open)?;
+        let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or(VaultError::Open)?;
         let aad = purpose.bytes(owner);
         self.cipher
             .decrypt(
@@ -177,21 +175,34 @@ mod tests {
     #[test]
     fn sealed_values_open_only_where_they_belong() {
         let (owner, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let sealed = vault(1).seal(Purpose::Phone, owner, b"13800000000").unwrap();
-        let again = vault(1).seal(Purpose::Phone, owner, b"13800000000").unwrap();
+        let sealed = vault(1)
+            .seal(Purpose::Phone, owner, b"13800000000")
+            .unwrap();
+        let again = vault(1)
+            .seal(Purpose::Phone, owner, b"13800000000")
+            .unwrap();
         assert_ne!(sealed, again, "the nonce is random");
         assert_eq!(
-            vault(1).open(Purpose::Phone, owner, &sealed).unwrap().as_slice(),
+            vault(1)
+                .open(Purpose::Phone, owner, &sealed)
+                .unwrap()
+                .as_slice(),
             b"13800000000"
         );
         let mut flipped = sealed.clone();
         flipped[NONCE_LEN] ^= 1;
         for (name, result) in [
             ("other owner", vault(1).open(Purpose::Phone, other, &sealed)),
-            ("other purpose", vault(1).open(Purpose::IdCard, owner, &sealed)),
+            (
+                "other purpose",
+                vault(1).open(Purpose::IdCard, owner, &sealed),
+            ),
             ("other key", vault(2).open(Purpose::Phone, owner, &sealed)),
             ("changed", vault(1).open(Purpose::Phone, owner, &flipped)),
-            ("cut short", vault(1).open(Purpose::Phone, owner, &sealed[..5])),
+            (
+                "cut short",
+                vault(1).open(Purpose::Phone, owner, &sealed[..5]),
+            ),
         ] {
             assert_eq!(result, Err(VaultError::Open), "{name}");
         }

@@ -38,13 +38,20 @@ async fn connect_and_release() {
     watch.expect(S::Establishing, 1).await;
     gw1.established(&answer.session_id, 1).await;
     let status = watch.expect(S::Established, 1).await;
-    assert!(status.detail.contains("access0/101.1004"), "{}", status.detail);
+    assert!(
+        status.detail.contains("access0/101.1004"),
+        "{}",
+        status.detail
+    );
     assert_eq!(status.gateway_id, "gw1");
 
     home.release("").await.unwrap();
     watch.expect(S::Disconnecting, 2).await;
     let disconnect = gw1.disconnect().await;
-    assert_eq!((disconnect.session_id.as_str(), disconnect.generation), (answer.session_id.as_str(), 2));
+    assert_eq!(
+        (disconnect.session_id.as_str(), disconnect.generation),
+        (answer.session_id.as_str(), 2)
+    );
     let number = gw1.receipt(&answer.session_id, 2).await;
     assert_eq!(gw1.receipt_ack().await, number);
     watch.expect(S::Released, 2).await;
@@ -58,7 +65,13 @@ async fn connect_and_release() {
     let states: Vec<_> = detail.steps.iter().map(pb::SessionStep::state).collect();
     assert_eq!(
         states,
-        [S::Connecting, S::Establishing, S::Established, S::Disconnecting, S::Released]
+        [
+            S::Connecting,
+            S::Establishing,
+            S::Established,
+            S::Disconnecting,
+            S::Released
+        ]
     );
     // And the lowest free address is given out again.
     home.ask(&server, Connect, HOME_1).await.unwrap();
@@ -90,7 +103,11 @@ async fn move_waits_for_the_receipt() {
     gw2.ack(&first.session_id, 3).await;
     gw2.established(&first.session_id, 3).await;
     gw2.send_receipt(1, &first.session_id, 2).await;
-    assert_eq!(gw2.receipt_ack().await, 1, "recorded, but not the one waited for");
+    assert_eq!(
+        gw2.receipt_ack().await,
+        1,
+        "recorded, but not the one waited for"
+    );
     gw2.silence().await;
     let again = home.ask(&server, Move, HOME_1B).await.unwrap_err();
     assert_eq!(again.code(), Code::FailedPrecondition);
@@ -105,7 +122,10 @@ async fn move_waits_for_the_receipt() {
     }
     assert_eq!((status.state(), status.generation), (S::Connecting, 3));
     let connect = gw2.establish().await;
-    assert_eq!((connect.generation, connect.location_id.as_str()), (3, HOME_2));
+    assert_eq!(
+        (connect.generation, connect.location_id.as_str()),
+        (3, HOME_2)
+    );
     assert_eq!(connect.session_key, moved.session_key);
     assert_eq!(connect.ipv4_address, "100.64.2.2");
     watch.expect(S::Establishing, 3).await;
@@ -153,16 +173,23 @@ async fn a_move_survives_reconnects_and_restarts() {
     server.restart().await;
     let mut gw2 = server.synced_gateway("gw2").await;
     // The gateway comes back, holding what it held: it is told to disconnect.
-    let mut gw1 = server.gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)]).await;
+    let mut gw1 = server
+        .gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)])
+        .await;
     let told = gw1.until_synced().await;
     assert_eq!(
         told,
-        [ToGateway::Disconnect(pb::Disconnect { session_id: id.clone(), generation: 2 })]
+        [ToGateway::Disconnect(pb::Disconnect {
+            session_id: id.clone(),
+            generation: 2
+        })]
     );
     // It disconnects, and the stream breaks before the receipt arrives.
     drop(gw1);
     gw2.silence().await;
-    let mut gw1 = server.gateway("gw1", vec![held(&id, 2, pb::HeldPhase::Disconnected)]).await;
+    let mut gw1 = server
+        .gateway("gw1", vec![held(&id, 2, pb::HeldPhase::Disconnected)])
+        .await;
     assert_eq!(gw1.until_synced().await, vec![]);
     gw1.receipt(&id, 2).await;
     gw1.receipt_ack().await;
@@ -170,7 +197,9 @@ async fn a_move_survives_reconnects_and_restarts() {
     assert_eq!(gw2.connect().await.generation, 3);
     drop(gw2);
     server.restart().await;
-    let mut gw2 = server.gateway("gw2", vec![held(&id, 3, pb::HeldPhase::Established)]).await;
+    let mut gw2 = server
+        .gateway("gw2", vec![held(&id, 3, pb::HeldPhase::Established)])
+        .await;
     assert_eq!(gw2.until_synced().await, vec![]);
     server.reaches(&id, S::Established).await;
 }
@@ -185,7 +214,9 @@ async fn a_forced_move_is_audited_and_the_old_gateway_told() {
     gw1.establish().await;
     server.reaches(&id, S::Established).await;
     let mut operator = server.operator().await;
-    let force = pb::ForceSessionRequest { session_id: id.clone() };
+    let force = pb::ForceSessionRequest {
+        session_id: id.clone(),
+    };
     let early = operator.force_session(force.clone()).await.unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition);
     drop(gw1);
@@ -194,12 +225,21 @@ async fn a_forced_move_is_audited_and_the_old_gateway_told() {
     assert_eq!(gw2.establish().await.generation, 3);
     server.reaches(&id, S::Established).await;
     let steps = server.detail(&id).await.steps;
-    assert!(steps.iter().any(|step| step.who == "operator" && step.detail.contains("forced")));
+    assert!(
+        steps
+            .iter()
+            .any(|step| step.who == "operator" && step.detail.contains("forced"))
+    );
     // The former gateway comes back still forwarding.
-    let mut gw1 = server.gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)]).await;
+    let mut gw1 = server
+        .gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)])
+        .await;
     assert_eq!(
         gw1.until_synced().await,
-        [ToGateway::Disconnect(pb::Disconnect { session_id: id.clone(), generation: 3 })]
+        [ToGateway::Disconnect(pb::Disconnect {
+            session_id: id.clone(),
+            generation: 3
+        })]
     );
     gw1.receipt(&id, 3).await;
     gw1.receipt_ack().await;
@@ -226,7 +266,10 @@ async fn additional_sessions_stand_side_by_side() {
     ];
     assert_eq!(addresses, ["100.64.1.2", "100.64.1.3", "100.64.1.4"]);
     let unclear = home.release("").await.unwrap_err();
-    assert!(unclear.message().contains("2 sessions; say which"), "{unclear}");
+    assert!(
+        unclear.message().contains("2 sessions; say which"),
+        "{unclear}"
+    );
     let foreign = home.release(&third.session_id).await.unwrap_err();
     assert_eq!(foreign.code(), Code::NotFound);
     home.release(&second.session_id).await.unwrap();
@@ -249,7 +292,11 @@ async fn a_refusal_says_why_and_can_be_asked_again() {
     gw1.connect().await;
     gw1.nack(&id, 1, pb::NackReason::UnknownLocation).await;
     let view = server.reaches(&id, S::Refused).await;
-    assert!(view.detail.contains("not in the gateway's inventory"), "{}", view.detail);
+    assert!(
+        view.detail.contains("not in the gateway's inventory"),
+        "{}",
+        view.detail
+    );
     assert!(view.detail.contains("line 12"), "{}", view.detail);
     assert_eq!(view.ipv4_address, "");
 
@@ -257,7 +304,8 @@ async fn a_refusal_says_why_and_can_be_asked_again() {
     assert_eq!(moved.session_id, id);
     let connect = gw2.connect().await;
     assert_eq!(connect.generation, moved.generation);
-    gw2.nack(&id, connect.generation, pb::NackReason::NoCapacity).await;
+    gw2.nack(&id, connect.generation, pb::NackReason::NoCapacity)
+        .await;
     server.reaches(&id, S::Refused).await;
     // A new connection supersedes the refused one.
     let fresh = home.ask(&server, Connect, HOME_1).await.unwrap();
@@ -290,8 +338,16 @@ async fn the_same_request_gives_the_same_answer() {
 
     let moving = home.request(&server, Move, HOME_1B);
     let moved = home.send(moving.clone()).await.unwrap();
-    assert_eq!(home.send(moving).await.unwrap(), moved, "even while the move is under way");
-    assert_eq!(home.send(request).await.unwrap(), first, "and the first stays as it was");
+    assert_eq!(
+        home.send(moving).await.unwrap(),
+        moved,
+        "even while the move is under way"
+    );
+    assert_eq!(
+        home.send(request).await.unwrap(),
+        first,
+        "and the first stays as it was"
+    );
 }
 
 #[tokio::test]
@@ -303,7 +359,10 @@ async fn an_exhausted_pool_is_named_and_disturbs_nobody() {
     gw1.establish().await;
     let refused = home.ask(&server, Additional, HOME_1).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().contains("IPv4 pool of gateway gw1"), "{refused}");
+    assert!(
+        refused.message().contains("IPv4 pool of gateway gw1"),
+        "{refused}"
+    );
     server.reaches(&first.session_id, S::Established).await;
     let sessions = server
         .operator()
@@ -322,7 +381,10 @@ async fn a_location_that_nobody_serves() {
     let mut home = Subscriber::register(&server, PHONE).await;
     let refused = home.ask(&server, Connect, NOWHERE).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
-    assert_eq!(refused.message(), "no gateway of this operator serves this location");
+    assert_eq!(
+        refused.message(),
+        "no gateway of this operator serves this location"
+    );
 }
 
 #[tokio::test]

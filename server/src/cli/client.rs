@@ -89,7 +89,11 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
             "legacy seal",
             format!(
                 "{}, used {} times",
-                if status.legacy_seal_enabled { "on" } else { "off" },
+                if status.legacy_seal_enabled {
+                    "on"
+                } else {
+                    "off"
+                },
                 status.legacy_seal_uses
             ),
         ),
@@ -114,7 +118,12 @@ pub async fn gateways(socket: &Path, output: Output) -> Result<()> {
         .map(|gateway| {
             vec![
                 gateway.gateway_id,
-                if gateway.connected { "connected" } else { "away" }.to_owned(),
+                if gateway.connected {
+                    "connected"
+                } else {
+                    "away"
+                }
+                .to_owned(),
                 when(gateway.since_unix_ms),
                 gateway.sessions.to_string(),
                 gateway.last_receipt.to_string(),
@@ -124,7 +133,15 @@ pub async fn gateways(socket: &Path, output: Output) -> Result<()> {
         })
         .collect();
     table(
-        &["GATEWAY", "STATE", "SINCE", "SESSIONS", "LAST RECEIPT", "VERSION", "PEER"],
+        &[
+            "GATEWAY",
+            "STATE",
+            "SINCE",
+            "SESSIONS",
+            "LAST RECEIPT",
+            "VERSION",
+            "PEER",
+        ],
         &rows,
     );
     Ok(())
@@ -166,8 +183,7 @@ pub async fn subscribers(
                 .await
                 .map_err(refused)?
                 .into_inner();
-            let secret =
-                base64::engine::general_purpose::STANDARD.encode(&credentials.secret);
+            let secret = base64::engine::general_purpose::STANDARD.encode(&credentials.secret);
             if output == Output::Json {
                 return json(&json!({
                     "subscriber_id": credentials.subscriber_id,
@@ -214,7 +230,10 @@ async fn all_subscribers(client: &mut OperatorClient<Channel>) -> Result<Vec<pb:
     loop {
         let page = client
             .list_subscribers(pb::ListSubscribersRequest {
-                after: all.last().map(|s| s.subscriber_id.clone()).unwrap_or_default(),
+                after: all
+                    .last()
+                    .map(|s| s.subscriber_id.clone())
+                    .unwrap_or_default(),
                 limit: 0,
             })
             .await
@@ -268,7 +287,10 @@ fn print_subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()>
             ]
         })
         .collect();
-    table(&["SUBSCRIBER", "PHONE", "ID CARD", "SESSIONS", "SINCE"], &rows);
+    table(
+        &["SUBSCRIBER", "PHONE", "ID CARD", "SESSIONS", "SINCE"],
+        &rows,
+    );
     Ok(())
 }
 
@@ -294,7 +316,9 @@ fn print_sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
         })
         .collect();
     table(
-        &["SESSION", "LOCATION", "GATEWAY", "GEN", "STATE", "SINCE", "IPV4", "IPV6", "DETAIL"],
+        &[
+            "SESSION", "LOCATION", "GATEWAY", "GEN", "STATE", "SINCE", "IPV4", "IPV6", "DETAIL",
+        ],
         &rows,
     );
     Ok(())
@@ -367,7 +391,10 @@ fn print_detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
                 ]
             })
             .collect();
-        table(&["RECEIPT AT", "GATEWAY", "NUMBER", "GEN", "COUNTERS"], &receipts);
+        table(
+            &["RECEIPT AT", "GATEWAY", "NUMBER", "GEN", "COUNTERS"],
+            &receipts,
+        );
     }
     Ok(())
 }

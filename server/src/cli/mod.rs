@@ -175,9 +175,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Run { config, log_format } => run::run(&config.config, log_format),
         Command::Keys { action } => keys::keys(action, output),
         Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),
-        Command::Gateways { socket } => {
-            client::block_on(client::gateways(&socket.socket, output))
-        }
+        Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),
         Command::Subscribers { socket, action } => {
             client::block_on(client::subscribers(&socket.socket, action, output))
         }

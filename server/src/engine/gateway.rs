@@ -74,7 +74,14 @@ impl Engine {
         };
         let mut wakes = Wakes::default();
         let outcome = self
-            .drive(&mut tx, &mut wakes, &row.session, decided, Who::Gateway, now_ms())
+            .drive(
+                &mut tx,
+                &mut wakes,
+                &row.session,
+                decided,
+                Who::Gateway,
+                now_ms(),
+            )
             .await?;
         if !matches!(outcome, Outcome::Changed(_)) {
             return Ok(outcome.into());
@@ -122,11 +129,7 @@ impl Engine {
     }
 
     /// Writes reported counters, some hundred sessions in one transaction.
-    pub async fn accounting(
-        &self,
-        gateway: &str,
-        reports: &[(Uuid, u64, Counters)],
-    ) -> Result<()> {
+    pub async fn accounting(&self, gateway: &str, reports: &[(Uuid, u64, Counters)]) -> Result<()> {
         for chunk in reports.chunks(200) {
             let mut tx = self.store.begin().await?;
             for (session, generation, counters) in chunk {
@@ -139,7 +142,12 @@ impl Engine {
     }
 
     /// A gateway has connected.
-    pub async fn gateway_seen(&self, gateway: &str, software_version: &str, peer: &str) -> Result<()> {
+    pub async fn gateway_seen(
+        &self,
+        gateway: &str,
+        software_version: &str,
+        peer: &str,
+    ) -> Result<()> {
         let mut tx = self.store.begin().await?;
         tx.gateway_seen(gateway, software_version, peer, now_ms())
             .await?;

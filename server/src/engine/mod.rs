@@ -16,8 +16,8 @@ pub use gateway::{Applied, GatewayEvent};
 
 use crate::config::Config;
 use crate::hub::Hub;
-use crate::session::machine::{self, Change, Denied, Event, Outcome};
 use crate::session::Session;
+use crate::session::machine::{self, Change, Denied, Event, Outcome};
 use crate::store::{Store, StoreError, Tx, Who};
 use crate::vault::{Vault, VaultError};
 
@@ -31,7 +31,9 @@ pub enum EngineError {
     Invalid(String),
     #[error("unknown subscriber or wrong secret; register, or ask the operator for a new secret")]
     Unauthenticated,
-    #[error("a number given is registered already; use its credentials, or ask the operator for a new secret")]
+    #[error(
+        "a number given is registered already; use its credentials, or ask the operator for a new secret"
+    )]
     AlreadyRegistered,
     #[error("no gateway of this operator serves this location")]
     NoGateway,

@@ -22,10 +22,9 @@ impl Engine {
     async fn operate(&self, session: Uuid, action: &str, release: bool) -> Result<()> {
         let at_ms = now_ms();
         let mut tx = self.store.begin().await?;
-        let row = tx
-            .session(session)
-            .await?
-            .ok_or(EngineError::NotFound("session_id: there is no such session"))?;
+        let row = tx.session(session).await?.ok_or(EngineError::NotFound(
+            "session_id: there is no such session",
+        ))?;
         let event = if release {
             Event::Release {
                 generation: tx.take_generations(row.session.subscriber, 1).await?,
@@ -35,7 +34,14 @@ impl Engine {
         };
         let mut wakes = Wakes::default();
         let outcome = self
-            .drive(&mut tx, &mut wakes, &row.session, event, Who::Operator, at_ms)
+            .drive(
+                &mut tx,
+                &mut wakes,
+                &row.session,
+                event,
+                Who::Operator,
+                at_ms,
+            )
             .await?;
         if let Outcome::Denied(denied) = outcome {
             return Err(denied.into());

@@ -52,7 +52,12 @@ pub fn make_authority(operator: &str) -> Result<Authority> {
 }
 
 pub fn issue_server(authority: &Authority, operator: &str, names: &[String]) -> Result<Issued> {
-    issue(authority, names, operator, ExtendedKeyUsagePurpose::ServerAuth)
+    issue(
+        authority,
+        names,
+        operator,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    )
 }
 
 pub fn issue_gateway(authority: &Authority, name: &str) -> Result<Issued> {

@@ -85,8 +85,7 @@ impl Access for AccessService {
         let request = request.into_inner();
         let mut violations = Violations::default();
         let credentials = convert::credentials(request.credentials, &mut violations);
-        let session =
-            violations.check("session_id", convert::optional_uuid(&request.session_id));
+        let session = violations.check("session_id", convert::optional_uuid(&request.session_id));
         let (Some(credentials), Some(session)) = (credentials, session) else {
             return Err(violations.status());
         };

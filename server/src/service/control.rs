@@ -21,9 +21,9 @@ use crate::config::is_name;
 use crate::engine::{Applied, Engine, EngineError, GatewayEvent, now_ms};
 use crate::hub::{Link, Registration};
 use crate::keys::pki;
+use crate::session::Session;
 use crate::session::instruct::{self, Held, Instruction, Kind};
 use crate::session::machine::Ignored;
-use crate::session::Session;
 use crate::store::ReceiptRow;
 
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -115,9 +115,10 @@ async fn serve(
         .await
         .map_err(|error| convert::status(&error))?;
     // Registered before the rows are read, so that no change falls between.
-    let registration = engine
-        .hub
-        .register(&gateway, now_ms(), peer.clone(), software_version.clone());
+    let registration =
+        engine
+            .hub
+            .register(&gateway, now_ms(), peer.clone(), software_version.clone());
     let span = tracing::info_span!("gateway", id = gateway);
     let stream = Stream {
         engine,
@@ -125,7 +126,12 @@ async fn serve(
         sender,
     };
     async {
-        tracing::info!(peer, software_version, held = held.len(), "gateway connected");
+        tracing::info!(
+            peer,
+            software_version,
+            held = held.len(),
+            "gateway connected"
+        );
         let Registration { link, .. } = &registration;
         let result = tokio::select! {
             result = stream.push(link, &held) => result,
@@ -137,7 +143,10 @@ async fn serve(
         };
         tracing::info!("gateway disconnected");
         // Seen until now, for `gateways`.
-        if let Err(error) = engine.gateway_seen(&gateway, &software_version, &peer).await {
+        if let Err(error) = engine
+            .gateway_seen(&gateway, &software_version, &peer)
+            .await
+        {
             tracing::warn!(%error, "could not note when the gateway was last seen");
         }
         result
@@ -392,9 +401,9 @@ impl Stream<'_> {
             }
             Some(FromGateway::Receipt(receipt)) => self.receipt(receipt).await,
             Some(FromGateway::Accounting(accounting)) => self.accounting(accounting).await,
-            Some(FromGateway::Hello(_)) => {
-                Err(Status::invalid_argument("Hello comes once, at the beginning"))
-            }
+            Some(FromGateway::Hello(_)) => Err(Status::invalid_argument(
+                "Hello comes once, at the beginning",
+            )),
             // A newer gateway may say what this server does not know.
             None => {
                 tracing::warn!("a message of unknown kind; ignored");
@@ -436,7 +445,10 @@ impl Stream<'_> {
         let session = match convert::uuid(&receipt.session_id) {
             Ok(session) => session,
             Err(error) => {
-                tracing::warn!(number = receipt.number, "Receipt: session_id: {error}; ignored");
+                tracing::warn!(
+                    number = receipt.number,
+                    "Receipt: session_id: {error}; ignored"
+                );
                 return Ok(());
             }
         };

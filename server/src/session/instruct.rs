@@ -102,7 +102,9 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
                 satisfied.insert(item.session);
                 diff.unknown.push(*item);
             }
-            Some(wanted) if wanted.kind == Kind::Connect && item.generation == wanted.generation => {
+            Some(wanted)
+                if wanted.kind == Kind::Connect && item.generation == wanted.generation =>
+            {
                 satisfied.insert(item.session);
                 diff.holds.push(wanted);
                 match (row.state, item.phase) {

@@ -66,14 +66,25 @@ fn differences_at_hello() {
         (
             "nothing held: disconnects first, then connects",
             vec![],
-            vec![row(1, Connecting, 5, "gw1"), row(2, Disconnecting, 6, "gw1"), row(3, Established, 7, "gw1")],
-            send(vec![sent(2, 6, Kind::Disconnect), sent(1, 5, Kind::Connect), sent(3, 7, Kind::Connect)]),
+            vec![
+                row(1, Connecting, 5, "gw1"),
+                row(2, Disconnecting, 6, "gw1"),
+                row(3, Established, 7, "gw1"),
+            ],
+            send(vec![
+                sent(2, 6, Kind::Disconnect),
+                sent(1, 5, Kind::Connect),
+                sent(3, 7, Kind::Connect),
+            ]),
         ),
         (
             "held as it should be",
             vec![held(1, 5, Phase::Established)],
             vec![row(1, Established, 5, "gw1")],
-            Diff { holds: vec![sent(1, 5, Kind::Connect)], ..none() },
+            Diff {
+                holds: vec![sent(1, 5, Kind::Connect)],
+                ..none()
+            },
         ),
         (
             "its ack was lost",
@@ -111,7 +122,10 @@ fn differences_at_hello() {
             "its receipt is on the way",
             vec![held(1, 5, Phase::Disconnected)],
             vec![row(1, Disconnecting, 5, "gw1")],
-            Diff { holds: vec![sent(1, 5, Kind::Disconnect)], ..none() },
+            Diff {
+                holds: vec![sent(1, 5, Kind::Disconnect)],
+                ..none()
+            },
         ),
         (
             "disconnected once, and wanted again",
@@ -141,25 +155,37 @@ fn differences_at_hello() {
             "refused and held in that very generation",
             vec![held(1, 5, Phase::Establishing)],
             vec![row(1, Refused, 5, "gw1")],
-            Diff { held_though_refused: vec![held(1, 5, Phase::Establishing)], ..none() },
+            Diff {
+                held_though_refused: vec![held(1, 5, Phase::Establishing)],
+                ..none()
+            },
         ),
         (
             "unknown here: left alone",
             vec![held(1, 5, Phase::Established)],
             vec![],
-            Diff { unknown: vec![held(1, 5, Phase::Established)], ..none() },
+            Diff {
+                unknown: vec![held(1, 5, Phase::Established)],
+                ..none()
+            },
         ),
         (
             "newer than the table, which was restored: left alone",
             vec![held(1, 9, Phase::Established)],
             vec![row(1, Established, 5, "gw1")],
-            Diff { unknown: vec![held(1, 9, Phase::Established)], ..none() },
+            Diff {
+                unknown: vec![held(1, 9, Phase::Established)],
+                ..none()
+            },
         ),
         (
             "newer than a release in the table: left alone",
             vec![held(1, 9, Phase::Established)],
             vec![row(1, Released, 5, "gw1")],
-            Diff { unknown: vec![held(1, 9, Phase::Established)], ..none() },
+            Diff {
+                unknown: vec![held(1, 9, Phase::Established)],
+                ..none()
+            },
         ),
     ];
     for (name, held, rows, want) in cases {

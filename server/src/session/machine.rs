@@ -71,7 +71,9 @@ pub enum Ignored {
 pub enum Denied {
     #[error("the session has been released")]
     Released,
-    #[error("the session is moving already; watch it, and ask again when it is established or refused")]
+    #[error(
+        "the session is moving already; watch it, and ask again when it is established or refused"
+    )]
     Moving,
     #[error("the session is being released; ask for a new connection instead")]
     Releasing,

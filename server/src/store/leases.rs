@@ -115,8 +115,10 @@ impl Tx {
 
     /// Gives back what the session holds at a gateway.
     pub(super) async fn free_leases(&mut self, session: Uuid, gateway: &str) -> Result<()> {
-        self.free_leases_of_family(session, gateway, Family::Ipv4).await?;
-        self.free_leases_of_family(session, gateway, Family::Ipv6).await
+        self.free_leases_of_family(session, gateway, Family::Ipv4)
+            .await?;
+        self.free_leases_of_family(session, gateway, Family::Ipv6)
+            .await
     }
 
     async fn free_leases_of_family(

@@ -35,7 +35,9 @@ pub enum StoreError {
     },
     #[error("the database failed: {0}")]
     Sql(#[from] sqlx::Error),
-    #[error("row {id} of table {table} has an unreadable {column}; the database was changed by something else")]
+    #[error(
+        "row {id} of table {table} has an unreadable {column}; the database was changed by something else"
+    )]
     Unreadable {
         table: &'static str,
         id: String,

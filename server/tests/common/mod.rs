@@ -420,7 +420,12 @@ impl Subscriber {
         }
     }
 
-    pub fn request(&self, server: &Server, kind: pb::AccessKind, location: &str) -> pb::RequestAccessRequest {
+    pub fn request(
+        &self,
+        server: &Server,
+        kind: pb::AccessKind,
+        location: &str,
+    ) -> pb::RequestAccessRequest {
         pb::RequestAccessRequest {
             credentials: Some(self.credentials.clone()),
             kind: kind.into(),

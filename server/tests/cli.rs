@@ -1,0 +1,195 @@
+//! The binary itself: keys, daemon, and client commands.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{CONFIG, HOME_1};
+use serde_json::Value;
+
+const BIN: &str = env!("CARGO_BIN_EXE_doorstep-server");
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(BIN)
+        .args(arguments)
+        .current_dir(dir)
+        .env("DOORSTEP_SERVER_SOCKET", dir.join("admin.sock"))
+        .output()
+        .unwrap()
+}
+
+fn json(dir: &Path, arguments: &[&str]) -> Value {
+    let output = run(dir, &[arguments, &["-o", "json"]].concat());
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Exit code and standard error of a command that must fail.
+fn fails(dir: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = run(dir, arguments);
+    assert!(!output.status.success(), "{arguments:?} must fail");
+    assert!(output.stdout.is_empty());
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// Ends the daemon however the test ends.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn keys_daemon_and_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let config = "server.toml";
+    std::fs::write(dir.join(config), CONFIG).unwrap();
+
+    let (code, error) = fails(dir, &["run", "--config", config]);
+    assert_eq!(code, 1);
+    assert!(error.contains("error: no keys in"), "{error}");
+    let made = json(dir, &["keys", "init", "--config", config]);
+    assert!(made["sealing_key"].as_str().unwrap().starts_with("dk1."));
+    let (code, error) = fails(dir, &["keys", "init", "--config", config]);
+    assert_eq!(code, 1);
+    assert!(error.contains("never overwritten"), "{error}");
+    for entry in std::fs::read_dir(dir.join("data/keys")).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+    }
+
+    let issued = json(
+        dir,
+        &["keys", "gateway", "gw1", "--out", "gw1", "--config", config],
+    );
+    for field in ["certificate", "key", "ca"] {
+        assert!(
+            dir.join(issued[field].as_str().unwrap()).exists(),
+            "{field}"
+        );
+    }
+    fails(
+        dir,
+        &["keys", "gateway", "gw1", "--out", "gw1", "--config", config],
+    );
+    let sealed = json(dir, &["keys", "seal", HOME_1, "--config", config]);
+    assert!(sealed["sealed"].as_str().unwrap().starts_with("d1."));
+    let rotated = json(dir, &["keys", "rotate-seal", "--config", config]);
+    assert_ne!(rotated["sealing_key"], made["sealing_key"]);
+    assert_eq!(rotated["ca_sha256"], made["ca_sha256"]);
+    let (_, error) = fails(
+        dir,
+        &["keys", "seal", "--legacy", HOME_1, "--config", config],
+    );
+    assert!(error.contains("the legacy form is off"), "{error}");
+    let (_, error) = fails(dir, &["keys", "seal", "nowhere", "--config", config]);
+    assert!(error.contains("location id is not valid"), "{error}");
+
+    let (code, error) = fails(dir, &["status"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("cannot reach the server at"), "{error}");
+    assert!(error.contains("No such file"), "{error}");
+    assert_eq!(fails(dir, &["sessions", "explode"]).0, 2);
+
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let mut daemon = Daemon(
+        Command::new(BIN)
+            .args(["run", "--config", config, "--log-format", "json"])
+            .current_dir(dir)
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let started = Instant::now();
+    while !dir.join("admin.sock").exists() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "the daemon does not start"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mode = std::fs::metadata(dir.join("admin.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let status = json(dir, &["status"]);
+    assert_eq!(status["operator"], "north-net");
+    assert_eq!(status["gateways_configured"], 2);
+    assert_eq!(status["gateways_connected"], 0);
+    assert_eq!(status["sessions_by_state"], serde_json::json!({}));
+    assert!(status["listen"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(json(dir, &["sessions"]), serde_json::json!([]));
+    assert_eq!(
+        json(dir, &["sessions", "list", "--all"]),
+        serde_json::json!([])
+    );
+    assert_eq!(json(dir, &["subscribers"]), serde_json::json!([]));
+    assert_eq!(json(dir, &["gateways"])[0]["gateway_id"], "gw1");
+    assert!(run(dir, &["gateways"]).stdout.starts_with(b"GATEWAY"));
+    let nobody = "0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e";
+    for arguments in [
+        ["sessions", "show", nobody],
+        ["sessions", "force", nobody],
+        ["sessions", "disconnect", nobody],
+        ["subscribers", "show", nobody],
+        ["subscribers", "reset-secret", nobody],
+    ] {
+        let (code, error) = fails(dir, &arguments);
+        assert_eq!(code, 1);
+        assert!(
+            error.starts_with("error: ") && error.contains("there is no such"),
+            "{error}"
+        );
+    }
+    // A second daemon on the same folder is refused, and the first goes on.
+    let (_, error) = fails(dir, &["run", "--config", config]);
+    assert!(error.contains("another server runs"), "{error}");
+    json(dir, &["status"]);
+
+    let terminated = Command::new("kill")
+        .args(["-TERM", &daemon.0.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(terminated.success());
+    let status = daemon.0.wait().unwrap();
+    assert!(status.success(), "SIGTERM ends it orderly");
+    assert!(!dir.join("admin.sock").exists(), "the socket is removed");
+    let log = std::fs::read_to_string(dir.join("log")).unwrap();
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn configuration_errors_name_file_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("server.toml"), CONFIG.replace("listen", "listne")).unwrap();
+    let (code, error) = fails(dir, &["run", "--config", "server.toml"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("server.toml"), "{error}");
+    assert!(error.contains("line 4, column 1"), "{error}");
+    let (_, error) = fails(dir, &["run", "--config", "missing.toml"]);
+    assert!(
+        error.contains("cannot read the configuration missing.toml"),
+        "{error}"
+    );
+    assert_eq!(fails(dir, &["run"]).0, 2);
+}

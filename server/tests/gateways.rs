@@ -1,0 +1,295 @@
+//! Who may speak as a gateway, and what a gateway may say.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
+use doorstep_proto::v1 as pb;
+use doorstep_server::config::Config;
+use doorstep_server::keys;
+use pb::AccessKind::Connect;
+use pb::SessionState as S;
+use pb::gateway_message::Body as FromGateway;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+fn hello(name: &str) -> pb::Hello {
+    pb::Hello {
+        protocol_version: 1,
+        gateway_id: name.to_owned(),
+        software_version: "test".to_owned(),
+        held: vec![],
+    }
+}
+
+/// How the server answers a first message.
+async fn refusal(server: &Server, certificate: &str, first: FromGateway) -> Status {
+    let mut client = server
+        .control(Some(server.identity(certificate)))
+        .await
+        .unwrap();
+    match Gateway::open(&mut client, first).await {
+        Err(status) => status,
+        Ok(mut gateway) => gateway.next().await.expect_err("must be refused"),
+    }
+}
+
+#[tokio::test]
+async fn only_the_named_gateway_may_speak() {
+    let server = Server::start().await;
+    // No certificate at all.
+    let mut client = server.control(None).await.unwrap();
+    let status = Gateway::open(&mut client, FromGateway::Hello(hello("gw1")))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("client certificate"), "{status}");
+
+    // Another gateway's, and one that is not configured.
+    let status = refusal(&server, "gw2", FromGateway::Hello(hello("gw1"))).await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(
+        status.message().contains("certificate is for gw2"),
+        "{status}"
+    );
+    let status = refusal(&server, "gw9", FromGateway::Hello(hello("gw9"))).await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(
+        status
+            .message()
+            .contains("not in this server's configuration"),
+        "{status}"
+    );
+
+    // One of another authority under the right name: the handshake fails.
+    let dir = tempfile::tempdir().unwrap();
+    let other = Config::parse(CONFIG, &dir.path().join("server.toml")).unwrap();
+    keys::init(&other).unwrap();
+    keys::issue_gateway(&other, "gw1", dir.path()).unwrap();
+    let foreign = common::read_identity(dir.path(), "gw1");
+    match server.control(Some(foreign)).await {
+        Err(_) => {}
+        Ok(client) => assert!(Gateway::hello(client, hello("gw1")).await.is_err()),
+    }
+    // And the rightful one is served all the same.
+    server.synced_gateway("gw1").await;
+}
+
+#[tokio::test]
+async fn a_malformed_beginning_is_refused_by_field() {
+    let server = Server::start().await;
+    let id = Uuid::new_v4().to_string();
+    let with = |change: &dyn Fn(&mut pb::Hello)| {
+        let mut hello = hello("gw1");
+        change(&mut hello);
+        FromGateway::Hello(hello)
+    };
+    let cases = [
+        (
+            FromGateway::Ack(pb::Ack::default()),
+            Code::InvalidArgument,
+            "the first message must be Hello",
+        ),
+        (
+            with(&|h| h.protocol_version = 2),
+            Code::FailedPrecondition,
+            "protocol_version",
+        ),
+        (
+            with(&|h| h.gateway_id = "GW 1".to_owned()),
+            Code::InvalidArgument,
+            "gateway_id",
+        ),
+        (
+            with(&|h| h.held = vec![held("x", 1, pb::HeldPhase::Established)]),
+            Code::InvalidArgument,
+            "held[0].session_id",
+        ),
+        (
+            with(&|h| h.held = vec![held(&id, 1, pb::HeldPhase::Unspecified)]),
+            Code::InvalidArgument,
+            "held[0].phase",
+        ),
+        (
+            with(&|h| h.held = vec![held(&id, 1, pb::HeldPhase::Established); 2]),
+            Code::InvalidArgument,
+            "held[1].session_id: is there twice",
+        ),
+    ];
+    for (first, code, want) in cases {
+        let status = refusal(&server, "gw1", first).await;
+        assert_eq!(status.code(), code, "{want}");
+        assert!(status.message().contains(want), "{want}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn malformed_messages_disturb_nothing() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    gw1.connect().await;
+    for body in [
+        None,
+        Some(FromGateway::Ack(pb::Ack::default())),
+        Some(FromGateway::Ack(pb::Ack {
+            session_id: Uuid::new_v4().to_string(),
+            generation: 1,
+        })),
+        Some(FromGateway::Ack(pb::Ack {
+            session_id: id.clone(),
+            generation: u64::MAX,
+        })),
+        Some(FromGateway::Nack(pb::Nack {
+            session_id: "?".repeat(5000),
+            ..Default::default()
+        })),
+        Some(FromGateway::Nack(pb::Nack {
+            session_id: id.clone(),
+            generation: 0,
+            reason: 77,
+            detail: String::new(),
+        })),
+        Some(FromGateway::Established(pb::Established {
+            session_id: id.clone(),
+            generation: 1,
+            terminal_mac: vec![1; 5],
+            ..Default::default()
+        })),
+        Some(FromGateway::Receipt(pb::Receipt {
+            number: u64::MAX,
+            session_id: "no".to_owned(),
+            ..Default::default()
+        })),
+        Some(FromGateway::Accounting(pb::Accounting {
+            sessions: vec![pb::SessionCounters::default()],
+        })),
+    ] {
+        gw1.out.send(pb::GatewayMessage { body }).await.unwrap();
+    }
+    // A receipt for a session that nobody knows is recorded and acknowledged all the same.
+    gw1.send_receipt(7, &Uuid::new_v4().to_string(), 3).await;
+    assert_eq!(gw1.receipt_ack().await, 7);
+    gw1.ack(&id, 1).await;
+    gw1.established(&id, 1).await;
+    server.reaches(&id, S::Established).await;
+}
+
+#[tokio::test]
+async fn unknown_holdings_are_left_alone() {
+    let server = Server::start().await;
+    let stranger = Uuid::new_v4().to_string();
+    let mut gw1 = server
+        .gateway("gw1", vec![held(&stranger, 5, pb::HeldPhase::Established)])
+        .await;
+    assert_eq!(gw1.until_synced().await, vec![]);
+    gw1.silence().await;
+}
+
+#[tokio::test]
+async fn a_refused_session_that_is_held_is_taken_down() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    gw1.connect().await;
+    gw1.nack(&id, 1, pb::NackReason::Dataplane).await;
+    server.reaches(&id, S::Refused).await;
+    let mut gw1 = server
+        .gateway("gw1", vec![held(&id, 1, pb::HeldPhase::Established)])
+        .await;
+    let told = gw1.until_synced().await;
+    assert_eq!(told.len(), 1);
+    let doorstep_proto::v1::server_message::Body::Disconnect(disconnect) = &told[0] else {
+        panic!("expected Disconnect");
+    };
+    assert!(disconnect.generation > 1);
+}
+
+#[tokio::test]
+async fn a_new_stream_replaces_the_old_one() {
+    let server = Server::start().await;
+    let mut old = server.synced_gateway("gw1").await;
+    let mut new = server.synced_gateway("gw1").await;
+    assert_eq!(old.next().await.unwrap_err().code(), Code::Aborted);
+    let mut home = Subscriber::register(&server, PHONE).await;
+    home.ask(&server, Connect, HOME_1).await.unwrap();
+    new.connect().await;
+    // The old stream's end must not take the new one off the list.
+    let gateways = server
+        .operator()
+        .await
+        .list_gateways(pb::ListGatewaysRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .gateways;
+    let connected: Vec<_> = gateways
+        .iter()
+        .map(|g| (g.gateway_id.as_str(), g.connected))
+        .collect();
+    assert_eq!(connected, [("gw1", true), ("gw2", false)]);
+    drop(new);
+    for _ in 0..200 {
+        if server
+            .running
+            .as_ref()
+            .unwrap()
+            .engine
+            .hub
+            .gateways_connected()
+            == 0
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a gateway that hung up stays connected");
+}
+
+#[tokio::test]
+async fn counters_are_kept_for_the_present_connection_only() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut gw2 = server.synced_gateway("gw2").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    gw1.establish().await;
+    server.reaches(&id, S::Established).await;
+    let report = |bytes| {
+        FromGateway::Accounting(pb::Accounting {
+            sessions: vec![pb::SessionCounters {
+                session_id: id.clone(),
+                generation: 1,
+                counters: Some(pb::Counters {
+                    upstream_bytes: bytes,
+                    ..Default::default()
+                }),
+            }],
+        })
+    };
+    gw2.send(report(666)).await;
+    gw1.send(report(1234)).await;
+    let mut seen = None;
+    for _ in 0..200 {
+        seen = server.detail(&id).await.session.unwrap().counters;
+        if seen.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(seen.map(|c| c.upstream_bytes), Some(1234));
+    home.ask(&server, pb::AccessKind::Move, HOME_2)
+        .await
+        .unwrap();
+    let disconnect = gw1.disconnect().await;
+    gw1.receipt(&id, disconnect.generation).await;
+    gw1.receipt_ack().await;
+    gw2.establish().await;
+    let view = server.reaches(&id, S::Established).await;
+    assert_eq!(view.counters, None, "another gateway counts from zero");
+    assert_eq!(view.final_counters.map(|c| c.upstream_bytes), Some(100));
+}
