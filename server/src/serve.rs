@@ -146,6 +146,8 @@ impl Running {
     pub async fn wait(mut self) -> Result<()> {
         let mut result = Ok(());
         tokio::select! {
+            // First: once it is cancelled the tasks end by themselves, and that is no failure.
+            biased;
             () = self.shutdown.cancelled() => {}
             failed = first_end(&mut self.tasks) => result = failed,
         }

@@ -129,6 +129,14 @@ fn keys_daemon_and_clients() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
+    for entry in std::fs::read_dir(dir.join("data")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with("server.sqlite") {
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
     let status = json(dir, &["status"]);
     assert_eq!(status["operator"], "north-net");
     assert_eq!(status["gateways_configured"], 2);

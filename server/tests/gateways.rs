@@ -11,6 +11,7 @@ use doorstep_server::keys;
 use pb::AccessKind::Connect;
 use pb::SessionState as S;
 use pb::gateway_message::Body as FromGateway;
+use tonic::transport::{Certificate, ClientTlsConfig};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -292,4 +293,22 @@ async fn counters_are_kept_for_the_present_connection_only() {
     let view = server.reaches(&id, S::Established).await;
     assert_eq!(view.counters, None, "another gateway counts from zero");
     assert_eq!(view.final_counters.map(|c| c.upstream_bytes), Some(100));
+}
+
+#[tokio::test]
+async fn the_server_answers_to_all_its_names() {
+    let server = Server::start().await;
+    let authority = Certificate::from_pem(keys::ca_pem(&server.config).unwrap());
+    let tls = |name: &str| {
+        ClientTlsConfig::new()
+            .ca_certificate(authority.clone())
+            .domain_name(name)
+    };
+    for name in ["north-net", "127.0.0.1"] {
+        assert!(server.dial(tls(name)).await.is_ok(), "{name}");
+    }
+    assert!(server.dial(tls("south-net")).await.is_err());
+    // And without its authority nobody takes it for itself.
+    let blind = ClientTlsConfig::new().domain_name("north-net");
+    assert!(server.dial(blind).await.is_err());
 }

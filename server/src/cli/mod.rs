@@ -8,6 +8,7 @@ mod client;
 mod keys;
 mod output;
 mod run;
+mod tables;
 mod views;
 
 use std::path::PathBuf;

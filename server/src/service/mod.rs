@@ -3,4 +3,5 @@
 pub mod access;
 pub mod control;
 pub mod convert;
+mod gateway_stream;
 pub mod operator;

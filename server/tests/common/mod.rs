@@ -106,7 +106,7 @@ impl Server {
             .domain_name("north-net")
     }
 
-    async fn dial(&self, tls: ClientTlsConfig) -> Result<Channel, tonic::transport::Error> {
+    pub async fn dial(&self, tls: ClientTlsConfig) -> Result<Channel, tonic::transport::Error> {
         Endpoint::from_shared(self.url())?
             .tls_config(tls)?
             .connect()

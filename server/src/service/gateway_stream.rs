@@ -1,0 +1,333 @@
+//! One gateway's stream once it has said Hello: what it is told, and what it reports.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::gateway_message::Body as FromGateway;
+use doorstep_proto::v1::server_message::Body as ToGateway;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::control::Outgoing;
+use super::convert;
+use crate::engine::{Applied, Engine, EngineError, GatewayEvent, now_ms};
+use crate::hub::Link;
+use crate::session::Session;
+use crate::session::instruct::{self, Held, Instruction, Kind};
+use crate::session::machine::Ignored;
+use crate::store::{ReceiptRow, StoreError};
+
+/// Unanswered instructions are sent again after this long, plus as much again at random.
+const REPEAT_AFTER: Duration = Duration::from_secs(5);
+
+fn repeat_after() -> Duration {
+    REPEAT_AFTER.mul_f64(1.0 + rand::random::<f64>())
+}
+
+/// A gateway that has said who it is.
+pub struct GatewayStream<'a> {
+    pub engine: &'a Arc<Engine>,
+    pub gateway: &'a str,
+    pub sender: &'a Outgoing,
+}
+
+impl GatewayStream<'_> {
+    async fn send(&self, body: ToGateway) -> Result<(), Status> {
+        self.sender
+            .send(Ok(pb::ServerMessage { body: Some(body) }))
+            .await
+            .map_err(|_| Status::cancelled("the gateway hung up"))
+    }
+
+    /// What differs from what the gateway holds, then changes as they come.
+    pub async fn push(&self, link: &Link, held: &[Held]) -> Result<(), Status> {
+        self.send(ToGateway::Welcome(pb::Welcome {
+            operator: self.engine.config.operator.clone(),
+        }))
+        .await?;
+        self.resynchronise(held)
+            .await
+            .map_err(|error| convert::status(&error))?;
+        self.send(ToGateway::Synced(pb::Synced {})).await?;
+        let mut repeat_at = Instant::now() + repeat_after();
+        loop {
+            tokio::select! {
+                changed = link.changed() => {
+                    for id in changed {
+                        if let Some(row) = self.engine.store.session(id).await.map_err(failed)? {
+                            self.instruct(&row.session).await?;
+                        }
+                    }
+                }
+                () = tokio::time::sleep_until(repeat_at) => {
+                    repeat_at = Instant::now() + repeat_after();
+                    let rows = self.engine.store.unanswered_at_gateway(self.gateway).await;
+                    for row in rows.map_err(failed)? {
+                        self.instruct(&row.session).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn resynchronise(&self, held: &[Held]) -> Result<(), EngineError> {
+        let mut rows: Vec<Session> = self
+            .engine
+            .store
+            .live_at_gateway(self.gateway)
+            .await?
+            .into_iter()
+            .map(|row| row.session)
+            .collect();
+        let known: HashSet<_> = rows.iter().map(|row| row.id).collect();
+        for item in held.iter().filter(|item| !known.contains(&item.session)) {
+            rows.extend(
+                self.engine
+                    .store
+                    .session(item.session)
+                    .await?
+                    .map(|row| row.session),
+            );
+        }
+        let diff = instruct::diff(self.gateway, held, &rows);
+        for item in &diff.unknown {
+            tracing::warn!(
+                session = %item.session,
+                generation = item.generation,
+                "the gateway holds a session that this server does not know in that generation; left alone"
+            );
+        }
+        let lost = diff
+            .acked
+            .iter()
+            .map(|item| (item, GatewayEvent::Ack))
+            .chain(diff.established.iter().map(|item| {
+                (
+                    item,
+                    GatewayEvent::Established {
+                        terminal_mac: String::new(),
+                        line: String::new(),
+                        route: String::new(),
+                    },
+                )
+            }));
+        for (item, event) in lost {
+            self.engine
+                .gateway_event(self.gateway, item.session, item.generation, &event)
+                .await?;
+        }
+        let by_id: HashMap<_, _> = rows.iter().map(|row| (row.id, row)).collect();
+        for wanted in &diff.send {
+            if let Some(row) = by_id.get(&wanted.session) {
+                let message = self.message(row, *wanted)?;
+                if self.send(message).await.is_err() {
+                    // The stream's end is noticed by whoever reads it.
+                    return Ok(());
+                }
+            }
+        }
+        for item in &diff.held_though_refused {
+            if let Some(generation) = self.engine.raise_refused(item.session).await? {
+                let _ = self
+                    .send(ToGateway::Disconnect(pb::Disconnect {
+                        session_id: item.session.to_string(),
+                        generation,
+                    }))
+                    .await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn instruct(&self, session: &Session) -> Result<(), Status> {
+        let Some(wanted) = instruct::derive(session, self.gateway) else {
+            return Ok(());
+        };
+        match self.message(session, wanted) {
+            Ok(message) => self.send(message).await,
+            Err(error) => {
+                // One unreadable row must not stop the others.
+                tracing::error!(session = %session.id, %error, "cannot make the instruction");
+                Ok(())
+            }
+        }
+    }
+
+    fn message(&self, session: &Session, wanted: Instruction) -> Result<ToGateway, EngineError> {
+        let session_id = wanted.session.to_string();
+        let generation = wanted.generation;
+        if wanted.kind == Kind::Disconnect {
+            return Ok(ToGateway::Disconnect(pb::Disconnect {
+                session_id,
+                generation,
+            }));
+        }
+        let connection = &session.connection;
+        let key = self
+            .engine
+            .open_session_key(session.id, generation, &connection.key)?;
+        let configured = self.engine.config.gateway(self.gateway);
+        let addresses = connection.addresses;
+        Ok(ToGateway::Connect(pb::Connect {
+            session_id,
+            generation,
+            location_id: connection.location.to_string(),
+            session_key: key.as_bytes().to_vec(),
+            ipv4_address: addresses.ipv4.map(|a| a.to_string()).unwrap_or_default(),
+            ipv6_prefix: addresses.ipv6.map(|a| a.to_string()).unwrap_or_default(),
+            ipv4_gateway: configured
+                .and_then(|gateway| gateway.ipv4)
+                .filter(|_| addresses.ipv4.is_some())
+                .map(|ipv4| ipv4.gateway.to_string())
+                .unwrap_or_default(),
+            dns: configured
+                .map(|gateway| gateway.dns.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+            mtu: configured.map_or(0, |gateway| u32::from(gateway.mtu)),
+        }))
+    }
+
+    pub async fn read(&self, inbound: &mut Streaming<pb::GatewayMessage>) -> Result<(), Status> {
+        while let Some(message) = inbound.message().await? {
+            self.handle(message).await?;
+        }
+        Ok(())
+    }
+
+    async fn handle(&self, message: pb::GatewayMessage) -> Result<(), Status> {
+        match message.body {
+            Some(FromGateway::Ack(ack)) => {
+                self.event("Ack", &ack.session_id, ack.generation, &GatewayEvent::Ack)
+                    .await
+            }
+            Some(FromGateway::Nack(nack)) => {
+                let event = GatewayEvent::Nack {
+                    reason: convert::nack_reason(&nack),
+                };
+                self.event("Nack", &nack.session_id, nack.generation, &event)
+                    .await
+            }
+            Some(FromGateway::Established(established)) => {
+                let Some(terminal_mac) = convert::mac(&established.terminal_mac) else {
+                    tracing::warn!("Established: terminal_mac: must be 6 bytes; ignored");
+                    return Ok(());
+                };
+                let event = GatewayEvent::Established {
+                    terminal_mac,
+                    line: convert::tidy(&established.line),
+                    route: convert::tidy(&established.route),
+                };
+                self.event(
+                    "Established",
+                    &established.session_id,
+                    established.generation,
+                    &event,
+                )
+                .await
+            }
+            Some(FromGateway::Receipt(receipt)) => self.receipt(receipt).await,
+            Some(FromGateway::Accounting(accounting)) => self.accounting(accounting).await,
+            Some(FromGateway::Hello(_)) => Err(Status::invalid_argument(
+                "Hello comes once, at the beginning",
+            )),
+            // A newer gateway may say what this server does not know.
+            None => {
+                tracing::warn!("a message of unknown kind; ignored");
+                Ok(())
+            }
+        }
+    }
+
+    async fn event(
+        &self,
+        name: &str,
+        session_id: &str,
+        generation: u64,
+        event: &GatewayEvent,
+    ) -> Result<(), Status> {
+        let session = match convert::uuid(session_id) {
+            Ok(session) => session,
+            Err(error) => {
+                tracing::warn!("{name}: session_id: {error}; ignored");
+                return Ok(());
+            }
+        };
+        match self
+            .engine
+            .gateway_event(self.gateway, session, generation, event)
+            .await
+        {
+            // An Ack of a Disconnect changes nothing: the receipt does.
+            Ok(Applied::Changed | Applied::Ignored(Ignored::NotApplicable)) => {}
+            Ok(applied) => {
+                tracing::info!(%session, generation, ?applied, "{name} ignored");
+            }
+            Err(error) => tracing::error!(%session, generation, %error, "{name} not recorded"),
+        }
+        Ok(())
+    }
+
+    async fn receipt(&self, receipt: pb::Receipt) -> Result<(), Status> {
+        let session = match convert::uuid(&receipt.session_id) {
+            Ok(session) => session,
+            Err(error) => {
+                tracing::warn!(
+                    number = receipt.number,
+                    "Receipt: session_id: {error}; ignored"
+                );
+                return Ok(());
+            }
+        };
+        let row = ReceiptRow {
+            gateway: self.gateway.to_owned(),
+            number: receipt.number,
+            session,
+            generation: receipt.generation,
+            counters: convert::plain_counters(receipt.r#final),
+            at_ms: receipt.at_unix_ms,
+            recorded_ms: now_ms(),
+        };
+        match self.engine.receipt(&row).await {
+            Ok(Applied::Changed) => {}
+            Ok(applied) => tracing::warn!(
+                %session,
+                number = row.number,
+                generation = row.generation,
+                ?applied,
+                "receipt recorded, but no session waits for it"
+            ),
+            Err(error) => {
+                // Not acknowledged: the gateway sends it again.
+                tracing::error!(%session, number = row.number, %error, "receipt not recorded");
+                return Ok(());
+            }
+        }
+        self.send(ToGateway::ReceiptAck(pb::ReceiptAck { number: row.number }))
+            .await
+    }
+
+    async fn accounting(&self, accounting: pb::Accounting) -> Result<(), Status> {
+        let reports: Vec<_> = accounting
+            .sessions
+            .into_iter()
+            .filter_map(|report| {
+                let session = convert::uuid(&report.session_id).ok()?;
+                Some((
+                    session,
+                    report.generation,
+                    convert::plain_counters(report.counters),
+                ))
+            })
+            .collect();
+        if let Err(error) = self.engine.accounting(self.gateway, &reports).await {
+            tracing::error!(%error, "counters not recorded");
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: StoreError) -> Status {
+    convert::status(&EngineError::from(error))
+}
