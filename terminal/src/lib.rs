@@ -9,6 +9,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod links;
-mod packet;
+pub mod packet;
 mod server;
 mod state;

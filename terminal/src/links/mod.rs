@@ -155,10 +155,13 @@ impl Item {
         }
     }
 
-    /// Whether it is an interface that comes and goes: deleting one takes the kernel long.
+    /// Whether it is undone only after everything new has been made.
     #[must_use]
-    pub fn is_interface(&self) -> bool {
-        matches!(self, Self::Vlan { .. } | Self::Bridge { .. })
+    pub fn goes_last(&self) -> bool {
+        matches!(
+            self,
+            Self::Vlan { .. } | Self::Bridge { .. } | Self::Address { .. }
+        )
     }
 
     /// Whether both cannot be there at once, such as two values of one setting.

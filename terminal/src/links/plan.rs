@@ -28,8 +28,9 @@ impl Plan {
     ///
     /// What is ours and no longer desired is undone; what is desired and missing is made; what is
     /// there without being ours is left alone for ever. Where one value replaces another of ours,
-    /// what was there before both is what will be put back. Interfaces go last: the kernel takes
-    /// its time to delete one, and a moving home waits.
+    /// what was there before both is what will be put back. Interfaces and addresses go last: the
+    /// kernel takes its time to delete an interface, and a moving home waits; with the last IPv4
+    /// address of an interface it would flush the neighbours too.
     #[must_use]
     pub fn diff(desired: &[Item], owned: &[Owned], actual: &Actual) -> Self {
         let mut wanted = sorted(desired);
@@ -43,7 +44,7 @@ impl Plan {
             absent: absent.clone(),
             ..Self::default()
         };
-        let mut interfaces = Vec::new();
+        let mut late = Vec::new();
         for own in gone.iter().rev() {
             // A new value is written over the old one.
             let value_follows = wanted
@@ -52,8 +53,8 @@ impl Plan {
             if value_follows {
                 continue;
             }
-            if own.item.is_interface() {
-                interfaces.push(Step::Undo((*own).clone()));
+            if own.item.goes_last() {
+                late.push(Step::Undo((*own).clone()));
             } else {
                 plan.steps.push(Step::Undo((*own).clone()));
             }
@@ -78,7 +79,7 @@ impl Plan {
             }
             plan.owned.push(own);
         }
-        plan.steps.append(&mut interfaces);
+        plan.steps.append(&mut late);
         plan
     }
 }

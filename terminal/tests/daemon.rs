@@ -1,0 +1,463 @@
+//! The whole daemon and its command line, with a gateway's end of the line and a server that the
+//! test plays: connect, a second session, a restart, a move, releases.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use doorstep_establish::frame::{self, Envelope};
+use doorstep_establish::{
+    Body, Direction, Initiator, Mac, Nonce, Offer, Outcome, SessionKey, Tags, open, seal,
+};
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::access_server::{Access, AccessServer};
+use doorstep_terminal::packet::{Hearing, Port};
+use futures::Stream;
+use serde_json::Value;
+use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
+use tokio::process::{Child, Command};
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
+use tonic::transport::{Identity, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+type Granted = (Uuid, u64, SessionKey);
+
+/// The operator's side: grants everything, and tells the gateway's side.
+struct Operator {
+    granted: mpsc::UnboundedSender<Granted>,
+    /// How long the terminal waits for its answer, while the gateway knows already.
+    delay: Duration,
+    sessions: Mutex<Vec<(Uuid, u64)>>,
+    states: broadcast::Sender<pb::SessionStatus>,
+}
+
+#[tonic::async_trait]
+impl Access for Operator {
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
+        if request.into_inner().phone.is_empty() {
+            return Err(Status::invalid_argument("phone: expected digits"));
+        }
+        let subscriber_id = Uuid::new_v4().to_string();
+        let credentials = Some(pb::Credentials {
+            subscriber_id,
+            secret: vec![7; 32],
+        });
+        Ok(Response::new(pb::RegisterResponse { credentials }))
+    }
+
+    async fn request_access(
+        &self,
+        request: Request<pb::RequestAccessRequest>,
+    ) -> Result<Response<pb::RequestAccessResponse>, Status> {
+        let request = request.into_inner();
+        if !request.sealed_location_id.starts_with("d1.") {
+            return Err(Status::invalid_argument("sealed location id: unknown form"));
+        }
+        let (id, generation) = {
+            let mut sessions = self.sessions.lock().unwrap();
+            if request.kind() == pb::AccessKind::Move {
+                let only = &mut sessions[0];
+                only.1 += 2;
+                *only
+            } else {
+                sessions.push((Uuid::new_v4(), 1));
+                *sessions.last().unwrap()
+            }
+        };
+        let key = SessionKey::generate();
+        self.granted.send((id, generation, key.clone())).unwrap();
+        tokio::time::sleep(self.delay).await;
+        Ok(Response::new(pb::RequestAccessResponse {
+            session_id: id.to_string(),
+            generation,
+            session_key: key.as_bytes().to_vec(),
+        }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<pb::ReleaseRequest>,
+    ) -> Result<Response<pb::ReleaseResponse>, Status> {
+        let session_id = request.into_inner().session_id;
+        let state = pb::SessionState::Released.into();
+        self.sessions
+            .lock()
+            .unwrap()
+            .retain(|(id, _)| id.to_string() != session_id);
+        let released = pb::SessionStatus {
+            session_id: session_id.clone(),
+            state,
+            ..Default::default()
+        };
+        let _ = self.states.send(released);
+        Ok(Response::new(pb::ReleaseResponse { session_id }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::SessionStatus, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let session_id = request.into_inner().session_id;
+        let states = BroadcastStream::new(self.states.subscribe());
+        let states = states.filter_map(move |state| match state {
+            Ok(state) if state.session_id == session_id => Some(Ok(state)),
+            _ => None,
+        });
+        Ok(Response::new(Box::pin(states)))
+    }
+}
+
+/// Serves the operator on loopback; returns its URL.
+async fn serve(operator: Arc<Operator>, folder: &Path) -> String {
+    let made = rcgen::generate_simple_self_signed(["north-net".to_owned()]).unwrap();
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    std::fs::write(folder.join("ca.pem"), &cert).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder()
+        .tls_config(ServerTlsConfig::new().identity(Identity::from_pem(cert, key)))
+        .unwrap()
+        .add_service(AccessServer::from_arc(operator))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    url
+}
+
+/// A gateway's end of the line, with an Ethernet address of its own.
+struct Gateway {
+    port: Port,
+    mac: Mac,
+    name: &'static str,
+}
+
+impl Gateway {
+    fn new(name: &'static str, mac: Mac) -> Self {
+        let index = gw0_index();
+        Self {
+            port: Port::open(index, Hearing::Everything).unwrap(),
+            mac,
+            name,
+        }
+    }
+
+    fn offer(&self, number: u8) -> Offer {
+        Offer {
+            gateway_id: self.name.into(),
+            ipv4: Some([100, 64, 1, number].into()),
+            ipv4_gateway: Some([100, 64, 0, 1].into()),
+            ipv6: Some(format!("2001:db8:{number}::/56").parse().unwrap()),
+            dns: vec!["192.0.2.53".parse().unwrap()],
+            mtu: 1500,
+        }
+    }
+
+    async fn send(&self, session: Uuid, key: &SessionKey, body: &Body) {
+        let envelope = Envelope::to_line(self.mac, Tags::NONE);
+        self.port
+            .send(&frame::build(&envelope, &seal(key, session, body)))
+            .await
+            .unwrap();
+    }
+
+    /// Runs the exchange until the terminal has accepted.
+    async fn establish(&self, (session, generation, key): Granted, number: u8) -> Initiator {
+        let nonce = Nonce::generate(&mut rand::rng());
+        let now = Instant::now();
+        let mut initiator = Initiator::new(session, generation, nonce, self.offer(number), now);
+        loop {
+            if let Some(body) = initiator.poll(Instant::now(), &mut rand::rng()) {
+                self.send(session, &key, &body).await;
+            }
+            let due = initiator.next_deadline().unwrap();
+            let received = tokio::time::timeout_at(due.into(), self.port.receive()).await;
+            let Ok(Ok(bytes)) = received else { continue };
+            let Ok(parsed) = frame::parse(&bytes) else {
+                continue;
+            };
+            let key_of = |id| (id == session).then(|| key.clone());
+            // Repetitions that belong to an earlier session are still in the queue.
+            let Ok((_, body)) = open(parsed.payload, Direction::FromTerminal, key_of) else {
+                continue;
+            };
+            match initiator.on_body(&body, parsed.envelope.src_mac) {
+                Outcome::Accepted { .. } => {
+                    assert_eq!(
+                        parsed.envelope.dst_mac, self.mac,
+                        "it goes to the request's source"
+                    );
+                    self.send(session, &key, &initiator.confirm()).await;
+                    return initiator;
+                }
+                Outcome::Refused { detail } => panic!("refused: {detail}"),
+                Outcome::Ignored(_) => {}
+            }
+        }
+    }
+}
+
+/// From `ip`: /sys shows the namespace in which it was mounted, hence not this one.
+fn gw0_index() -> u32 {
+    let json: Value = serde_json::from_str(&ip("-j link show gw0")).unwrap();
+    u32::try_from(json[0]["ifindex"].as_u64().unwrap()).unwrap()
+}
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorstep-terminal"));
+    command
+        .kill_on_drop(true)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+struct Terminal {
+    folder: PathBuf,
+}
+
+impl Terminal {
+    fn daemon(&self) -> Child {
+        let config = self.folder.join("terminal.toml");
+        let mut command = binary();
+        command.stderr(Stdio::inherit());
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs a client: its exit code, its JSON, its errors.
+    async fn client(&self, words: &str) -> (i32, Value, String) {
+        let output = binary()
+            .args(words.split_whitespace())
+            .args(["-o", "json", "--socket"])
+            .arg(self.folder.join("run/admin.sock"))
+            .output()
+            .await
+            .unwrap();
+        let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (
+            output.status.code().unwrap(),
+            json,
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let (code, status, error) = self.client("status").await;
+            if code == 0 && holds(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "{what}: {status:#} {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn stop(mut daemon: Child) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(5), daemon.wait())
+        .await
+        .unwrap();
+    assert!(status.unwrap().success());
+}
+
+fn listening(status: &Value) -> bool {
+    status["ports"][0]["listening"] == true
+}
+
+#[test]
+fn a_home_connects_moves_and_releases() {
+    in_namespace("a_home_connects_moves_and_releases", || async {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_owned();
+        let (granted, mut grants) = mpsc::unbounded_channel();
+        let operator = Arc::new(Operator {
+            granted,
+            delay: Duration::from_millis(100),
+            sessions: Mutex::default(),
+            states: broadcast::channel(16).0,
+        });
+        let url = serve(Arc::clone(&operator), &folder).await;
+        let config = format!(
+            "state_dir = \"state\"\nadmin_socket = \"run/admin.sock\"\n\
+             [server]\nurl = \"{url}\"\nca = \"ca.pem\"\nserver_name = \"north-net\"\n\
+             [wan]\nports = [\"wan0\"]\n\
+             [home]\nroom_ports = [\"room0\", \"room1\"]\nipv4 = \"192.168.77.1/24\"\n\
+             masquerade = {}\nresolver_file = \"resolv.conf\"\n",
+            has_nft()
+        );
+        std::fs::write(folder.join("terminal.toml"), config).unwrap();
+        let terminal = Terminal { folder };
+        let before = dump();
+        let daemon = terminal.daemon();
+        terminal.until("listens", listening).await;
+
+        let (code, _, error) = terminal.client("request --sealed d1.x").await;
+        assert_eq!(code, 1);
+        assert!(error.contains("error: not registered"), "{error}");
+        let (code, registered, error) = terminal.client("register --phone 13800000000").await;
+        assert_eq!(code, 0, "{error}");
+        assert!(
+            registered["subscriber_id"]
+                .as_str()
+                .unwrap()
+                .parse::<Uuid>()
+                .is_ok()
+        );
+        let (code, _, error) = terminal.client("request --sealed nonsense").await;
+        assert_eq!(code, 1);
+        assert!(error.contains("unknown form"), "{error}");
+
+        // The gateway's request overtakes the server's answer by 100 ms.
+        let first = Gateway::new("gw-1", Mac([2, 0, 0, 0, 1, 1]));
+        let establish = async {
+            let grant = grants.recv().await.unwrap();
+            (first.establish(grant.clone(), 10).await, grant)
+        };
+        let (result, (initiator, grant)) =
+            tokio::join!(terminal.client("request --sealed d1.x"), establish);
+        let (code, result, error) = result;
+        assert_eq!(code, 0, "{error}");
+        assert_eq!(result["state"], "established");
+        assert_eq!(result["gateway_id"], "gw-1");
+        assert_eq!(result["ipv4_address"], "100.64.1.10");
+        assert_eq!(result["wan_interface"], "wan0");
+        assert!(result["elapsed_ms"].as_u64().unwrap() < 1000, "{result:#}");
+        assert!(
+            ip("route").contains("default via 100.64.0.1 dev wan0"),
+            "{}",
+            ip("route")
+        );
+        assert!(ip("link show room0").contains("master br-home"));
+
+        // A second session on the same line.
+        let establish = async {
+            let grant = grants.recv().await.unwrap();
+            first.establish(grant, 11).await
+        };
+        let (result, second) = tokio::join!(
+            terminal.client("request --sealed d1.y --additional"),
+            establish
+        );
+        assert_eq!(result.0, 0, "{}", result.2);
+        let via = ip("route get 8.8.8.8 from 100.64.1.11");
+        assert!(via.contains("table 52501"), "{via}");
+        let (code, _, error) = terminal.client("release").await;
+        assert_eq!(code, 1, "which of the two?");
+        assert!(error.contains("--session"), "{error}");
+        let name = second.session();
+        let (code, _, error) = terminal.client(&format!("release --session {name}")).await;
+        assert_eq!(code, 0, "{error}");
+        assert!(!ip("addr show wan0").contains("100.64.1.11"));
+
+        // The daemon restarts; the links do not notice.
+        let links = dump();
+        stop(daemon).await;
+        assert!(!terminal.folder.join("run/admin.sock").exists());
+        assert_unchanged(&links, "after the daemon's end");
+        let daemon = terminal.daemon();
+        let status = terminal
+            .until("goes on", |s| {
+                listening(s) && s["sessions"][0]["state"] == "established"
+            })
+            .await;
+        assert_eq!(status["sessions"][0]["ipv4_address"], "100.64.1.10");
+        assert_eq!(status["registered"], true);
+        assert_unchanged(&links, "after the restart");
+
+        // The first gateway's release cannot be replayed by someone without the key.
+        let forged = SessionKey::generate();
+        first.send(grant.0, &forged, &initiator.release()).await;
+
+        // A move to another gateway, with other addresses.
+        let other = Gateway::new("gw-2", Mac([2, 0, 0, 0, 1, 2]));
+        let establish = async {
+            let grant = grants.recv().await.unwrap();
+            other.establish(grant, 20).await
+        };
+        let (result, _) = tokio::join!(terminal.client("move --sealed d1.z"), establish);
+        let (code, result, error) = result;
+        assert_eq!(code, 0, "{error}");
+        assert_eq!(
+            (&result["gateway_id"], &result["generation"]),
+            (&"gw-2".into(), &3.into())
+        );
+        let addresses = ip("addr show wan0");
+        assert!(addresses.contains("100.64.1.20") && !addresses.contains("100.64.1.10"));
+        let neighbours = ip("neigh show nud permanent");
+        assert!(
+            neighbours.contains("100.64.0.1 dev wan0 lladdr 02:00:00:00:01:02"),
+            "{neighbours}"
+        );
+        assert!(!neighbours.contains("02:00:00:00:01:01"), "{neighbours}");
+
+        // An interface taken down and up again loses its routes, and gets them back.
+        ip("link set wan0 down");
+        let end = Instant::now() + Duration::from_secs(5);
+        while !ip("route").contains("default via 100.64.0.1") {
+            assert!(Instant::now() < end, "{}", ip("route"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        terminal.until("listens again", listening).await;
+
+        let (code, released, error) = terminal.client("release").await;
+        assert_eq!(code, 0, "{error}");
+        assert_eq!(released["released"], true);
+        assert_unchanged(&before, "after the release");
+        stop(daemon).await;
+    });
+}
+
+#[test]
+fn bad_configurations_are_told_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let good =
+        "[server]\nurl = \"https://127.0.0.1:1\"\nca = \"ca.pem\"\n[wan]\nports = [\"wan0\"]\n";
+    let cases = [
+        ("", "missing field `server`"),
+        ("x = 1\n", "line 1, column 1"),
+        (
+            &good.replace("[\"wan0\"]", "[]"),
+            "wan.ports: expected at least one",
+        ),
+        (&good.replace("https", "http"), "server.url: expected https"),
+        (
+            &good.replace("\"wan0\"", "\"wan0\", \"wan0\""),
+            "named twice",
+        ),
+        (&format!("{good}tags = [0]\n"), "VLAN"),
+        (&format!("{good}tags = \"some\"\n"), "expected \"auto\""),
+        (good, "ca.pem"),
+    ];
+    for (text, expected) in cases {
+        let path = folder.path().join("terminal.toml");
+        std::fs::write(&path, text).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_doorstep-terminal"))
+            .args(["run", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("error: ") && error.contains(expected),
+            "{expected}: {error}"
+        );
+    }
+}
