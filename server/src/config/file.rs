@@ -1,0 +1,227 @@
+//! The file as it is written, and what is checked beyond its syntax.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use doorstep_location::LocationPrefix;
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, is_name};
+use crate::pool;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    operator: Spanned<String>,
+    #[serde(default = "default_data_dir")]
+    data_dir: PathBuf,
+    #[serde(default = "default_listen")]
+    listen: SocketAddr,
+    #[serde(default = "default_admin_socket")]
+    admin_socket: PathBuf,
+    #[serde(default)]
+    server_names: Vec<String>,
+    country_code: Option<Spanned<String>>,
+    #[serde(default = "default_unconfirmed_after_ms")]
+    unconfirmed_after_ms: u64,
+    legacy_seal: Option<LegacySeal>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    gateway: Vec<Spanned<GatewayFile>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LegacySeal {
+    passphrase_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GatewayFile {
+    id: String,
+    locations: Vec<LocationPrefix>,
+    ipv4_pool: Option<Ipv4Net>,
+    ipv4_gateway: Option<Ipv4Addr>,
+    ipv6_pool: Option<Ipv6Net>,
+    #[serde(default = "default_delegated_prefix_len")]
+    delegated_prefix_len: u8,
+    #[serde(default)]
+    dns: Vec<IpAddr>,
+    #[serde(default = "default_mtu")]
+    mtu: u16,
+}
+
+fn default_data_dir() -> PathBuf {
+    "/var/lib/doorstep-server".into()
+}
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0u16; 8], 7443))
+}
+fn default_admin_socket() -> PathBuf {
+    DEFAULT_ADMIN_SOCKET.into()
+}
+fn default_unconfirmed_after_ms() -> u64 {
+    5_000
+}
+fn default_delegated_prefix_len() -> u8 {
+    56
+}
+fn default_mtu() -> u16 {
+    1500
+}
+
+const NAME_RULE: &str = "must be 1 to 63 of a-z, 0-9 and -, neither beginning nor ending with -";
+
+type Problem = (usize, String);
+
+/// `folder` is what relative paths are relative to. A problem comes with its place in the file.
+pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
+    if !is_name(file.operator.get_ref()) {
+        return Err((file.operator.span().start, format!("operator {NAME_RULE}")));
+    }
+    if let Some(code) = &file.country_code
+        && !((1..=3).contains(&code.get_ref().len())
+            && code.get_ref().bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        return Err((
+            code.span().start,
+            "country_code must be 1 to 3 digits, like \"86\"".to_owned(),
+        ));
+    }
+    let mut gateways: Vec<Gateway> = Vec::with_capacity(file.gateway.len());
+    let mut prefixes: HashMap<LocationPrefix, String> = HashMap::new();
+    for spanned in file.gateway {
+        let at = spanned.span().start;
+        let gateway = gateway(spanned.into_inner()).map_err(|problem| (at, problem))?;
+        for prefix in &gateway.locations {
+            if let Some(other) = prefixes.insert(prefix.clone(), gateway.id.clone()) {
+                return Err((
+                    at,
+                    format!(
+                        "gateway \"{}\": locations: \"{prefix}\" is listed for gateway \"{other}\" already",
+                        gateway.id
+                    ),
+                ));
+            }
+        }
+        if let Some(problem) = gateways.iter().find_map(|other| clash(other, &gateway)) {
+            return Err((at, problem));
+        }
+        gateways.push(gateway);
+    }
+    let limits = file.limits;
+    if limits.concurrent_requests == 0
+        || limits.streams_per_connection == 0
+        || limits.request_timeout_ms == 0
+        || limits.watches == 0
+        || limits.sessions_per_subscriber == 0
+    {
+        return Err((0, "limits: every limit must be at least 1".to_owned()));
+    }
+    let mut server_names = file.server_names;
+    if server_names.is_empty() {
+        server_names.push(file.operator.get_ref().clone());
+    }
+    Ok(Config {
+        operator: file.operator.into_inner(),
+        data_dir: folder.join(file.data_dir),
+        listen: file.listen,
+        admin_socket: folder.join(file.admin_socket),
+        server_names,
+        country_code: file.country_code.map(Spanned::into_inner),
+        unconfirmed_after: Duration::from_millis(file.unconfirmed_after_ms),
+        legacy_passphrase_file: file
+            .legacy_seal
+            .map(|seal| folder.join(seal.passphrase_file)),
+        limits,
+        gateways,
+    })
+}
+
+fn gateway(file: GatewayFile) -> Result<Gateway, String> {
+    let id = file.id;
+    if !is_name(&id) {
+        return Err(format!("gateway id {NAME_RULE}"));
+    }
+    let named = |problem: String| format!("gateway \"{id}\": {problem}");
+    if file.locations.is_empty() {
+        return Err(named("locations: name at least one prefix".to_owned()));
+    }
+    if file.mtu < 1280 {
+        return Err(named(
+            "mtu: must be at least 1280, which IPv6 needs".to_owned(),
+        ));
+    }
+    let ipv4 = match (file.ipv4_pool, file.ipv4_gateway) {
+        (Some(net), own) => {
+            let net = net.trunc();
+            let own = own.unwrap_or_else(|| pool::first_host(net));
+            Some(Ipv4Pool {
+                net,
+                gateway: own,
+                pool: pool::ipv4(net, own).map_err(|error| named(format!("ipv4_pool: {error}")))?,
+            })
+        }
+        (None, Some(_)) => {
+            return Err(named(
+                "ipv4_gateway: makes sense only with ipv4_pool".to_owned(),
+            ));
+        }
+        (None, None) => None,
+    };
+    let ipv6 = match file.ipv6_pool {
+        Some(net) => {
+            let net = net.trunc();
+            Some(Ipv6Pool {
+                net,
+                delegated_prefix_len: file.delegated_prefix_len,
+                pool: pool::ipv6(net, file.delegated_prefix_len)
+                    .map_err(|error| named(format!("ipv6_pool: {error}")))?,
+            })
+        }
+        None => None,
+    };
+    if ipv4.is_none() && ipv6.is_none() {
+        return Err(named("give it an ipv4_pool or an ipv6_pool".to_owned()));
+    }
+    Ok(Gateway {
+        id,
+        locations: file.locations,
+        ipv4,
+        ipv6,
+        dns: file.dns,
+        mtu: file.mtu,
+    })
+}
+
+/// Two gateways must not share a name or an address.
+fn clash(one: &Gateway, other: &Gateway) -> Option<String> {
+    let mut problem = String::new();
+    if one.id == other.id {
+        let _ = write!(problem, "gateway \"{}\" is there twice", one.id);
+    } else if let (Some(a), Some(b)) = (&one.ipv4, &other.ipv4)
+        && (a.net.contains(&b.net) || b.net.contains(&a.net))
+    {
+        let _ = write!(
+            problem,
+            "gateway \"{}\": ipv4_pool {} overlaps that of gateway \"{}\"",
+            other.id, b.net, one.id
+        );
+    } else if let (Some(a), Some(b)) = (&one.ipv6, &other.ipv6)
+        && (a.net.contains(&b.net) || b.net.contains(&a.net))
+    {
+        let _ = write!(
+            problem,
+            "gateway \"{}\": ipv6_pool {} overlaps that of gateway \"{}\"",
+            other.id, b.net, one.id
+        );
+    }
+    (!problem.is_empty()).then_some(problem)
+}

@@ -1,0 +1,173 @@
+//! The configuration file: TOML, every default here, errors with file, line and column.
+
+mod file;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use doorstep_location::{LocationId, LocationPrefix};
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::pool::Pool;
+
+/// Where the command line looks for the administration socket unless told otherwise.
+pub const DEFAULT_ADMIN_SOCKET: &str = "/run/doorstep-server/admin.sock";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: {source}", path.display())]
+    Syntax {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{}:{line}:{column}: {problem}", path.display())]
+    Invalid {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+        problem: String,
+    },
+}
+
+/// What one client, or all of them, may take.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests worked on at once, all connections together; more are refused at once.
+    pub concurrent_requests: usize,
+    /// HTTP/2 streams of one connection.
+    pub streams_per_connection: u32,
+    /// Milliseconds a unary call may take.
+    pub request_timeout_ms: u64,
+    /// Open Watch streams.
+    pub watches: usize,
+    /// Sessions of one subscriber that are not released.
+    pub sessions_per_subscriber: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            concurrent_requests: 256,
+            streams_per_connection: 64,
+            request_timeout_ms: 10_000,
+            watches: 16_384,
+            sessions_per_subscriber: 8,
+        }
+    }
+}
+
+/// A checked configuration; all paths are as good as absolute.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    pub operator: String,
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub admin_socket: PathBuf,
+    pub server_names: Vec<String>,
+    pub country_code: Option<String>,
+    pub unconfirmed_after: Duration,
+    pub legacy_passphrase_file: Option<PathBuf>,
+    pub limits: Limits,
+    pub gateways: Vec<Gateway>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Gateway {
+    pub id: String,
+    pub locations: Vec<LocationPrefix>,
+    pub ipv4: Option<Ipv4Pool>,
+    pub ipv6: Option<Ipv6Pool>,
+    pub dns: Vec<IpAddr>,
+    pub mtu: u16,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Ipv4Pool {
+    pub net: Ipv4Net,
+    pub gateway: Ipv4Addr,
+    #[serde(skip)]
+    pub pool: Pool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Ipv6Pool {
+    pub net: Ipv6Net,
+    pub delegated_prefix_len: u8,
+    #[serde(skip)]
+    pub pool: Pool,
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// `path` names the file in errors; its folder is what relative paths are relative to.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let file: file::File = toml::from_str(text).map_err(|source| ConfigError::Syntax {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        file::check(file, path.parent().unwrap_or(Path::new("."))).map_err(|(offset, problem)| {
+            let before = &text[..offset.min(text.len())];
+            ConfigError::Invalid {
+                path: path.to_owned(),
+                line: before.matches('\n').count() + 1,
+                column: before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1,
+                problem,
+            }
+        })
+    }
+
+    pub fn gateway(&self, id: &str) -> Option<&Gateway> {
+        self.gateways.iter().find(|gateway| gateway.id == id)
+    }
+
+    /// The gateway that serves a location: of all prefixes that contain it, the most specific.
+    pub fn gateway_for(&self, location: &LocationId) -> Option<&Gateway> {
+        self.gateways
+            .iter()
+            .flat_map(|gateway| {
+                gateway
+                    .locations
+                    .iter()
+                    .map(move |prefix| (prefix, gateway))
+            })
+            .filter(|(prefix, _)| prefix.contains(location))
+            .max_by_key(|(prefix, _)| prefix.specificity())
+            .map(|(_, gateway)| gateway)
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("server.sqlite")
+    }
+
+    pub fn keys_dir(&self) -> PathBuf {
+        self.data_dir.join("keys")
+    }
+}
+
+/// Names of operators and gateways stand in certificates, logs and file names.
+pub fn is_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests;
