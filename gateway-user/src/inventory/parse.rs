@@ -77,7 +77,7 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
     }
 
     fn header(&mut self, header: &StringRecord) -> bool {
-        let line = line_of(header);
+        let line = self.line_of(header);
         for (i, name) in header.iter().enumerate() {
             let known = NEEDED.iter().chain(&OPTIONAL).find(|known| **known == name);
             match known {
@@ -110,7 +110,7 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
     }
 
     fn record(&mut self, record: &StringRecord) {
-        let number = line_of(record);
+        let number = self.line_of(record);
         let before = self.problems.len();
         if record.len() > self.columns.len() {
             self.add(
@@ -238,6 +238,15 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
         index.and_then(|&i| record.get(i)).unwrap_or_default()
     }
 
+    /// The line that a record is in. The reader counts skipped lines before it as its own.
+    fn line_of(&self, record: &StringRecord) -> usize {
+        let from = record.position().map_or(1, |at| number(at.line()));
+        let skipped = self.text[(from - 1).min(self.text.len())..]
+            .iter()
+            .take_while(|line| line.is_empty() || line.starts_with('#'));
+        from + skipped.count()
+    }
+
     fn csv_error(&mut self, error: &csv::Error) {
         let line = error.position().map_or(1, |at| number(at.line()));
         self.add(line, 0, error);
@@ -253,10 +262,6 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
             what: what.to_string(),
         });
     }
-}
-
-fn line_of(record: &StringRecord) -> usize {
-    record.position().map_or(1, |at| number(at.line()))
 }
 
 fn number(line: u64) -> usize {

@@ -1,1 +1,191 @@
+use std::os::unix::fs::MetadataExt;
 
+use doorstep_establish::{Mac, Nonce, SessionKey, Tags};
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::message::{Connect, Receipt};
+use crate::engine::row::{FenceKind, Opened, Phase, Place, Step, StepName, Then};
+use crate::session::Counters;
+
+fn session(operator: u16, number: u8) -> SessionRef {
+    SessionRef {
+        operator,
+        session: Uuid::from_u128(number.into()),
+    }
+}
+
+fn connect(number: u8, generation: u64) -> Connect {
+    Connect {
+        session: Uuid::from_u128(number.into()),
+        generation,
+        location: "110103-xinjing-001-002-004".parse().expect("a location"),
+        key: SessionKey::from_slice(&[number; 32]).expect("32 bytes"),
+        ipv4: Some([100, 64, 1, number].into()),
+        ipv6: Some("2001:db8:1000:100::/56".parse().expect("a prefix")),
+        ipv4_gateway: None,
+        dns: vec![[192, 0, 2, 53].into()],
+        mtu: 1500,
+    }
+}
+
+fn row(number: u8, generation: u64, phase: Phase) -> Box<SessionRow> {
+    Box::new(SessionRow {
+        connect: connect(number, generation),
+        slot: number.into(),
+        place: Place {
+            port: "access0".into(),
+            tags: Tags::from_vids(&[101, 1004]).expect("tags"),
+        },
+        nonce: Nonce([number; 16]),
+        phase,
+        steps: vec![Step {
+            step: StepName::Instructed,
+            at_unix_ms: 1,
+        }],
+    })
+}
+
+fn opened() -> Opened {
+    Opened {
+        mac: Mac([2, 0, 0, 0, 0, 7]),
+        at_unix_ms: 2,
+    }
+}
+
+fn receipt(number: u64) -> Receipt {
+    Receipt {
+        number,
+        session: Uuid::from_u128(9),
+        generation: number + 1,
+        final_counters: Counters {
+            upstream_packets: u64::MAX,
+            ..Counters::default()
+        },
+        at_unix_ms: 3,
+    }
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let phase = (0..3u8).prop_map(|phase| match phase {
+        0 => Phase::Establishing,
+        1 => Phase::Established(opened()),
+        _ => Phase::Closing {
+            opened: Some(opened()),
+            then: Then {
+                receipt: Some(4),
+                connect: Some(Box::new(connect(1, 5))),
+            },
+        },
+    });
+    let of = (1..3u16, 0..4u8).prop_map(|(operator, number)| session(operator, number));
+    prop_oneof![
+        (of.clone(), 1..u64::MAX, phase).prop_map(|(of, generation, phase)| {
+            Write::PutSession(of, row(of.session.as_u128() as u8, generation, phase))
+        }),
+        of.clone().prop_map(Write::DeleteSession),
+        (of, 1..u64::MAX, any::<bool>()).prop_map(|(of, generation, receipted)| {
+            let fence = Fence {
+                generation,
+                kind: FenceKind::Disconnect,
+                receipt: receipted.then(|| receipt(3)),
+            };
+            Write::PutFence(of, fence)
+        }),
+        (1..3u16, 1..5u64)
+            .prop_map(|(operator, number)| { Write::PutReceipt(operator, receipt(number)) }),
+        (1..3u16, 1..5u64).prop_map(|(operator, number)| Write::DeleteReceipt(operator, number)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The file holds what the model holds, whenever the daemon dies.
+    #[test]
+    fn what_was_committed_is_there_after_opening_again(
+        batches in prop::collection::vec(prop::collection::vec(write(), 0..6), 1..6)
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut model = Snapshot::default();
+        for batch in &batches {
+            let journal = Journal::open(folder.path()).expect("opens");
+            journal.commit(batch).expect("commits");
+            batch.iter().for_each(|write| model.apply(write));
+            drop(journal);
+        }
+        let journal = Journal::open(folder.path()).expect("opens");
+        prop_assert_eq!(journal.load().expect("loads"), model);
+    }
+}
+
+/// A copy of the file at any moment is what a power cut leaves.
+#[test]
+fn a_file_cut_off_from_its_daemon_opens_with_all_that_was_committed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = Journal::open(folder.path()).expect("opens");
+    let mut model = Snapshot::default();
+    for number in 0..20 {
+        let writes = [
+            Write::PutSession(session(1, number), row(number, 1, Phase::Establishing)),
+            Write::PutReceipt(1, receipt(u64::from(number) + 1)),
+        ];
+        journal.commit(&writes).expect("commits");
+        writes.iter().for_each(|write| model.apply(write));
+        let other = tempfile::tempdir().expect("a folder");
+        fs::copy(folder.path().join(FILE), other.path().join(FILE)).expect("copies");
+        let found = Journal::open(other.path()).expect("repairs itself");
+        assert_eq!(found.load().expect("loads"), model);
+    }
+}
+
+#[test]
+fn only_the_owner_may_read_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = folder.path().join("state");
+    let journal = Journal::open(&inner).expect("opens");
+    drop(journal);
+    let mode = |path: &Path| fs::metadata(path).expect("exists").mode() & 0o777;
+    assert_eq!(mode(&inner), 0o700);
+    assert_eq!(mode(&inner.join(FILE)), 0o600);
+    fs::set_permissions(inner.join(FILE), Permissions::from_mode(0o644)).expect("sets");
+    drop(Journal::open(&inner).expect("opens"));
+    assert_eq!(mode(&inner.join(FILE)), 0o600);
+}
+
+#[test]
+fn two_daemons_do_not_share_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _first = Journal::open(folder.path()).expect("opens");
+    let error = Journal::open(folder.path()).err().expect("refused");
+    assert!(error.to_string().contains("another daemon"), "{error}");
+}
+
+#[test]
+fn a_row_of_another_version_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (bytes, expected) in [
+        (&[2, b'{'][..], "has version 2"),
+        (&[], "it is empty"),
+        (b"\x01{\"generation\":\"secret\"}", "malformed at byte"),
+    ] {
+        let journal = Journal::open(folder.path()).expect("opens");
+        let transaction = journal.database.begin_write().expect("begins");
+        let mut table = transaction.open_table(FENCES).expect("opens");
+        table.insert((1, 1), bytes).expect("inserts");
+        drop(table);
+        transaction.commit().expect("commits");
+        let error = journal.load().expect_err("refused").to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("a row of fences"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let error = Journal::open(Path::new("/proc/doorstep"))
+        .err()
+        .expect("refused");
+    assert!(error.to_string().contains("/proc/doorstep"), "{error}");
+}

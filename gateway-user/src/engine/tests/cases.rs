@@ -1,0 +1,610 @@
+//! Named situations.
+
+use std::time::Duration;
+
+use doorstep_establish::{Mac, Message};
+use doorstep_gateway_common::LineKey;
+
+use super::world::*;
+use crate::engine::Event;
+use crate::engine::message::{
+    Account, Connect, Held, HeldPhase, Instruction, RefusalReason, Report,
+};
+use crate::engine::row::Phase;
+use crate::session::Counters;
+
+/// A world with a session that flows.
+fn established(operator: u16, number: u8, place: u8) -> World {
+    let mut world = World::connected();
+    world.connect(operator, connect(operator, number, 1, place));
+    assert_eq!(world.terminals_accept(), 1);
+    world.settle();
+    world
+}
+
+fn phase(world: &World, number: u8) -> Option<&'static str> {
+    let views = world.engine.sessions();
+    let view = views.iter().find(|view| view.connect.session == id(number));
+    view.map(|view| view.phase)
+}
+
+#[test]
+fn a_session_is_established() {
+    let mut world = World::connected();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    assert_eq!(
+        world.take_reports(),
+        [Report::Ack {
+            session: id(1),
+            generation: 1
+        }]
+    );
+    assert_eq!(world.journal.sessions.len(), 1);
+    assert_eq!(phase(&world, 1), Some("establishing"));
+    let (_, frame) = world.frames[0].clone();
+    let (line, _, body) = read(&frame).expect("a request");
+    assert_eq!((line.s_vid, line.c_vid), (101, 1002));
+    let Message::Request(offer) = body.message else {
+        panic!("a request");
+    };
+    assert_eq!(offer.gateway_id, "gw1");
+    assert_eq!(offer.ipv4, Some(address(NORTH, 1)));
+    assert_eq!(offer.ipv4_gateway, Some([100, 64, 1, 1].into()));
+
+    assert_eq!(world.terminals_accept(), 1);
+    assert_eq!(phase(&world, 1), Some("opening"));
+    assert!(world.take_reports().is_empty(), "nothing flows yet");
+    assert!(world.said().is_empty());
+    world.settle();
+    assert_eq!(phase(&world, 1), Some("established"));
+    assert_eq!(world.said(), [Message::Confirm]);
+    let reports = world.take_reports();
+    let [
+        Report::Established {
+            mac, line, route, ..
+        },
+    ] = &reports[..]
+    else {
+        panic!("established, not {reports:?}");
+    };
+    assert_eq!(*mac, Mac([2, 1, 0, 101, 3, 234]));
+    assert_eq!(line, "access0/101.1002");
+    assert_eq!(route, "uplink0 via 192.0.2.1");
+    assert_eq!(world.maps.upstream_v4.len(), 1);
+    assert_eq!(world.maps.downstream_v6.len(), 1);
+}
+
+#[test]
+fn requests_are_repeated_until_answered_and_confirms_as_often_as_accepted() {
+    let mut world = World::connected();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    while world.frames.len() < 30 {
+        let next = world.engine.next_deadline().expect("to be repeated");
+        let pause = next.saturating_duration_since(world.now.at);
+        assert!(pause <= Duration::from_secs(5));
+        world.advance(pause);
+    }
+    let frames = std::mem::take(&mut world.frames);
+    let (accept, _) = accept(7, &frames[0].1).expect("a request");
+    let Event::Frame { line, frame } = accept else {
+        panic!("a frame");
+    };
+    let again = || Event::Frame {
+        line,
+        frame: frame.clone(),
+    };
+    world.feed(again());
+    world.feed(again());
+    assert_eq!(world.orders.len(), 1, "opened once");
+    world.settle();
+    world.feed(again());
+    assert_eq!(world.said(), [Message::Confirm, Message::Confirm]);
+}
+
+#[test]
+fn what_is_not_the_terminals_answer_on_its_line_changes_nothing() {
+    let mut world = World::connected();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    let (_, frame) = world.frames[0].clone();
+    let (line, right_key, request) = read(&frame).expect("a request");
+    let mac = terminal_mac(line);
+    let (event, answer) = accept(7, &frame).expect("a request");
+    let other_line = LineKey {
+        c_vid: 1003,
+        ..line
+    };
+    let mut old = answer.clone();
+    old.generation = 0;
+    let mut other_nonce = answer.clone();
+    other_nonce.nonce.0[3] ^= 1;
+    let spoiled = |event: Event| {
+        let Event::Frame { line, mut frame } = event else {
+            panic!("a frame");
+        };
+        let last = frame.len() - 1;
+        frame[last] ^= 1;
+        Event::Frame { line, frame }
+    };
+    let (stranger, wrong_key) = (Mac([2, 9, 9, 9, 9, 9]), key(SOUTH, 1, 1));
+    let rows = [
+        (
+            "another line",
+            answer_from(other_line, mac, id(1), &right_key, &answer),
+        ),
+        (
+            "another key",
+            answer_from(line, mac, id(1), &wrong_key, &answer),
+        ),
+        (
+            "another session",
+            answer_from(line, mac, id(2), &right_key, &answer),
+        ),
+        (
+            "another source",
+            answer_from(line, stranger, id(1), &right_key, &answer),
+        ),
+        (
+            "another generation",
+            answer_from(line, mac, id(1), &right_key, &old),
+        ),
+        (
+            "another nonce",
+            answer_from(line, mac, id(1), &right_key, &other_nonce),
+        ),
+        (
+            "our own request",
+            answer_from(line, mac, id(1), &right_key, &request),
+        ),
+        (
+            "a bit flipped",
+            spoiled(answer_from(line, mac, id(1), &right_key, &answer)),
+        ),
+        (
+            "no frame",
+            Event::Frame {
+                line,
+                frame: vec![0; 9],
+            },
+        ),
+    ];
+    for (what, event) in rows {
+        world.feed(event);
+        assert!(world.orders.is_empty(), "{what}");
+    }
+    world.feed(event);
+    assert_eq!(world.orders.len(), 1, "the right one is taken");
+}
+
+#[test]
+fn a_refusing_terminal_is_asked_again_and_its_reason_shown() {
+    let mut world = World::connected();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    let (_, frame) = world.frames[0].clone();
+    let (line, key, mut body) = read(&frame).expect("a request");
+    body.message = Message::Refuse {
+        detail: "no bridge\n".into(),
+    };
+    world.feed(answer_from(line, terminal_mac(line), id(1), &key, &body));
+    let detail = world.engine.sessions()[0].detail.clone();
+    assert_eq!(
+        detail.as_deref(),
+        Some("the terminal refuses: no bridge\\n")
+    );
+    world.frames.clear();
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.terminals_accept(), 1, "asked again");
+    world.settle();
+    assert_eq!(world.engine.sessions()[0].detail, None);
+    assert_eq!(phase(&world, 1), Some("established"));
+}
+
+#[test]
+fn connects_that_are_refused() {
+    let mut world = established(NORTH, 1, 2);
+    world.disconnect(NORTH, 2, 5);
+    world.reports.clear();
+    type Spoil = fn(&mut Connect);
+    #[rustfmt::skip]
+    let rows: [(Spoil, RefusalReason, &str); 14] = [
+        (|c| { c.session = id(1); c.dns.clear(); }, RefusalReason::Malformed, "generation 1 is held with other values"),
+        (|c| { c.session = id(2); c.generation = 5; }, RefusalReason::StaleGeneration, "generation 5 has been seen"),
+        (|c| { c.session = id(2); c.generation = 4; }, RefusalReason::StaleGeneration, "generation 5 has been seen"),
+        (|c| c.generation = 0, RefusalReason::Malformed, "generation: 0"),
+        (|c| c.location = location(9).parse().expect("a location"), RefusalReason::UnknownLocation, "110103-xinjing-001-002-009"),
+        (|c| { c.ipv4 = None; c.ipv6 = None; }, RefusalReason::Malformed, "ipv4_address, ipv6_prefix"),
+        (|c| c.ipv4 = Some([100, 64, 2, 9].into()), RefusalReason::Malformed, "ipv4_address: 100.64.2.9"),
+        (|c| c.ipv6 = Some(prefix(SOUTH, 3)), RefusalReason::Malformed, "ipv6_prefix: 2001:db8:2000"),
+        (|c| c.ipv6 = Some("2001:db8:1000:400::/57".parse().expect("a prefix")), RefusalReason::Malformed, "delegated length, 56"),
+        (|c| c.mtu = 1279, RefusalReason::Malformed, "mtu: 1279"),
+        (|c| c.ipv4 = Some([100, 64, 1, 1].into()), RefusalReason::AddressInUse, "the gateway's own"),
+        (|c| c.ipv6 = Some("2001:db8:1000::/56".parse().expect("a prefix")), RefusalReason::AddressInUse, "the gateway's own"),
+        (|c| c.ipv4 = Some(address(NORTH, 1)), RefusalReason::AddressInUse, "100.64.1.11/32 is held by session"),
+        (|c| c.ipv6 = Some(prefix(NORTH, 1)), RefusalReason::AddressInUse, "2001:db8:1000:200::/56 is held by session"),
+    ];
+    let (maps, sessions) = (world.maps.clone(), world.journal.sessions.clone());
+    for (spoil, reason, expected) in rows {
+        let mut connect = connect(NORTH, 3, 1, 1);
+        spoil(&mut connect);
+        let session = connect.session;
+        world.connect(NORTH, connect);
+        let refusals = world.refusals();
+        let [refusal] = &refusals[..] else {
+            panic!("{expected}: one refusal, not {refusals:?}");
+        };
+        assert_eq!(refusal.reason, reason, "{expected}");
+        assert!(refusal.detail.contains(expected), "{}", refusal.detail);
+        assert_eq!(refusal.session, session.to_string());
+    }
+    assert_eq!(world.journal.sessions, sessions, "nothing was disturbed");
+    assert_eq!(world.maps, maps);
+    world.connect(NORTH, connect(NORTH, 3, 1, 1));
+    assert_eq!(world.refusals(), [], "a good one of the same generation");
+}
+
+#[test]
+fn a_malformed_instruction_is_refused_as_it_says_it_is() {
+    let mut world = World::connected();
+    let refusal = crate::engine::message::Refusal {
+        session: "x".into(),
+        generation: 3,
+        reason: RefusalReason::Malformed,
+        detail: "session_id".into(),
+    };
+    world.instruct(NORTH, Instruction::Malformed(refusal.clone()));
+    assert_eq!(world.refusals(), [refusal]);
+}
+
+#[test]
+fn no_capacity_until_a_slot_has_rested() {
+    let mut world = World::connected();
+    for number in 0..8 {
+        world.connect(SOUTH, connect(SOUTH, number, 1, 2));
+    }
+    let mut one_more = connect(NORTH, 0, 1, 2);
+    world.reports.clear();
+    world.connect(NORTH, one_more.clone());
+    assert_eq!(world.refusals()[0].reason, RefusalReason::NoCapacity);
+    world.disconnect(SOUTH, 4, 2);
+    world.reports.clear();
+    world.connect(NORTH, one_more.clone());
+    assert_eq!(world.refusals()[0].reason, RefusalReason::NoCapacity);
+    world.advance(Duration::from_secs(10));
+    world.reports.clear();
+    one_more.generation = 1;
+    world.connect(NORTH, one_more);
+    assert_eq!(world.refusals(), []);
+}
+
+#[test]
+fn the_same_connect_again_is_acknowledged_again() {
+    let mut world = established(NORTH, 1, 2);
+    world.reports.clear();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    let reports = world.take_reports();
+    assert!(matches!(
+        reports[..],
+        [Report::Ack { .. }, Report::Established { .. }]
+    ));
+    assert!(world.orders.is_empty());
+}
+
+#[test]
+fn a_disconnect_is_receipted_once_nothing_forwards() {
+    let mut world = established(NORTH, 1, 2);
+    world.reports.clear();
+    world.frames.clear();
+    world.disconnect(NORTH, 1, 2);
+    assert!(matches!(world.take_reports()[..], [Report::Ack { .. }]));
+    world.settle();
+    assert_eq!(world.maps, crate::plan::Tables::default());
+    assert_eq!(world.said(), [Message::Release]);
+    let reports = world.take_reports();
+    let [Report::Receipt(receipt)] = &reports[..] else {
+        panic!("a receipt, not {reports:?}");
+    };
+    assert_eq!((receipt.number, receipt.generation), (1, 2));
+    assert_eq!(receipt.final_counters.upstream_packets, 1);
+    assert!(world.journal.sessions.is_empty());
+    assert_eq!(world.journal.receipts.len(), 1);
+
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.take_reports(), reports, "repeated");
+    world.disconnect(NORTH, 1, 2);
+    let again = world.take_reports();
+    assert!(matches!(again[0], Report::Ack { .. }));
+    assert_eq!(again[1..], reports, "the same, not another");
+    world.instruct(NORTH, Instruction::ReceiptAck { number: 1 });
+    assert!(world.journal.receipts.is_empty());
+    world.advance(Duration::from_secs(60));
+    assert!(world.take_reports().is_empty());
+    world.disconnect(NORTH, 1, 2);
+    assert_eq!(
+        world.take_reports()[1..],
+        reports,
+        "after the row is gone too"
+    );
+
+    world.connect(NORTH, connect(NORTH, 1, 2, 2));
+    assert_eq!(world.refusals()[0].reason, RefusalReason::StaleGeneration);
+    world.disconnect(NORTH, 1, 1);
+    assert_eq!(world.refusals()[0].reason, RefusalReason::StaleGeneration);
+    world.connect(NORTH, connect(NORTH, 1, 3, 2));
+    assert_eq!(world.refusals(), []);
+}
+
+#[test]
+fn a_disconnect_must_be_newer_than_the_connect() {
+    let mut world = established(NORTH, 1, 2);
+    world.reports.clear();
+    world.disconnect(NORTH, 1, 1);
+    assert_eq!(world.refusals()[0].reason, RefusalReason::StaleGeneration);
+    assert_eq!(phase(&world, 1), Some("established"));
+}
+
+#[test]
+fn a_disconnect_before_the_terminal_has_answered_and_while_the_fast_path_opens() {
+    for opening in [false, true] {
+        let mut world = World::connected();
+        world.connect(NORTH, connect(NORTH, 1, 1, 2));
+        if opening {
+            world.terminals_accept();
+        }
+        world.disconnect(NORTH, 1, 2);
+        world.settle();
+        assert_eq!(world.maps, crate::plan::Tables::default());
+        assert_eq!(world.engine.sessions(), []);
+        let receipt = world.take_reports().pop();
+        assert!(matches!(receipt, Some(Report::Receipt(_))), "{receipt:?}");
+        world.frames.clear();
+        world.advance(Duration::from_secs(9));
+        assert_eq!(world.terminals_accept(), 0, "no longer asked");
+    }
+}
+
+#[test]
+fn a_disconnect_of_an_unknown_session_is_receipted_and_fenced() {
+    let mut world = World::connected();
+    world.disconnect(SOUTH, 4, 9);
+    let reports = world.take_reports();
+    let [Report::Ack { .. }, Report::Receipt(receipt)] = &reports[..] else {
+        panic!("acknowledged and receipted, not {reports:?}");
+    };
+    assert_eq!(receipt.final_counters, Counters::default());
+    world.connect(SOUTH, connect(SOUTH, 4, 9, 2));
+    assert_eq!(world.refusals()[0].reason, RefusalReason::StaleGeneration);
+}
+
+#[test]
+fn operators_do_not_see_each_other() {
+    let mut world = established(NORTH, 1, 2);
+    // The same id, the same line, another operator.
+    world.connect(SOUTH, connect(SOUTH, 1, 1, 2));
+    assert_eq!(world.terminals_accept(), 1);
+    world.settle();
+    assert_eq!(world.maps.upstream_v4.len(), 2);
+    world.disconnect(SOUTH, 1, 7);
+    world.settle();
+    let rows: Vec<_> = world.maps.upstream_v4.values().collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].operator, NORTH);
+    world.reports.clear();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    assert!(matches!(
+        world.take_reports()[..],
+        [Report::Ack { .. }, Report::Established { .. }]
+    ));
+}
+
+#[test]
+fn a_newer_connect_closes_the_old_one_first() {
+    for (place, releases) in [(2, 0), (3, 1)] {
+        let mut world = established(NORTH, 1, 2);
+        world.reports.clear();
+        world.frames.clear();
+        world.connect(NORTH, connect(NORTH, 1, 2, place));
+        assert!(matches!(
+            world.take_reports()[..],
+            [Report::Ack { generation: 2, .. }]
+        ));
+        assert_eq!(phase(&world, 1), Some("closing"));
+        world.settle();
+        let requests = world.frames.clone();
+        let released = world
+            .said()
+            .iter()
+            .filter(|said| **said == Message::Release)
+            .count();
+        assert_eq!(released, releases, "released where it goes to another line");
+        world.frames = requests;
+        assert_eq!(world.maps, crate::plan::Tables::default());
+        assert_eq!(world.terminals_accept(), 1);
+        world.settle();
+        assert_eq!(phase(&world, 1), Some("established"));
+        let row = world.maps.upstream_v4.iter().next().expect("a row");
+        assert_eq!(row.0.line.c_vid, 1000 + u16::from(place));
+        assert_eq!(row.1.generation, 2);
+    }
+}
+
+#[test]
+fn a_connect_that_waits_for_a_close_can_be_disconnected_or_replaced() {
+    let mut world = established(NORTH, 1, 2);
+    world.connect(NORTH, connect(NORTH, 1, 2, 3));
+    world.connect(NORTH, connect(NORTH, 1, 3, 1));
+    world.disconnect(NORTH, 1, 4);
+    world.connect(NORTH, connect(NORTH, 1, 5, 0));
+    assert_eq!(world.orders.len(), 1, "one close");
+    world.reports.clear();
+    world.settle();
+    let receipt = world.take_reports();
+    assert!(
+        matches!(&receipt[..], [Report::Receipt(receipt)] if receipt.generation == 4),
+        "the promised receipt: {receipt:?}"
+    );
+    assert_eq!(world.terminals_accept(), 1);
+    world.settle();
+    assert_eq!(
+        world
+            .maps
+            .upstream_v4
+            .values()
+            .next()
+            .expect("a row")
+            .generation,
+        5
+    );
+}
+
+#[test]
+fn the_fast_path_refuses_a_session() {
+    let mut world = World::connected();
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    world.terminals_accept();
+    world.failures = 1;
+    world.reports.clear();
+    world.settle();
+    let refusals = world.refusals();
+    assert_eq!(refusals[0].reason, RefusalReason::Dataplane);
+    assert!(refusals[0].detail.contains("no space"));
+    assert_eq!(
+        world.maps,
+        crate::plan::Tables::default(),
+        "halves are removed"
+    );
+    assert_eq!(world.engine.sessions(), []);
+    assert_eq!(world.said().last(), Some(&Message::Release));
+    // The server may try the same again.
+    world.connect(NORTH, connect(NORTH, 1, 1, 2));
+    world.terminals_accept();
+    world.settle();
+    assert_eq!(phase(&world, 1), Some("established"));
+}
+
+#[test]
+fn a_close_that_fails_is_tried_again_before_any_receipt() {
+    let mut world = established(NORTH, 1, 2);
+    world.disconnect(NORTH, 1, 2);
+    world.failures = 3;
+    world.reports.clear();
+    for _ in 0..3 {
+        world.settle();
+        assert!(world.take_reports().is_empty());
+        let detail = world.engine.sessions()[0].detail.clone();
+        assert!(detail.is_some_and(|detail| detail.contains("no space")));
+        world.advance(Duration::from_secs(5));
+    }
+    world.settle();
+    assert!(matches!(world.take_reports()[..], [Report::Receipt(_)]));
+}
+
+#[test]
+fn a_new_stream_begins_with_all_that_is_held() {
+    let mut world = established(NORTH, 1, 2);
+    world.connect(NORTH, connect(NORTH, 2, 1, 3));
+    world.disconnect(NORTH, 3, 1);
+    world.connect(SOUTH, connect(SOUTH, 4, 1, 3));
+    world.feed(Event::StreamDown { operator: NORTH });
+    world.reports.clear();
+    world.disconnect(SOUTH, 5, 1);
+    world.reports.clear();
+    world.advance(Duration::from_secs(60));
+    assert!(world.reports.iter().all(|(operator, _)| *operator == SOUTH));
+    assert_eq!(phase(&world, 1), Some("established"), "fail-static");
+    world.reports.clear();
+    world.feed(Event::StreamUp { operator: NORTH });
+    let reports = world.take_reports();
+    let held = |number, phase| Held {
+        session: id(number),
+        generation: 1,
+        phase,
+    };
+    assert_eq!(
+        reports[0],
+        Report::Hello {
+            held: vec![
+                held(1, HeldPhase::Established),
+                held(2, HeldPhase::Establishing),
+                held(3, HeldPhase::Disconnected),
+            ]
+        }
+    );
+    assert!(matches!(
+        reports[1..],
+        [Report::Receipt(_), Report::Established { .. }]
+    ));
+}
+
+#[test]
+fn counters_are_reported_while_the_stream_is_up() {
+    let mut world = established(NORTH, 1, 2);
+    world.connect(NORTH, connect(NORTH, 2, 1, 3));
+    world.reports.clear();
+    world.advance(Duration::from_secs(10));
+    world.settle();
+    let counters = Counters {
+        upstream_packets: 1,
+        ..Counters::default()
+    };
+    let account = Account {
+        session: id(1),
+        generation: 1,
+        counters,
+    };
+    assert_eq!(world.take_reports(), [Report::Accounting(vec![account])]);
+    world.feed(Event::StreamDown { operator: NORTH });
+    world.advance(Duration::from_secs(30));
+    assert!(world.orders.is_empty());
+}
+
+#[test]
+fn after_a_crash_the_same_session_goes_on() {
+    let mut world = established(NORTH, 1, 2);
+    let maps = world.maps.clone();
+    world.crash();
+    assert_eq!(world.maps, maps, "untouched");
+    assert_eq!(phase(&world, 1), Some("established"));
+    assert!(world.frames.is_empty());
+}
+
+#[test]
+fn after_a_reboot_the_maps_are_filled_again() {
+    let mut world = established(NORTH, 1, 2);
+    let maps = std::mem::take(&mut world.maps);
+    world.crash();
+    assert_eq!(world.maps, maps);
+}
+
+#[test]
+fn a_location_that_was_rewired_is_asked_on_its_new_line() {
+    let mut world = established(NORTH, 1, 2);
+    let rewired = INVENTORY.replace(",101,1002", ",101,2002");
+    let file = std::path::Path::new("inventory.csv");
+    let inventory = crate::inventory::Inventory::parse(file, &rewired, ports).expect("valid");
+    world.inventory = std::sync::Arc::new(inventory);
+    world.crash();
+    assert_eq!(world.maps, crate::plan::Tables::default());
+    world.advance(Duration::ZERO);
+    assert_eq!(world.terminals_accept(), 1);
+    world.settle();
+    let (key, _) = world.maps.upstream_v4.iter().next().expect("a row");
+    assert_eq!(key.line.c_vid, 2002);
+}
+
+#[test]
+fn a_location_that_left_the_inventory_keeps_its_session() {
+    let mut world = established(NORTH, 1, 2);
+    let maps = world.maps.clone();
+    let shorter: Vec<_> = INVENTORY
+        .lines()
+        .filter(|line| !line.contains("1002"))
+        .collect();
+    let file = std::path::Path::new("inventory.csv");
+    let inventory = crate::inventory::Inventory::parse(file, &shorter.join("\n"), ports);
+    world.inventory = std::sync::Arc::new(inventory.expect("valid"));
+    world.crash();
+    assert_eq!(world.maps, maps);
+    let detail = world.engine.sessions()[0].detail.clone();
+    assert!(detail.is_some_and(|detail| detail.contains("not in the inventory any more")));
+    let row = &world.journal.sessions[&session(NORTH, 1)];
+    assert!(matches!(row.phase, Phase::Established(_)));
+}

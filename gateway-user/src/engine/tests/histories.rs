@@ -1,0 +1,303 @@
+//! Random histories: whatever happens in whatever order, with crashes anywhere, the promises of
+//! [`World`] hold at every step, and in the end there is what the servers asked for last.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use doorstep_gateway_common::OperatorIndex;
+use proptest::prelude::*;
+
+use super::world::*;
+use crate::engine::Event;
+use crate::engine::message::{Connect, Instruction, Report};
+use crate::plan::Tables;
+
+const SESSIONS: u8 = 3;
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Connect {
+        operator: OperatorIndex,
+        number: u8,
+        place: u8,
+    },
+    Disconnect {
+        operator: OperatorIndex,
+        number: u8,
+    },
+    /// The last instruction again.
+    Repeat {
+        operator: OperatorIndex,
+        number: u8,
+    },
+    /// An instruction of long ago.
+    Stale {
+        operator: OperatorIndex,
+        number: u8,
+        connect: bool,
+    },
+    TerminalsAccept,
+    FramesAreLost,
+    /// The fast path does that many of its orders.
+    Work(u8),
+    FastPathFails,
+    Stream {
+        operator: OperatorIndex,
+        up: bool,
+    },
+    ReceiptsAreAcknowledged(OperatorIndex),
+    Wait(u16),
+    /// The fast path may still do some orders whose answers nobody hears.
+    Crash(u8),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let operator = NORTH..=SOUTH;
+    let number = 0..SESSIONS;
+    prop_oneof![
+        4 => (operator.clone(), number.clone(), 0..4u8)
+            .prop_map(|(operator, number, place)| Happening::Connect { operator, number, place }),
+        3 => (operator.clone(), number.clone())
+            .prop_map(|(operator, number)| Happening::Disconnect { operator, number }),
+        2 => (operator.clone(), number.clone())
+            .prop_map(|(operator, number)| Happening::Repeat { operator, number }),
+        1 => (operator.clone(), number, any::<bool>())
+            .prop_map(|(operator, number, connect)| Happening::Stale { operator, number, connect }),
+        4 => Just(Happening::TerminalsAccept),
+        1 => Just(Happening::FramesAreLost),
+        5 => (1..4u8).prop_map(Happening::Work),
+        1 => Just(Happening::FastPathFails),
+        2 => (operator.clone(), any::<bool>())
+            .prop_map(|(operator, up)| Happening::Stream { operator, up }),
+        2 => operator.prop_map(Happening::ReceiptsAreAcknowledged),
+        3 => (1..12_000u16).prop_map(Happening::Wait),
+        2 => (0..3u8).prop_map(Happening::Crash),
+    ]
+}
+
+/// What the servers have in their tables.
+#[derive(Default)]
+struct Servers {
+    last: HashMap<(OperatorIndex, u8), Last>,
+    up: HashMap<OperatorIndex, bool>,
+}
+
+#[derive(Clone)]
+enum Last {
+    Connect(Connect),
+    Disconnect(u64),
+}
+
+impl Servers {
+    fn next_generation(&self, operator: OperatorIndex, number: u8) -> u64 {
+        match self.last.get(&(operator, number)) {
+            Some(Last::Connect(connect)) => connect.generation + 1,
+            Some(Last::Disconnect(generation)) => generation + 1,
+            None => 1,
+        }
+    }
+
+    fn tell(&self, world: &mut World, operator: OperatorIndex, number: u8) {
+        if !self.up.get(&operator).copied().unwrap_or_default() {
+            return;
+        }
+        match self.last.get(&(operator, number)) {
+            Some(Last::Connect(connect)) => world.connect(operator, connect.clone()),
+            Some(Last::Disconnect(generation)) => {
+                world.disconnect(operator, number, *generation);
+            }
+            None => {}
+        }
+    }
+
+    fn stream(&mut self, world: &mut World, operator: OperatorIndex, up: bool) {
+        if self.up.insert(operator, up).unwrap_or_default() != up {
+            world.feed(if up {
+                Event::StreamUp { operator }
+            } else {
+                Event::StreamDown { operator }
+            });
+            let first = world
+                .reports
+                .iter()
+                .rfind(|(of, report)| *of == operator && matches!(report, Report::Hello { .. }));
+            assert!(!up || first.is_some(), "a stream begins with a Hello");
+        }
+    }
+
+    fn acknowledge(&self, world: &mut World, operator: OperatorIndex) {
+        if !self.up.get(&operator).copied().unwrap_or_default() {
+            return;
+        }
+        let numbers: Vec<u64> = world
+            .reports
+            .iter()
+            .filter_map(|(of, report)| match report {
+                Report::Receipt(receipt) if *of == operator => Some(receipt.number),
+                _ => None,
+            })
+            .collect();
+        for number in numbers {
+            world.instruct(operator, Instruction::ReceiptAck { number });
+        }
+    }
+
+    fn happen(&mut self, world: &mut World, happening: &Happening) {
+        match *happening {
+            Happening::Connect {
+                operator,
+                number,
+                place,
+            } => {
+                let generation = self.next_generation(operator, number);
+                let connect = connect(operator, number, generation, place);
+                self.last.insert((operator, number), Last::Connect(connect));
+                self.tell(world, operator, number);
+            }
+            Happening::Disconnect { operator, number } => {
+                let generation = self.next_generation(operator, number);
+                self.last
+                    .insert((operator, number), Last::Disconnect(generation));
+                self.tell(world, operator, number);
+            }
+            Happening::Repeat { operator, number } => self.tell(world, operator, number),
+            Happening::Stale {
+                operator,
+                number,
+                connect: of_connect,
+            } => {
+                let generation = self.next_generation(operator, number).saturating_sub(2);
+                if generation == 0 || !self.up.get(&operator).copied().unwrap_or_default() {
+                    return;
+                }
+                let fenced = world
+                    .journal
+                    .fences
+                    .get(&session(operator, number))
+                    .cloned();
+                if fenced
+                    .as_ref()
+                    .is_none_or(|fence| fence.generation <= generation)
+                {
+                    return;
+                }
+                let maps = world.maps.clone();
+                if of_connect {
+                    world.connect(operator, connect(operator, number, generation, 0));
+                } else {
+                    world.disconnect(operator, number, generation);
+                }
+                assert_eq!(world.maps, maps);
+                assert_eq!(
+                    world
+                        .journal
+                        .fences
+                        .get(&session(operator, number))
+                        .cloned(),
+                    fenced
+                );
+            }
+            Happening::TerminalsAccept => {
+                world.terminals_accept();
+            }
+            Happening::FramesAreLost => world.frames.clear(),
+            Happening::Work(orders) => {
+                for _ in 0..orders {
+                    if let Some(event) = world.order() {
+                        world.feed(event);
+                    }
+                }
+            }
+            Happening::FastPathFails => world.failures += 1,
+            Happening::Stream { operator, up } => self.stream(world, operator, up),
+            Happening::ReceiptsAreAcknowledged(operator) => self.acknowledge(world, operator),
+            Happening::Wait(pause_ms) => world.advance(Duration::from_millis(pause_ms.into())),
+            Happening::Crash(orders) => {
+                for _ in 0..orders {
+                    world.order();
+                }
+                world.crash();
+                self.up.clear();
+            }
+        }
+    }
+
+    /// Everybody is well again, and the servers repeat what they want.
+    fn finish(&mut self, world: &mut World) {
+        world.failures = 0;
+        for _ in 0..4 {
+            for operator in [NORTH, SOUTH] {
+                self.stream(world, operator, true);
+                for number in 0..SESSIONS {
+                    self.tell(world, operator, number);
+                }
+            }
+            for _ in 0..3 {
+                world.settle();
+                world.advance(Duration::from_secs(11));
+                world.terminals_accept();
+            }
+            world.settle();
+        }
+    }
+
+    fn check_end(&self, world: &mut World) {
+        let mut expected = 0;
+        for (&(operator, number), last) in &self.last {
+            let source = address(operator, number).octets();
+            let row = world
+                .maps
+                .upstream_v4
+                .iter()
+                .find(|(key, row)| row.operator == operator && key.source_be == source);
+            match last {
+                Last::Connect(connect) => {
+                    expected += 1;
+                    let (key, row) = row.expect("what was connected last flows");
+                    assert_eq!(row.generation, connect.generation);
+                    let line = world.inventory.resolve(&connect.location);
+                    assert_eq!(key.line, line.expect("a line").key);
+                }
+                Last::Disconnect(generation) => {
+                    assert_eq!(row, None, "what was disconnected last does not flow");
+                    let receipted = world.receipts.iter().any(|((of, _), receipt)| {
+                        *of == operator
+                            && receipt.session == id(number)
+                            && receipt.generation == *generation
+                    });
+                    assert!(receipted, "every disconnect is receipted");
+                }
+            }
+        }
+        assert_eq!(world.maps.upstream_v4.len(), expected);
+        assert_eq!(world.maps.downstream_v6.len(), expected);
+        for operator in [NORTH, SOUTH] {
+            self.acknowledge(world, operator);
+        }
+        assert!(world.journal.receipts.is_empty(), "all are acknowledged");
+        // What the engine thinks and what the journal holds lead to the same fast path.
+        let maps: Tables = world.maps.clone();
+        world.crash();
+        assert_eq!(world.maps, maps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_ends_in_what_was_asked_last(
+        history in prop::collection::vec(happening(), 0..60)
+    ) {
+        let mut world = World::new();
+        let mut servers = Servers::default();
+        for operator in [NORTH, SOUTH] {
+            servers.stream(&mut world, operator, true);
+        }
+        for happening in &history {
+            servers.happen(&mut world, happening);
+        }
+        servers.finish(&mut world);
+        servers.check_end(&mut world);
+    }
+}

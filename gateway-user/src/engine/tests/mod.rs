@@ -1,0 +1,5 @@
+//! The engine against models of everything around it: journal, fast path, terminals, servers.
+
+mod cases;
+mod histories;
+mod world;
