@@ -34,7 +34,9 @@ fn main() -> ExitCode {
     let in_vm = std::env::var_os("DOORSTEP_IN_VM").is_some();
     let plot = story::Plot {
         terminal_tags: args.terminal_tags || in_vm,
-        download_bytes: args.download.unwrap_or(if in_vm { 8_000_000 } else { 128_000_000 }),
+        download_bytes: args
+            .download
+            .unwrap_or(if in_vm { 8_000_000 } else { 128_000_000 }),
         keep: args.keep,
         patient: in_vm,
     };

@@ -79,13 +79,22 @@ impl Report {
         vec![
             ("kernel", format!("{} ({})", self.kernel, self.place)),
             ("connected after", format!("{:.0} ms", self.connect_ms)),
-            ("outage of the move", format!("{:.0} ms", self.move_outage_ms)),
+            (
+                "outage of the move",
+                format!("{:.0} ms", self.move_outage_ms),
+            ),
             (
                 "pings across the move",
-                format!("{} sent, {} lost", self.move_pings_sent, self.move_pings_lost),
+                format!(
+                    "{} sent, {} lost",
+                    self.move_pings_sent, self.move_pings_lost
+                ),
             ),
             ("download", format!("{:.0} Mbit/s", self.download_mbps)),
-            ("of its packets through XDP", format!("{:.3} %", self.xdp_share * 100.0)),
+            (
+                "of its packets through XDP",
+                format!("{:.3} %", self.xdp_share * 100.0),
+            ),
             (
                 "gateway 1 forwarded after receipts",
                 format!("{} packets", self.gateway1_packets_after_receipt),

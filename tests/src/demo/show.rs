@@ -14,7 +14,9 @@ pub struct Show {
 
 impl Show {
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -24,7 +26,10 @@ impl Show {
 
     /// Something has happened.
     pub fn step(&self, text: &str) {
-        self.line(&format!("{:8.3} s  {text}", self.start.elapsed().as_secs_f64()));
+        self.line(&format!(
+            "{:8.3} s  {text}",
+            self.start.elapsed().as_secs_f64()
+        ));
     }
 
     /// More about the last step.
@@ -45,7 +50,9 @@ impl Show {
             "            {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}",
         );
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
+        style
+            .map(|style| bar.clone().with_style(style))
+            .unwrap_or(bar)
     }
 
     pub fn fail(&self, error: &anyhow::Error) {

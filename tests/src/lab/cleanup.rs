@@ -19,7 +19,10 @@ pub struct Guard(u64);
 impl Guard {
     pub fn new(undo: impl FnOnce() + Send + 'static) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        PENDING.lock().expect("not poisoned").insert(id, Box::new(undo));
+        PENDING
+            .lock()
+            .expect("not poisoned")
+            .insert(id, Box::new(undo));
         Self(id)
     }
 }
@@ -35,7 +38,9 @@ impl Drop for Guard {
 
 /// The signals that end the program in an orderly way.
 fn signals() -> SigSet {
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect()
 }
 
 /// Has the ending signals undo everything first. Call it before any other thread starts.

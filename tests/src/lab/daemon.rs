@@ -20,7 +20,10 @@ pub fn bin_dir() -> Result<PathBuf> {
         return Ok(folder.into());
     }
     let own = std::env::current_exe()?;
-    let folder = own.ancestors().skip(1).find(|path| path.join("doorstep-server").exists());
+    let folder = own
+        .ancestors()
+        .skip(1)
+        .find(|path| path.join("doorstep-server").exists());
     folder.map(Path::to_owned).context(
         "no doorstep-server beside this program; DOORSTEP_BIN_DIR names the daemons' folder",
     )
@@ -51,11 +54,16 @@ impl Daemon {
         let out = File::options().create(true).append(true).open(&log)?;
         let mut command = netns.command(bin_dir()?.join(binary))?;
         command.arg("run").arg("--config").arg(config);
-        command.stdin(std::process::Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out);
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info,doorstep=debug");
         }
-        let child = command.spawn().with_context(|| format!("cannot start {binary}"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {binary}"))?;
         let child = Arc::new(Mutex::new(child));
         let doomed = Arc::clone(&child);
         let guard = Guard::new(move || {
@@ -81,9 +89,18 @@ impl Daemon {
         while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
             let ended = self.child.lock().expect("not poisoned").try_wait()?;
             if let Some(status) = ended {
-                bail!("{} ended with {status}; its log:\n{}", self.name(), self.log_tail());
+                bail!(
+                    "{} ended with {status}; its log:\n{}",
+                    self.name(),
+                    self.log_tail()
+                );
             }
-            ensure!(Instant::now() < end, "{} does not answer:\n{}", self.name(), self.log_tail());
+            ensure!(
+                Instant::now() < end,
+                "{} does not answer:\n{}",
+                self.name(),
+                self.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -128,7 +145,11 @@ impl Daemon {
     pub fn refuse(&self, words: &[&str]) -> Result<String> {
         let output = self.client(words)?.output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.code() == Some(1), "{words:?}: {} {said}", output.status);
+        ensure!(
+            output.status.code() == Some(1),
+            "{words:?}: {} {said}",
+            output.status
+        );
         ensure!(said.starts_with("error: "), "{words:?} said {said:?}");
         Ok(said)
     }

@@ -33,7 +33,10 @@ impl Netns {
             // It is too late to do anything about an error.
             let _ = Command::new("ip").args(["netns", "del", &doomed]).output();
         });
-        let netns = Self { name, _guard: guard };
+        let netns = Self {
+            name,
+            _guard: guard,
+        };
         netns.ip("link set lo up")?;
         Ok(netns)
     }
@@ -49,7 +52,9 @@ impl Netns {
     /// `ip` with these words, inside.
     pub fn ip(&self, words: &str) -> Result<String> {
         let mut command = Command::new("ip");
-        command.args(["-n", &self.name]).args(words.split_whitespace());
+        command
+            .args(["-n", &self.name])
+            .args(words.split_whitespace());
         run(&mut command)
     }
 
@@ -99,15 +104,14 @@ impl Netns {
             }
             inside()
         });
-        waiting.recv()?.with_context(|| format!("entering {}", self.name))?;
+        waiting
+            .recv()?
+            .with_context(|| format!("entering {}", self.name))?;
         Ok(thread)
     }
 
     /// Runs a function inside and waits for it.
-    pub fn run<T: Send + 'static>(
-        &self,
-        inside: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
+    pub fn run<T: Send + 'static>(&self, inside: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         self.spawn(inside)?
             .join()
             .map_err(|_| anyhow::anyhow!("a thread in {} panicked", self.name))
@@ -116,11 +120,17 @@ impl Netns {
 
 /// Removes namespaces whose maker was killed before it could.
 pub fn sweep() {
-    let Ok(entries) = std::fs::read_dir(FOLDER) else { return };
+    let Ok(entries) = std::fs::read_dir(FOLDER) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
-        let Some(Ok(pid)) = maker.map(|(pid, _)| pid.parse::<u32>()) else { continue };
+        let maker = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split_once('-'));
+        let Some(Ok(pid)) = maker.map(|(pid, _)| pid.parse::<u32>()) else {
+            continue;
+        };
         if !Path::new(&format!("/proc/{pid}")).exists() {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
@@ -129,15 +139,9 @@ pub fn sweep() {
 
 /// Connects two hosts with a cable.
 pub fn cable(a: (&Netns, &str), b: (&Netns, &str)) -> Result<()> {
-    run(Command::new("ip").args(["link", "add", a.1, "netns", a.0.name()]).args([
-        "type",
-        "veth",
-        "peer",
-        "name",
-        b.1,
-        "netns",
-        b.0.name(),
-    ]))?;
+    run(Command::new("ip")
+        .args(["link", "add", a.1, "netns", a.0.name()])
+        .args(["type", "veth", "peer", "name", b.1, "netns", b.0.name()]))?;
     a.0.ip(&format!("link set {} up", a.1))?;
     b.0.ip(&format!("link set {} up", b.1))?;
     Ok(())
@@ -145,7 +149,9 @@ pub fn cable(a: (&Netns, &str), b: (&Netns, &str)) -> Result<()> {
 
 /// Runs a command to its end; its standard output, or an error with all that it said.
 pub fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         output.status.success(),

@@ -31,6 +31,9 @@ pub const WORLD_V6: std::net::Ipv6Addr =
 pub const HTTP_PORT: u16 = 80;
 pub const ECHO_PORT: u16 = 7;
 
+/// What ports that carry two tags take: 1500 bytes of IP and both tags.
+const TAGGED_MTU: u32 = 1508;
+
 /// Who puts the tags on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tagging {
@@ -54,7 +57,13 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { gateways: 1, homes: 1, rooms: 0, tags: 2, tagging: Tagging::Switch }
+        Self {
+            gateways: 1,
+            homes: 1,
+            rooms: 0,
+            tags: 2,
+            tagging: Tagging::Switch,
+        }
     }
 }
 
@@ -103,13 +112,21 @@ pub fn line_tags(tags: usize, building: usize, home: usize) -> Vec<(u16, u16)> {
 
 /// The location id of a home in a building.
 pub fn location(building: usize, home: usize) -> String {
-    format!("110103-xinjingjiayuan-{:03}-002-{:03}", building + 1, home + 4)
+    format!(
+        "110103-xinjingjiayuan-{:03}-002-{:03}",
+        building + 1,
+        home + 4
+    )
 }
 
 /// The pool of a gateway: IPv4 prefix, the gateway's own address, IPv6 prefix.
 fn pool(gateway: usize) -> (String, String, String) {
     let n = gateway + 1;
-    (format!("100.64.{n}.0/24"), format!("100.64.{n}.1"), format!("2001:db8:1{n}00::/40"))
+    (
+        format!("100.64.{n}.0/24"),
+        format!("100.64.{n}.1"),
+        format!("2001:db8:1{n}00::/40"),
+    )
 }
 
 /// Uplink addresses: the world's end and the gateway's, IPv4 (of a /30) and IPv6 (of a /64).
@@ -135,13 +152,23 @@ impl Street {
         let street = Netns::new("street")?;
 
         let server_config = write_server_config(dir.path(), plan.gateways)?;
-        run(binary("doorstep-server")?.args(["keys", "init", "--config"]).arg(&server_config))?;
+        run(binary("doorstep-server")?
+            .args(["keys", "init", "--config"])
+            .arg(&server_config))?;
         let socket = dir.path().join("server.sock");
         let server = Daemon::start("doorstep-server", &srv, &server_config, &socket)?;
 
         let mut gateways = Vec::new();
         for number in 0..plan.gateways {
-            gateways.push(gateway(&dir, plan, number, &inet, &srv, &street, &server_config)?);
+            gateways.push(gateway(
+                &dir,
+                plan,
+                number,
+                &inet,
+                &srv,
+                &street,
+                &server_config,
+            )?);
         }
         let mut homes = Vec::new();
         for number in 0..plan.homes {
@@ -184,7 +211,8 @@ impl Street {
             let ifindex = index(&self.street, &port)?;
             switch.set(ifindex, &line_tags(self.plan.tags, building, home))?;
         }
-        self.street.ip(&format!("link set {port} master br{building}"))?;
+        self.street
+            .ip(&format!("link set {port} master br{building}"))?;
         Ok(())
     }
 
@@ -202,7 +230,10 @@ impl Street {
             ensure!(
                 Instant::now() < end,
                 "the gateways do not reach the server; the first one's log:\n{}",
-                self.gateways.first().map(|gateway| gateway.daemon.log_tail()).unwrap_or_default()
+                self.gateways
+                    .first()
+                    .map(|gateway| gateway.daemon.log_tail())
+                    .unwrap_or_default()
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -215,7 +246,9 @@ impl Street {
 
     pub fn seal_location(&self, location: &str) -> Result<String> {
         let mut command = binary("doorstep-server")?;
-        command.args(["keys", "seal", location, "--config"]).arg(&self.server_config);
+        command
+            .args(["keys", "seal", location, "--config"])
+            .arg(&self.server_config);
         Ok(run(&mut command)?.trim().to_owned())
     }
 
@@ -241,8 +274,7 @@ impl Street {
         let config = self.gateways[gateway].config.clone();
         let socket = config.with_extension("sock");
         let netns = &self.gateways[gateway].netns;
-        self.gateways[gateway].daemon =
-            Daemon::start("doorstep-gateway", netns, &config, &socket)?;
+        self.gateways[gateway].daemon = Daemon::start("doorstep-gateway", netns, &config, &socket)?;
         self.wait_for_gateways()
     }
 }
@@ -254,7 +286,9 @@ impl Home {
     }
 
     pub fn register(&self) -> Result<()> {
-        self.terminal.ask(&["register", "--phone", &self.phone()]).map(drop)
+        self.terminal
+            .ask(&["register", "--phone", &self.phone()])
+            .map(drop)
     }
 
     /// Asks for broadband and waits until it is established.
@@ -263,7 +297,8 @@ impl Home {
     }
 
     pub fn request_additional(&self, sealed: &str) -> Result<Session> {
-        self.terminal.ask_json(&["request", "--additional", "--sealed", sealed])
+        self.terminal
+            .ask_json(&["request", "--additional", "--sealed", sealed])
     }
 
     pub fn relocate(&self, sealed: &str, session: Option<&str>) -> Result<Session> {
@@ -273,7 +308,9 @@ impl Home {
     }
 
     pub fn release(&self, session: &str) -> Result<()> {
-        self.terminal.ask(&["release", "--session", session]).map(drop)
+        self.terminal
+            .ask(&["release", "--session", session])
+            .map(drop)
     }
 }
 
@@ -301,19 +338,28 @@ pub struct Step {
 
 impl Session {
     pub fn v4(&self) -> Result<IpAddr> {
-        self.ipv4_address.map(IpAddr::V4).context("the session has no IPv4 address")
+        self.ipv4_address
+            .map(IpAddr::V4)
+            .context("the session has no IPv4 address")
     }
 
     /// The terminal's own address in the delegated prefix.
     pub fn v6(&self) -> Result<IpAddr> {
-        let prefix = self.ipv6_prefix.as_deref().context("the session has no IPv6 prefix")?;
+        let prefix = self
+            .ipv6_prefix
+            .as_deref()
+            .context("the session has no IPv6 prefix")?;
         let net: ipnet::Ipv6Net = prefix.parse()?;
         Ok(IpAddr::V6((u128::from(net.network()) | 1).into()))
     }
 }
 
 fn world_address(v6: bool) -> IpAddr {
-    if v6 { IpAddr::V6(WORLD_V6) } else { IpAddr::V4(WORLD_V4) }
+    if v6 {
+        IpAddr::V6(WORLD_V6)
+    } else {
+        IpAddr::V4(WORLD_V4)
+    }
 }
 
 fn binary(name: &str) -> Result<std::process::Command> {
@@ -387,7 +433,11 @@ fn gateway(
     street.ip(&format!("link add {bridge} type bridge mcast_snooping 0"))?;
     street.ip(&format!("link set {bridge} up"))?;
     cable((&netns, "access0"), (street, &trunk))?;
-    street.ip(&format!("link set {trunk} master {bridge}"))?;
+    // Tagged frames are longer than the packets in them.
+    netns.ip(&format!("link set access0 mtu {TAGGED_MTU}"))?;
+    street.ip(&format!(
+        "link set {trunk} mtu {TAGGED_MTU} master {bridge}"
+    ))?;
     // Tags lie in the packet, as on a wire; and what XDP redirects needs NAPI at the other end.
     street.offload(&trunk, "txvlan off tx-vlan-stag-hw-insert off gro on")?;
 
@@ -408,7 +458,10 @@ fn gateway(
     let folder = dir.path().join(&id);
     std::fs::create_dir(&folder)?;
     let mut keys = binary("doorstep-server")?;
-    keys.args(["keys", "gateway", &id, "--config"]).arg(server_config).arg("--out").arg(&folder);
+    keys.args(["keys", "gateway", &id, "--config"])
+        .arg(server_config)
+        .arg("--out")
+        .arg(&folder);
     run(&mut keys)?;
     let bpffs = mount_bpffs(&folder.join("bpf"))?;
 
@@ -452,19 +505,24 @@ fn gateway(
     )?;
     let socket = config.with_extension("sock");
     let daemon = Daemon::start("doorstep-gateway", &netns, &config, &socket)?;
-    Ok(Gateway { daemon, config, id, netns, _bpffs: bpffs })
+    Ok(Gateway {
+        daemon,
+        config,
+        id,
+        netns,
+        _bpffs: bpffs,
+    })
 }
 
-fn home(
-    dir: &TempDir,
-    plan: Plan,
-    number: usize,
-    srv: &Netns,
-    street: &Netns,
-) -> Result<Home> {
+fn home(dir: &TempDir, plan: Plan, number: usize, srv: &Netns, street: &Netns) -> Result<Home> {
     let netns = Netns::new(&format!("home{number}"))?;
     join_mgmt(srv, &netns, 100 + number)?;
-    cable((&netns, "wan0"), (street, &format!("home{number}")))?;
+    let port = format!("home{number}");
+    cable((&netns, "wan0"), (street, &port))?;
+    street.ip(&format!("link set {port} mtu {TAGGED_MTU}"))?;
+    if plan.tagging == Tagging::Terminal {
+        netns.ip(&format!("link set wan0 mtu {TAGGED_MTU}"))?;
+    }
     // Checksums that are left to hardware would be lost when XDP redirects the frame.
     netns.offload("wan0", "tx off")?;
     let mut rooms = Vec::new();
@@ -500,7 +558,13 @@ fn home(
     )?;
     let socket = config.with_extension("sock");
     let terminal = Daemon::start("doorstep-terminal", &netns, &config, &socket)?;
-    Ok(Home { terminal, config, rooms, netns, number })
+    Ok(Home {
+        terminal,
+        config,
+        rooms,
+        netns,
+        number,
+    })
 }
 
 /// Gives a host its management address.
@@ -514,8 +578,14 @@ fn join_mgmt(srv: &Netns, netns: &Netns, last: usize) -> Result<()> {
 
 fn mount_bpffs(folder: &Path) -> Result<Guard> {
     std::fs::create_dir(folder)?;
-    mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), None::<&str>)
-        .context("mounting a BPF file system")?;
+    mount(
+        Some("bpf"),
+        folder,
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .context("mounting a BPF file system")?;
     let doomed = folder.to_owned();
     Ok(Guard::new(move || {
         // It goes with the machine at the latest.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
-use aya::programs::{SchedClassifier, TcAttachType, tc};
+use aya::programs::{SchedClassifier, TcAttachType};
 
 use super::netns::Netns;
 
@@ -27,22 +27,24 @@ impl AccessSwitch {
 
     fn attach(names: &[String]) -> Result<Self> {
         let mut programs = Ebpf::load(OBJECT).context("loading the access switch")?;
-        for (name, direction) in
-            [("from_home", TcAttachType::Ingress), ("to_home", TcAttachType::Egress)]
-        {
+        for (name, direction) in [
+            ("from_home", TcAttachType::Ingress),
+            ("to_home", TcAttachType::Egress),
+        ] {
             let program: &mut SchedClassifier =
                 programs.program_mut(name).context(name)?.try_into()?;
             program.load()?;
             for port in names {
-                match tc::qdisc_add_clsact(port) {
-                    Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-                    Err(error) => return Err(error).with_context(|| port.clone()),
-                }
-                program.attach(port, direction)?;
+                program
+                    .attach(port, direction)
+                    .with_context(|| port.clone())?;
             }
         }
         let ports = HashMap::try_from(programs.take_map("PORTS").context("PORTS")?)?;
-        Ok(Self { _programs: programs, ports })
+        Ok(Self {
+            _programs: programs,
+            ports,
+        })
     }
 
     /// Sets the tags of a port, given by its index.

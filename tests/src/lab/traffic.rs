@@ -38,14 +38,16 @@ impl Pinger {
         };
         let socket = Arc::new(netns.run(move || UdpSocket::bind(any))??);
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-        let (sender, stopping, log) =
-            (Arc::clone(&socket), Arc::clone(&stop), Arc::clone(&echoes));
+        let (sender, stopping, log) = (Arc::clone(&socket), Arc::clone(&stop), Arc::clone(&echoes));
         let sending = std::thread::spawn(move || {
             let mut next = Instant::now();
             while !stopping.load(Ordering::Relaxed) {
                 let number = {
                     let mut log = log.lock().expect("not poisoned");
-                    log.push(Echo { sent: Instant::now(), answered: None });
+                    log.push(Echo {
+                        sent: Instant::now(),
+                        answered: None,
+                    });
                     log.len() as u32 - 1
                 };
                 // No route, for a moment, is what a move looks like from inside.
@@ -59,7 +61,9 @@ impl Pinger {
         let receiving = std::thread::spawn(move || {
             let mut bytes = [0; 64];
             while !stopping.load(Ordering::Relaxed) {
-                let Ok(len) = socket.recv(&mut bytes) else { continue };
+                let Ok(len) = socket.recv(&mut bytes) else {
+                    continue;
+                };
                 let number = u32::from_be_bytes(bytes[..len].try_into().context("an echo")?);
                 let mut log = log.lock().expect("not poisoned");
                 if let Some(echo) = log.get_mut(number as usize) {
@@ -68,7 +72,11 @@ impl Pinger {
             }
             Ok(())
         });
-        Ok(Self { stop, echoes, threads: vec![sending, receiving] })
+        Ok(Self {
+            stop,
+            echoes,
+            threads: vec![sending, receiving],
+        })
     }
 
     pub fn echoes(&self) -> Vec<Echo> {
@@ -78,14 +86,13 @@ impl Pinger {
     /// Waits until an echo that was sent after `since` is answered; when it was.
     pub fn wait_for_answer(&self, since: Instant, patience: Duration) -> Result<Instant> {
         loop {
-            let answered = self.echoes().iter().rev().find_map(|echo| {
-                echo.answered.filter(|_| echo.sent >= since)
-            });
-            if answered.is_some() {
-                let first = self.echoes().iter().find_map(|echo| {
-                    echo.answered.filter(|_| echo.sent >= since)
-                });
-                return first.context("it was there");
+            let first = self
+                .echoes()
+                .iter()
+                .filter(|echo| echo.sent >= since)
+                .find_map(|echo| echo.answered);
+            if let Some(first) = first {
+                return Ok(first);
             }
             ensure!(since.elapsed() < patience, "no answer within {patience:?}");
             std::thread::sleep(Duration::from_millis(1));
@@ -97,7 +104,9 @@ impl Pinger {
         std::thread::sleep(Duration::from_millis(50));
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            thread.join().map_err(|_| anyhow::anyhow!("the pinger panicked"))??;
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("the pinger panicked"))??;
         }
         Ok(self.echoes())
     }
@@ -142,7 +151,10 @@ fn answer(mut stream: TcpStream) -> Result<()> {
         request.extend_from_slice(&bytes[..len]);
     }
     let line = String::from_utf8_lossy(&request);
-    let path = line.split_whitespace().nth(1).and_then(|path| path.strip_prefix('/'));
+    let path = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|path| path.strip_prefix('/'));
     let Some(Ok(mut left)) = path.map(str::parse::<usize>) else {
         stream.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n")?;
         return Ok(());
@@ -200,7 +212,9 @@ fn fetch(
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    socket.connect_timeout(&server.into(), PATIENCE).context("connecting")?;
+    socket
+        .connect_timeout(&server.into(), PATIENCE)
+        .context("connecting")?;
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET /{bytes} HTTP/1.0\r\nHost: {server}\r\n\r\n")?;
@@ -219,22 +233,41 @@ fn fetch(
             let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
                 continue;
             };
-            ensure!(head.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&head));
+            ensure!(
+                head.starts_with(b"HTTP/1.0 200"),
+                "{}",
+                String::from_utf8_lossy(&head)
+            );
             in_body = true;
             body = &head[end + 4..];
         }
-        ensure!(body.iter().all(|byte| *byte == 0x5a), "the body was changed on its way");
+        ensure!(
+            body.iter().all(|byte| *byte == 0x5a),
+            "the body was changed on its way"
+        );
         got += body.len() as u64;
         progress(got);
     }
     ensure!(got == bytes, "{got} of {bytes} bytes came");
-    Ok(Download { bytes: got, duration: start.elapsed() })
+    Ok(Download {
+        bytes: got,
+        duration: start.elapsed(),
+    })
 }
 
 /// Real `ping`: that many requests, all of which must be answered.
 pub fn ping(netns: &Netns, source: Option<IpAddr>, target: IpAddr, count: u32) -> Result<()> {
     let mut command = netns.command("ping")?;
-    command.args(["-q", "-n", "-i", "0.01", "-W", "2", "-c", &count.to_string()]);
+    command.args([
+        "-q",
+        "-n",
+        "-i",
+        "0.01",
+        "-W",
+        "2",
+        "-c",
+        &count.to_string(),
+    ]);
     if let Some(source) = source {
         command.args(["-I", &source.to_string()]);
     }
