@@ -26,3 +26,5 @@ pub mod plan;
 pub mod preflight;
 pub mod runtime;
 pub mod session;
+#[cfg(test)]
+mod testing;

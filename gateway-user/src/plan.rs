@@ -228,3 +228,6 @@ fn wanting<K: Copy + Eq + Hash, V: Copy + PartialEq>(
         .filter(|(key, value)| actual.get(key) != Some(value))
         .map(|(key, value)| (*key, *value))
 }
+
+#[cfg(test)]
+mod tests;

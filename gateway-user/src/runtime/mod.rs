@@ -54,7 +54,7 @@ impl From<StreamEvent> for Input {
 }
 
 /// Sends frames out of the access ports.
-pub type Transmit = Box<dyn Fn(u32, &[u8]) -> io::Result<()> + Send>;
+pub type Transmit = Box<dyn Fn(u32, &[u8]) -> io::Result<()> + Send + Sync>;
 
 /// The engine with all that carries out what it decides.
 pub struct Runtime {

@@ -1,1 +1,407 @@
+//! The whole daemon but the kernel: real journal, real TLS to a scripted server, terminals that
+//! answer, and a model of the maps.
 
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doorstep_establish::{
+    Body, Direction, Mac, Message, SessionKey, frame, frame::Envelope, open, seal, session_of,
+};
+use doorstep_gateway_common::{LineKey, LineValue, Reason, Slot};
+use doorstep_proto::v1;
+use doorstep_proto::v1::gateway_message::Body as Up;
+use doorstep_proto::v1::server_message::Body as Down;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::config::Config;
+use crate::control::{Client, ServerStates};
+use crate::dataplane::MapUse;
+use crate::inventory::Inventory;
+use crate::session::{Counters, SessionEntry};
+use crate::testing::{Pki, ScriptedServer, Stream};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const SESSION: &str = "0190f3e8-0000-7000-8000-000000000001";
+const TERMINAL: Mac = Mac([2, 0, 0, 0, 0, 9]);
+const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+/// Maps that outlive the daemon, as pinned ones do.
+#[derive(Clone, Default)]
+struct Maps(Arc<Mutex<MapsInner>>);
+
+#[derive(Default)]
+struct MapsInner {
+    tables: Tables,
+    lines: HashMap<LineKey, LineValue>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the model does not fail")]
+struct Never;
+
+impl Maps {
+    fn with<T>(&self, work: impl FnOnce(&mut MapsInner) -> T) -> T {
+        work(&mut self.0.lock().expect("not poisoned"))
+    }
+}
+
+impl FastPath for Maps {
+    type Error = Never;
+
+    fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), Never> {
+        self.with(|maps| maps.lines = lines.iter().copied().collect());
+        Ok(())
+    }
+
+    fn tables(&self) -> Result<Tables, Never> {
+        Ok(self.with(|maps| maps.tables.clone()))
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), Never> {
+        self.with(|maps| plan.changes.iter().for_each(|c| maps.tables.apply(c)));
+        Ok(())
+    }
+
+    fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Never> {
+        self.apply(&Plan::diff(&Tables::of([entry]), &Tables::default()))
+    }
+
+    fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Never> {
+        self.apply(&Plan::diff(&Tables::default(), &Tables::of([entry])))?;
+        self.counters(entry.slot)
+    }
+
+    fn counters(&self, slot: Slot) -> Result<Counters, Never> {
+        Ok(Counters {
+            upstream_packets: u64::from(slot) + 5,
+            ..Counters::default()
+        })
+    }
+
+    fn reasons(&self) -> Result<Vec<(Reason, u64)>, Never> {
+        Ok(vec![(Reason::UnknownLine, 3)])
+    }
+
+    fn map_use(&self) -> Result<Vec<MapUse>, Never> {
+        let used = self.with(|maps| maps.lines.len() as u64);
+        Ok(vec![MapUse {
+            name: "LINES",
+            used,
+            max: 8,
+        }])
+    }
+}
+
+struct Gateway {
+    inputs: mpsc::Sender<Input>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    runtime: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Gateway {
+    /// Starts everything on a folder with certificates, where the journal lies too. Whatever it
+    /// sends to a line is answered as a terminal with the key would.
+    fn start(folder: &Path, port: u16, maps: &Maps) -> Self {
+        let text = format!(
+            r#"
+id = "gw1"
+state_dir = "state"
+accounting_interval_ms = 200
+[[access_port]]
+name = "access0"
+[[operator]]
+name = "north-net"
+uplink = "uplink0"
+subscriber_prefixes = ["100.64.1.0/24"]
+[operator.server]
+url = "https://127.0.0.1:{port}"
+server_name = "north-net"
+ca = "ca.pem"
+cert = "gw1.pem"
+key = "gw1.key"
+"#
+        );
+        let config = Config::parse(&folder.join("gateway.toml"), &text).expect("valid");
+        let inventory =
+            "location,port,s_vlan,c_vlan\n110103-xinjing-001-002-004,access0,101,1004\n";
+        let port = |name: &str| (name == "access0").then_some(7);
+        let inventory = Inventory::parse(Path::new("inventory.csv"), inventory, port);
+        let settings = Settings {
+            gateway_id: config.id.clone(),
+            gateway_mac: GATEWAY,
+            delegated_prefix_len: config.delegated_prefix_len,
+            max_sessions: config.max_sessions,
+            accounting_interval: Duration::from_millis(config.accounting_interval_ms),
+            operators: config.operators.clone(),
+            inventory: Arc::new(inventory.expect("valid")),
+        };
+        let journal = Journal::open(&config.state_dir).expect("opens");
+        let (sent, frames) = mpsc::unbounded_channel();
+        let transmit = Box::new(move |ifindex, frame: &[u8]| {
+            assert_eq!(ifindex, 7);
+            sent.send(frame.to_vec())
+                .map_err(|_| io::Error::other("no terminal"))
+        });
+        let (runtime, inputs) =
+            Runtime::start(settings, journal, maps.clone(), transmit, &port).expect("starts");
+        let stop = CancellationToken::new();
+        let client = Client {
+            gateway_id: config.id.clone(),
+            operator: config.operators[0].clone(),
+            capacity: 64,
+            events: inputs.clone(),
+            states: ServerStates::default(),
+        };
+        let tasks = vec![
+            tokio::spawn(client.run(stop.clone())),
+            tokio::spawn(terminal(frames, inputs.clone())),
+        ];
+        Self {
+            inputs,
+            runtime: tokio::spawn(runtime.run(stop.clone())),
+            stop,
+            tasks,
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        let ended = timeout(PATIENCE, self.runtime).await.expect("in time");
+        ended.expect("no panic").expect("no error");
+        drop(self.inputs);
+        for task in self.tasks {
+            timeout(PATIENCE, task)
+                .await
+                .expect("in time")
+                .expect("no panic");
+        }
+    }
+
+    /// As if the power had gone.
+    async fn kill(self) {
+        self.runtime.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
+        // The journal's file is free once the loop's remains are dropped.
+        let _ = self.runtime.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+fn key() -> SessionKey {
+    SessionKey::from_slice(&[7; 32]).expect("32 bytes")
+}
+
+/// Answers every request that it has the key for.
+async fn terminal(mut frames: mpsc::UnboundedReceiver<Vec<u8>>, inputs: mpsc::Sender<Input>) {
+    while let Some(bytes) = frames.recv().await {
+        let parsed = frame::parse(&bytes).expect("a frame of the exchange");
+        let session = session_of(parsed.payload).expect("a session");
+        let Ok((_, body)) = open(parsed.payload, Direction::FromGateway, |_| Some(key())) else {
+            continue;
+        };
+        if !matches!(body.message, Message::Request(_)) {
+            continue;
+        }
+        let answer = Body {
+            message: Message::Accept {
+                terminal_mac: TERMINAL,
+            },
+            ..body
+        };
+        let envelope = Envelope::to_gateway(TERMINAL, GATEWAY, parsed.envelope.tags);
+        let event = Event::Frame {
+            line: LineKey {
+                ifindex: 7,
+                s_vid: 101,
+                c_vid: 1004,
+            },
+            frame: frame::build(&envelope, &seal(&key(), session, &answer)),
+        };
+        if inputs.send(Input::Event(event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn connect(generation: u64) -> v1::ServerMessage {
+    let body = Down::Connect(v1::Connect {
+        session_id: SESSION.into(),
+        generation,
+        location_id: "110103-xinjing-001-002-004".into(),
+        session_key: vec![7; 32],
+        ipv4_address: "100.64.1.10".into(),
+        ..v1::Connect::default()
+    });
+    v1::ServerMessage { body: Some(body) }
+}
+
+fn disconnect(generation: u64) -> v1::ServerMessage {
+    let body = Down::Disconnect(v1::Disconnect {
+        session_id: SESSION.into(),
+        generation,
+    });
+    v1::ServerMessage { body: Some(body) }
+}
+
+/// The next stream, past its Hello.
+async fn greeted(server: &mut ScriptedServer) -> (Stream, v1::Hello) {
+    let mut stream = server.stream().await;
+    let Up::Hello(hello) = next(&mut stream).await else {
+        panic!("a Hello first");
+    };
+    let operator = "north-net".to_owned();
+    stream.send(v1::ServerMessage {
+        body: Some(Down::Welcome(v1::Welcome { operator })),
+    });
+    (stream, hello)
+}
+
+/// The next message that is not accounting.
+async fn next(stream: &mut Stream) -> Up {
+    loop {
+        let message = stream.next().await.expect("a message");
+        match message.body.expect("a body") {
+            Up::Accounting(_) => {}
+            body => return body,
+        }
+    }
+}
+
+async fn established(stream: &mut Stream) -> v1::Established {
+    match next(stream).await {
+        Up::Established(established) => established,
+        other => panic!("Established, not {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_from_connect_to_receipt() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let maps = Maps::default();
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (mut stream, hello) = greeted(&mut server).await;
+    assert!(hello.held.is_empty());
+    assert_eq!(maps.with(|maps| maps.lines.len()), 1);
+
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(ack) if ack.generation == 1));
+    let report = established(&mut stream).await;
+    assert_eq!(report.terminal_mac, TERMINAL.0);
+    assert_eq!(report.line, "access0/101.1004");
+    assert_eq!(maps.with(|maps| maps.tables.upstream_v4.len()), 1);
+    let accounting = loop {
+        if let Some(Up::Accounting(accounting)) = stream.next().await.and_then(|m| m.body) {
+            break accounting;
+        }
+    };
+    assert_eq!(accounting.sessions[0].session_id, SESSION);
+
+    let (sender, answer) = oneshot::channel();
+    let query = Input::Query(Query::Sessions(sender));
+    gateway.inputs.send(query).await.expect("listens");
+    let shown = answer.await.expect("answers");
+    assert_eq!(shown.sessions[0].phase, "established");
+    let counters = shown.counters.await.expect("answers");
+    assert_eq!(
+        counters[0].map(|counters| counters.upstream_packets),
+        Some(5)
+    );
+
+    stream.send(disconnect(2));
+    assert!(matches!(next(&mut stream).await, Up::Ack(ack) if ack.generation == 2));
+    let Up::Receipt(receipt) = next(&mut stream).await else {
+        panic!("a receipt");
+    };
+    assert_eq!((receipt.number, receipt.generation), (1, 2));
+    assert_eq!(receipt.r#final.map(|last| last.upstream_packets), Some(5));
+    assert_eq!(maps.with(|maps| maps.tables.clone()), Tables::default());
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_sessions_flow_on_and_receipts_are_repeated() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let maps = Maps::default();
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (mut stream, _) = greeted(&mut server).await;
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    established(&mut stream).await;
+    gateway.kill().await;
+    let before = maps.with(|maps| maps.tables.clone());
+    assert_eq!(
+        before.upstream_v4.len(),
+        1,
+        "the fast path outlives the daemon"
+    );
+
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (mut stream, hello) = greeted(&mut server).await;
+    assert_eq!(hello.held[0].phase(), v1::HeldPhase::Established);
+    assert_eq!(maps.with(|maps| maps.tables.clone()), before);
+    established(&mut stream).await;
+    stream.send(disconnect(2));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    let Up::Receipt(first) = next(&mut stream).await else {
+        panic!("a receipt");
+    };
+    gateway.kill().await;
+
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (mut stream, hello) = greeted(&mut server).await;
+    assert_eq!(hello.held[0].phase(), v1::HeldPhase::Disconnected);
+    let Up::Receipt(again) = next(&mut stream).await else {
+        panic!("the receipt again");
+    };
+    assert_eq!(again, first);
+    let number = again.number;
+    stream.send(v1::ServerMessage {
+        body: Some(Down::ReceiptAck(v1::ReceiptAck { number })),
+    });
+    // The stream keeps its order: when this is answered, that has been recorded.
+    stream.send(connect(2));
+    assert!(matches!(next(&mut stream).await, Up::Nack(_)));
+    gateway.stop().await;
+
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (_stream, hello) = greeted(&mut server).await;
+    assert!(hello.held.is_empty(), "acknowledged: {hello:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_server_changes_nothing() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let port = server.port;
+    let maps = Maps::default();
+    let gateway = Gateway::start(pki.folder(), port, &maps);
+    let (mut stream, _) = greeted(&mut server).await;
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    established(&mut stream).await;
+    let before = maps.with(|maps| maps.tables.clone());
+    drop(stream);
+    server.stop().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(maps.with(|maps| maps.tables.clone()), before);
+    let mut server = ScriptedServer::start_at(&pki, port).await;
+    let (_stream, hello) = greeted(&mut server).await;
+    assert_eq!(hello.held[0].phase(), v1::HeldPhase::Established);
+    assert_eq!(maps.with(|maps| maps.tables.clone()), before);
+    gateway.stop().await;
+}

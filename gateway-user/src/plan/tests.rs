@@ -1,0 +1,138 @@
+use doorstep_establish::{Mac, Tags};
+use doorstep_gateway_common::LineKey;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::session::Line;
+
+fn entry(number: u8, vids: &[u16]) -> SessionEntry {
+    let (s_vid, c_vid) = match vids {
+        [] => (0, 0),
+        [c] => (0, *c),
+        [s, c, ..] => (*s, *c),
+    };
+    SessionEntry {
+        session: Uuid::from_u128(number.into()),
+        generation: 3,
+        slot: number.into(),
+        operator: 2,
+        line: Line {
+            key: LineKey {
+                ifindex: 7,
+                s_vid,
+                c_vid,
+            },
+            port: "access0".into(),
+            tags: Tags::from_vids(vids).expect("tags"),
+        },
+        mac: Mac([2, 0, 0, 0, 0, number]),
+        ipv4: Some([100, 64, 1, number].into()),
+        ipv6: Some("2001:db8:1000:1ff::/56".parse().expect("a prefix")),
+        mtu: 1500,
+    }
+}
+
+#[test]
+fn rows_of_a_session() {
+    let rows = rows(&entry(9, &[101, 1004]));
+    let (key, value) = rows.upstream_v4.expect("IPv4");
+    assert_eq!(key.source_be, [100, 64, 1, 9]);
+    assert_eq!((key.line.s_vid, key.line.c_vid), (101, 1004));
+    assert_eq!((value.slot, value.operator, value.generation), (9, 2, 3));
+    let (key, _) = rows.upstream_v6.expect("IPv6");
+    let masked = [0x20, 0x01, 0x0d, 0xb8, 0x10, 0x00, 0x01, 0x00];
+    assert_eq!(key.prefix_be, masked, "bits beyond the length are off");
+    let (key, value) = rows.downstream_v6.expect("IPv6");
+    assert_eq!((key.operator, key.prefix_be), (2, masked));
+    assert_eq!((value.s_tpid, value.c_tpid), (0x88a8, 0x8100));
+    assert_eq!(value.mac, [2, 0, 0, 0, 0, 9]);
+}
+
+#[test]
+fn tpids_by_the_number_of_tags() {
+    for (vids, expected) in [
+        (&[][..], (0, 0)),
+        (&[5], (0, 0x8100)),
+        (&[4, 5], (0x88a8, 0x8100)),
+    ] {
+        let (_, value) = rows(&entry(1, vids)).downstream_v4.expect("IPv4");
+        assert_eq!((value.s_tpid, value.c_tpid), expected, "{vids:?}");
+    }
+}
+
+#[test]
+fn a_family_that_a_session_lacks_has_no_rows() {
+    let mut entry = entry(1, &[]);
+    entry.ipv4 = None;
+    let rows = rows(&entry);
+    assert!(rows.upstream_v4.is_none() && rows.downstream_v4.is_none());
+    assert!(rows.upstream_v6.is_some() && rows.downstream_v6.is_some());
+}
+
+#[test]
+fn every_mask_of_a_prefix() {
+    for length in 0..=64u8 {
+        let prefix = Ipv6Net::new("ffff:ffff:ffff:ffff::".parse().expect("address"), length);
+        let bits = u64::from_be_bytes(masked(prefix.expect("a prefix")));
+        assert_eq!(bits.leading_ones(), u32::from(length));
+        assert_eq!(bits.count_ones(), u32::from(length));
+    }
+}
+
+#[test]
+fn removals_come_before_insertions_and_upstream_goes_first_and_comes_last() {
+    let (old, new) = (entry(1, &[5]), entry(1, &[6]));
+    let plan = Plan::diff(&Tables::of([&new]), &Tables::of([&old]));
+    let kinds: Vec<&str> = plan
+        .changes
+        .iter()
+        .map(|change| match change {
+            Change::RemoveUpstreamV4(_) | Change::RemoveUpstreamV6(_) => "remove upstream",
+            Change::RemoveDownstreamV4(_) | Change::RemoveDownstreamV6(_) => "remove downstream",
+            Change::UpsertDownstreamV4(..) | Change::UpsertDownstreamV6(..) => "downstream",
+            Change::UpsertUpstreamV4(..) | Change::UpsertUpstreamV6(..) => "upstream",
+        })
+        .collect();
+    let expected = [
+        "remove upstream",
+        "remove upstream",
+        "downstream",
+        "downstream",
+        "upstream",
+        "upstream",
+    ];
+    assert_eq!(kinds, expected);
+}
+
+/// Entries over few addresses and lines, so that histories collide.
+fn entries() -> impl Strategy<Value = Vec<SessionEntry>> {
+    let one = (0..4u8, 1..4u16, 1..5u64, any::<bool>());
+    prop::collection::vec(one, 0..6).prop_map(|all| {
+        all.into_iter()
+            .map(|(number, vid, generation, v6)| {
+                let mut entry = entry(number, &[vid]);
+                entry.generation = generation;
+                entry.ipv6 = entry.ipv6.filter(|_| v6);
+                entry
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_leads_from_anything_to_what_is_desired(desired in entries(), actual in entries()) {
+        let (desired, mut actual) = (Tables::of(&desired), Tables::of(&actual));
+        let plan = Plan::diff(&desired, &actual);
+        for change in &plan.changes {
+            actual.apply(change);
+        }
+        prop_assert_eq!(&actual, &desired);
+        for change in &plan.changes {
+            actual.apply(change);
+        }
+        prop_assert_eq!(&actual, &desired, "twice is the same as once");
+        prop_assert!(Plan::diff(&desired, &actual).is_empty());
+    }
+}
