@@ -135,7 +135,14 @@ impl Kernel {
                 let vlan = LinkVlan::new(name, self.index(parent).await?, tag.vid)
                     .protocol(VlanProtocol::from(tag.tpid))
                     .build();
-                handle.link().add(vlan).execute().await.map_err(to_io)
+                let added = handle.link().add(vlan).execute().await.map_err(to_io);
+                added.map_err(|error| match error.raw_os_error() {
+                    Some(libc::EOPNOTSUPP) => io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "the kernel has no VLAN interfaces; load its module 8021q",
+                    ),
+                    _ => error,
+                })
             }
             Item::Bridge { name } => handle
                 .link()

@@ -99,12 +99,12 @@ fn absent(wanted: &[&Item], actual: &Actual) -> Vec<String> {
             _ => false,
         })
     };
-    let ports = wanted.iter().filter_map(|item| port_of(item));
-    let mut absent: Vec<String> = ports
-        .filter(|port| !actual.links.contains_key(*port) && !made(port))
-        .cloned()
-        .collect();
-    absent.dedup();
+    let mut absent: Vec<String> = Vec::new();
+    for port in wanted.iter().filter_map(|item| port_of(item)) {
+        if !actual.links.contains_key(port) && !made(port) && !absent.contains(port) {
+            absent.push(port.clone());
+        }
+    }
     absent
 }
 

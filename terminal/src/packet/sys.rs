@@ -182,7 +182,7 @@ fn beside_tag(message: &libc::msghdr) -> Option<BesideTag> {
             )
         };
         let data_len = mem::size_of::<libc::tpacket_auxdata>();
-        if (level, kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) && len as usize >= data_len {
+        if (level, kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) && len >= data_len {
             let mut data = MaybeUninit::<libc::tpacket_auxdata>::uninit();
             // SAFETY: the header says that so many bytes follow it; any bytes are a valid
             // tpacket_auxdata, which is a structure of integers.

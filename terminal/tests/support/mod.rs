@@ -9,11 +9,11 @@ use serde_json::Value;
 /// not possible the reason is printed and the test is skipped.
 pub fn in_namespace<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: {name}: needs root");
+        eprintln!("skipped: {name}: needs root");
         return;
     }
     if Command::new("ip").arg("-V").output().is_err() {
-        println!("skipped: {name}: needs ip (iproute2)");
+        eprintln!("skipped: {name}: needs ip (iproute2)");
         return;
     }
     let thread = thread::spawn(|| {

@@ -1,0 +1,250 @@
+//! What should be there, and what to change for it: pure, case by case.
+
+use doorstep_establish::{Mac, Offer, TPID_8021AD, TPID_8021Q, Tag, Tags};
+use doorstep_terminal::config::{Home, Wan, WanTags};
+use doorstep_terminal::links::actual::{Actual, Link};
+use doorstep_terminal::links::desired::{Active, desired};
+use doorstep_terminal::links::plan::{Plan, Step};
+use doorstep_terminal::links::{Item, Owned};
+
+fn session(port: &str, vids: &[u16]) -> Active {
+    Active {
+        slot: 0,
+        port: port.into(),
+        tags: Tags::from_vids(vids).unwrap(),
+        offer: Offer {
+            gateway_id: "gw-1".into(),
+            ipv4: Some([100, 64, 1, 10].into()),
+            ipv4_gateway: Some([100, 64, 0, 1].into()),
+            ipv6: Some("2001:db8::/56".parse().unwrap()),
+            dns: vec![],
+            mtu: 0,
+        },
+        gateway_mac: Mac([2, 0, 0, 0, 0, 1]),
+    }
+}
+
+fn wan() -> Wan {
+    let ports = vec!["wan0".into(), "wan1".into()];
+    Wan {
+        ports,
+        tags: WanTags::Auto,
+        route_metric: 52,
+    }
+}
+
+fn vlans(items: &[Item]) -> Vec<(String, String, Tag)> {
+    let vlan = |item: &Item| match item {
+        Item::Vlan { name, parent, tag } => Some((name.clone(), parent.clone(), *tag)),
+        _ => None,
+    };
+    items.iter().filter_map(vlan).collect()
+}
+
+#[test]
+fn vlan_interfaces_by_tags() {
+    let (s, c) = (
+        |vid| Tag {
+            tpid: TPID_8021AD,
+            vid,
+        },
+        |vid| Tag {
+            tpid: TPID_8021Q,
+            vid,
+        },
+    );
+    let one = |name: &str, parent: &str, tag| (name.to_owned(), parent.to_owned(), tag);
+    let cases = [
+        ("wan0", &[][..], vec![], "wan0"),
+        (
+            "wan0",
+            &[101],
+            vec![one("wan0.101", "wan0", c(101))],
+            "wan0.101",
+        ),
+        (
+            "wan0",
+            &[101, 1004],
+            vec![
+                one("wan0.s101", "wan0", s(101)),
+                one("wan0.s101.1004", "wan0.s101", c(1004)),
+            ],
+            "wan0.s101.1004",
+        ),
+    ];
+    for (port, vids, expected, wan_interface) in cases {
+        let session = session(port, vids);
+        assert_eq!(session.wan_interface(), wan_interface);
+        assert_eq!(
+            vlans(&desired(&wan(), None, &[session])),
+            expected,
+            "{vids:?}"
+        );
+    }
+    // Names that do not fit the kernel are replaced, differently for different lines.
+    let long = |vid| session("enp130s0f1np1", &[101, vid]).wan_interface();
+    assert!(
+        long(1004).len() <= 15 && long(1004) != long(1005),
+        "{}",
+        long(1004)
+    );
+    assert!(session("x", &[1]).tags.as_slice()[0].tpid == TPID_8021Q);
+}
+
+/// What would be there if everything in `items` had been made.
+fn made(items: &[Item]) -> Actual {
+    let mut actual = Actual::default();
+    for name in ["wan0", "wan1", "room0"] {
+        let link = Link {
+            up: true,
+            mtu: 1500,
+            ..Link::default()
+        };
+        actual.links.insert(name.into(), link);
+    }
+    for item in items {
+        match item.clone() {
+            Item::Vlan { name, parent, tag } => {
+                let link = actual.links.entry(name).or_default();
+                link.vlan = Some((parent, tag));
+            }
+            Item::Bridge { name } => actual.links.entry(name).or_default().is_bridge = true,
+            Item::Mtu { link, bytes } => actual.links.entry(link).or_default().mtu = bytes,
+            Item::Setting { path, value } => drop(actual.settings.insert(path, value)),
+            Item::Port { link, bridge } => {
+                // A port that is not there cannot be made.
+                if let Some(link) = actual.links.get_mut(&link) {
+                    link.bridge = Some(bridge);
+                }
+            }
+            Item::Up { link } => {
+                if let Some(link) = actual.links.get_mut(&link) {
+                    link.up = true;
+                }
+            }
+            Item::Address { link, address } => drop(actual.addresses.insert((link, address))),
+            Item::Neighbour { link, address, mac } => {
+                actual.neighbours.insert((link, address, mac));
+            }
+            Item::Route(route) => drop(actual.routes.insert(route)),
+            Item::Rule {
+                source,
+                table,
+                priority,
+            } => {
+                actual.rules.insert((source, table, priority));
+            }
+            Item::Nat { .. } => {}
+            Item::File { path, text } => drop(actual.files.insert(path, text)),
+        }
+    }
+    actual
+}
+
+fn home() -> Home {
+    Home {
+        bridge: "br-home".into(),
+        room_ports: vec!["room0".into(), "absent0".into()],
+        ipv4: Some("192.168.77.1/24".parse().unwrap()),
+        masquerade: true,
+        resolver_file: None,
+    }
+}
+
+#[test]
+fn a_plan_leads_where_it_should_and_then_rests() {
+    let ways = [
+        ("connect", vec![], vec![session("wan0", &[])]),
+        ("release", vec![session("wan0", &[101])], vec![]),
+        (
+            "move",
+            vec![session("wan0", &[101])],
+            vec![session("wan1", &[102, 7])],
+        ),
+        (
+            "second",
+            vec![session("wan0", &[])],
+            vec![session("wan0", &[]), {
+                let mut second = session("wan0", &[]);
+                second.slot = 1;
+                second.offer.ipv4 = Some([100, 64, 1, 11].into());
+                second.offer.ipv6 = Some("2001:db8:0:100::/56".parse().unwrap());
+                second
+            }],
+        ),
+    ];
+    for (name, from, to) in ways {
+        let (from, to) = (
+            desired(&wan(), Some(&home()), &from),
+            desired(&wan(), Some(&home()), &to),
+        );
+        let first = Plan::diff(&from, &[], &made(&[]));
+        let second = Plan::diff(&to, &first.owned, &made(&from));
+        assert!(!second.steps.is_empty(), "{name}");
+        assert_eq!(
+            second.absent,
+            if to.iter().any(|i| matches!(i, Item::Bridge { .. })) {
+                vec!["absent0".to_owned()]
+            } else {
+                vec![]
+            },
+            "{name}"
+        );
+        let third = Plan::diff(&to, &second.owned, &made(&to));
+        assert_eq!(third.steps, [], "{name}: rests");
+        assert_eq!(third.owned, second.owned, "{name}");
+        // Whatever is made needs what is made before it.
+        let ranks: Vec<u8> = second
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Make(own) => Some(own.item.rank()),
+                Step::Undo(_) => None,
+            })
+            .collect();
+        assert!(ranks.is_sorted(), "{name}: {ranks:?}");
+    }
+}
+
+#[test]
+fn interfaces_and_addresses_are_undone_last() {
+    let from = desired(&wan(), None, &[session("wan0", &[101])]);
+    let to = desired(&wan(), None, &[session("wan0", &[102])]);
+    let owned = Plan::diff(&from, &[], &made(&[])).owned;
+    let steps = Plan::diff(&to, &owned, &made(&from)).steps;
+    let last_make = steps
+        .iter()
+        .rposition(|step| matches!(step, Step::Make(_)))
+        .unwrap();
+    for (at, step) in steps.iter().enumerate() {
+        if let Step::Undo(own) = step {
+            assert_eq!(at > last_make, own.item.goes_last(), "{step:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_ours_stays() {
+    let items = desired(&wan(), None, &[session("wan0", &[])]);
+    let there = made(&items);
+    let plan = Plan::diff(&items, &[], &there);
+    assert_eq!((plan.steps, plan.owned), (vec![], vec![]));
+    assert_eq!(Plan::diff(&[], &[], &there), Plan::default());
+}
+
+#[test]
+fn a_value_returns_to_what_it_was_first() {
+    let mtu = |bytes| Item::Mtu {
+        link: "wan0".into(),
+        bytes,
+    };
+    let first = Plan::diff(&[mtu(1492)], &[], &made(&[mtu(1500)]));
+    let second = Plan::diff(&[mtu(1480)], &first.owned, &made(&[mtu(1492)]));
+    let expected = Owned {
+        item: mtu(1480),
+        former: Some("1500".into()),
+    };
+    assert_eq!(second.steps, [Step::Make(expected.clone())]);
+    let third = Plan::diff(&[], &second.owned, &made(&[mtu(1480)]));
+    assert_eq!(third.steps, [Step::Undo(expected)]);
+}
