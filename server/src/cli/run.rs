@@ -1,5 +1,6 @@
 //! `run`: the daemon.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -41,6 +42,7 @@ fn start_log(format: LogFormat) {
         .from_env_lossy();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
