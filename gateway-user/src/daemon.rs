@@ -133,7 +133,7 @@ fn access_port(config: &Config) -> impl Fn(&str) -> Option<u32> {
 }
 
 /// Index of an interface of this network namespace.
-pub(crate) fn ifindex(name: &str) -> Option<u32> {
+fn ifindex(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
 }
 

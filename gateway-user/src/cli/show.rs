@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_admin_client::GatewayAdminClient;
 use serde_json::Value;
@@ -18,13 +18,22 @@ async fn connect(socket: &Path) -> anyhow::Result<Client> {
     let channel = Endpoint::from_shared(format!("unix://{}", absolute.display()))?
         .connect()
         .await
-        .with_context(|| {
-            format!(
-                "cannot reach the daemon at {}; is it running? (--socket names another path)",
-                socket.display()
+        .map_err(|error| {
+            anyhow!(
+                "cannot reach the daemon at {}: {}; is it running? (--socket names another path)",
+                socket.display(),
+                root_cause(&error)
             )
         })?;
     Ok(GatewayAdminClient::new(channel))
+}
+
+/// What the system said; what is around it says nothing more.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => root_cause(cause),
+        None => error.to_string(),
+    }
 }
 
 /// The daemon's own words, without the framing of the protocol.

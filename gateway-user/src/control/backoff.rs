@@ -29,6 +29,11 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// Whether the last stream worked, or there was none.
+    pub fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
     /// The pause before the next attempt.
     pub fn next(&mut self, class: Class, rng: &mut impl Rng) -> Duration {
         let bound = self.bound(class);

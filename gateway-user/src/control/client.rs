@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::ServerStates;
 use super::backoff::{Backoff, Class};
@@ -118,14 +118,25 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
         let url = self.operator.server.url.clone();
         let work = async {
             let mut backoff = Backoff::default();
+            let mut said = None;
             loop {
                 let error = tokio::select! {
                     () = stop.cancelled() => return,
                     error = self.stream(&mut backoff) => error,
                 };
+                if backoff.is_fresh() {
+                    said = None;
+                }
                 let pause = backoff.next(error.class(), &mut rand::rng());
-                warn!(url, %error, pause_ms = pause.as_millis() as u64, "no stream to the server");
+                let pause_ms = pause.as_millis() as u64;
                 let text = Some(error.to_string());
+                // What goes on for hours is said once.
+                if text == said {
+                    debug!(url, %error, pause_ms, "still no stream to the server");
+                } else {
+                    warn!(url, %error, pause_ms, "no stream to the server; dialling on");
+                    said.clone_from(&text);
+                }
                 self.states
                     .update(self.operator.index, false, text, clock::unix_ms());
                 tokio::select! {

@@ -42,6 +42,7 @@ impl Engine {
                 receipt: Some(generation),
                 connect: None,
             };
+            tracing::info!(?session, generation, "disconnect recorded");
             self.start_closing(session, then, now);
             self.acknowledge(session, generation);
             self.close_unless_under_way(session, now);

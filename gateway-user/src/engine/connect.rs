@@ -44,6 +44,7 @@ impl Engine {
             return self.refuse(session, generation, why);
         }
         if self.sessions.contains_key(&session) {
+            tracing::info!(?session, generation, "newer connect recorded");
             self.raise_fence(session, generation);
             self.replace(session, connect, now);
         } else {
@@ -170,6 +171,7 @@ impl Engine {
         self.raise_fence(session, generation);
         // The location was found a moment ago, and the inventory does not change.
         if self.begin(session, connect, slot, now) {
+            tracing::info!(?session, generation, slot, "connect recorded");
             self.acknowledge(session, generation);
             self.ask_terminal(session, now);
         }

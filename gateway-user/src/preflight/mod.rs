@@ -100,18 +100,23 @@ pub async fn check(file: &Path) -> Report {
     host::check(&mut report);
     match Config::load(file) {
         Ok(config) => {
+            let operators: Vec<&str> = config
+                .operators
+                .iter()
+                .map(|operator| operator.name.as_str())
+                .collect();
             report.ok(
                 "configuration",
                 format_args!(
-                    "{}: gateway {}, {} operators",
+                    "{}: gateway {}, operators {}",
                     file.display(),
                     config.id,
-                    config.operators.len()
+                    operators.join(", ")
                 ),
             );
             let double_tagged = inventory(&mut report, &config);
             host::check_pins(&mut report, &config.pin_path);
-            network::check(&mut report, &config, double_tagged);
+            network::check(&mut report, &config, double_tagged).await;
             servers(&mut report, &config).await;
         }
         Err(error) => report.fail("configuration", error),
@@ -136,7 +141,7 @@ fn inventory(report: &mut Report, config: &Config) -> bool {
                     "inventory",
                     format_args!("{file}: no line; every Connect will be refused"),
                 ),
-                lines => report.ok("inventory", format_args!("{file}: {lines} lines")),
+                lines => report.ok("inventory", format_args!("{file}: lines: {lines}")),
             }
             let rows = inventory.map_rows();
             rows.iter().any(|(key, _)| key.s_vid != 0)

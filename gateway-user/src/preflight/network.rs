@@ -1,25 +1,42 @@
 //! Ports, offloads, next hops, forwarding.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
+use futures::TryStreamExt as _;
+use rtnetlink::packet_route::link::LinkAttribute;
+
 use super::Report;
 use crate::config::Config;
-use crate::daemon::ifindex;
 use crate::dataplane::{Feature, Offloads};
 
 /// What a line's frames need above the IP packet's 1500 bytes: one tag is free, the second is not.
 const DOUBLE_TAGGED_MTU: u32 = 1504;
 
-pub(super) fn check(report: &mut Report, config: &Config, double_tagged: bool) {
+/// A port, as the kernel tells it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    mtu: u32,
+    carrier: bool,
+}
+
+pub(super) async fn check(report: &mut Report, config: &Config, double_tagged: bool) {
+    let links = match links().await {
+        Ok(links) => links,
+        Err(error) => {
+            report.fail("ports", format_args!("cannot be listed: {error}"));
+            HashMap::new()
+        }
+    };
     for access in &config.access_ports {
         let needed = if double_tagged {
             DOUBLE_TAGGED_MTU
         } else {
             1500
         };
-        if port(report, "access port", &access.name, needed) {
+        if port(report, &links, "access port", &access.name, needed) {
             offloads(report, &access.name);
         }
     }
@@ -27,7 +44,7 @@ pub(super) fn check(report: &mut Report, config: &Config, double_tagged: bool) {
     for operator in &config.operators {
         if !uplinks.contains(&operator.uplink.as_str()) {
             uplinks.push(&operator.uplink);
-            port(report, "uplink", &operator.uplink, 1500);
+            port(report, &links, "uplink", &operator.uplink, 1500);
         }
         let v4 = operator.next_hop_v4.map(IpAddr::V4);
         let v6 = operator.next_hop_v6.map(IpAddr::V6);
@@ -39,40 +56,59 @@ pub(super) fn check(report: &mut Report, config: &Config, double_tagged: bool) {
     forwarding(report, "IPv6 forwarding", "net/ipv6/conf/all/forwarding");
 }
 
+/// All ports of this network namespace; /sys may show those of another.
+async fn links() -> Result<HashMap<String, Link>, rtnetlink::Error> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|_| rtnetlink::Error::RequestFailed)?;
+    let connection = tokio::spawn(connection);
+    let messages: Result<Vec<_>, _> = handle.link().get().execute().try_collect().await;
+    connection.abort();
+    let links = messages?.into_iter().filter_map(|message| {
+        let mut link = Link::default();
+        let mut name = None;
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(found) => name = Some(found),
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Carrier(carrier) => link.carrier = carrier != 0,
+                _ => {}
+            }
+        }
+        Some((name?, link))
+    });
+    Ok(links.collect())
+}
+
 /// Returns whether the port is there.
-fn port(report: &mut Report, role: &str, name: &str, needed_mtu: u32) -> bool {
+fn port(
+    report: &mut Report,
+    links: &HashMap<String, Link>,
+    role: &str,
+    name: &str,
+    needed_mtu: u32,
+) -> bool {
     let title = format!("{role} {name}");
-    if ifindex(name).is_none() {
+    let Some(Link { mtu, carrier }) = links.get(name).copied() else {
         report.fail(title, "not on this host; `ip link` lists what is");
         return false;
-    }
-    let carrier = attribute(name, "carrier");
-    let mtu = attribute(name, "mtu").and_then(|text| text.parse::<u32>().ok());
-    match (carrier.as_deref(), mtu) {
-        // An interface that is down has no carrier attribute to read.
-        (None | Some("0"), _) => report.warn(
+    };
+    if !carrier {
+        report.warn(
             title,
             format_args!("no carrier: is the cable in, and the port up (`ip link set {name} up`)?"),
-        ),
-        (_, Some(mtu)) if mtu < needed_mtu => report.warn(
+        );
+    } else if mtu < needed_mtu {
+        report.warn(
             title,
             format_args!(
                 "MTU {mtu}: full packets with their tags need {needed_mtu}; \
                  ip link set {name} mtu {needed_mtu}"
             ),
-        ),
-        (_, mtu) => report.ok(
-            title,
-            format_args!("carrier, MTU {}", mtu.unwrap_or_default()),
-        ),
+        );
+    } else {
+        report.ok(title, format_args!("carrier, MTU {mtu}"));
     }
     true
-}
-
-fn attribute(port: &str, name: &str) -> Option<String> {
-    let file = PathBuf::from("/sys/class/net").join(port).join(name);
-    let text = fs::read_to_string(file).ok()?;
-    Some(text.trim_end().to_owned())
 }
 
 fn offloads(report: &mut Report, port: &str) {

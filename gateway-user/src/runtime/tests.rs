@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::admin::{Admin, AdminSocket};
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::MapUse;
@@ -100,6 +101,8 @@ impl FastPath for Maps {
 }
 
 struct Gateway {
+    config: Config,
+    states: ServerStates,
     inputs: mpsc::Sender<Input>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -153,18 +156,21 @@ key = "gw1.key"
         let (runtime, inputs) =
             Runtime::start(settings, journal, maps.clone(), transmit, &port).expect("starts");
         let stop = CancellationToken::new();
+        let states = ServerStates::default();
         let client = Client {
             gateway_id: config.id.clone(),
             operator: config.operators[0].clone(),
             capacity: 64,
             events: inputs.clone(),
-            states: ServerStates::default(),
+            states: states.clone(),
         };
         let tasks = vec![
             tokio::spawn(client.run(stop.clone())),
             tokio::spawn(terminal(frames, inputs.clone())),
         ];
         Self {
+            config,
+            states,
             inputs,
             runtime: tokio::spawn(runtime.run(stop.clone())),
             stop,
@@ -404,4 +410,92 @@ async fn a_lost_server_changes_nothing() {
     assert_eq!(hello.held[0].phase(), v1::HeldPhase::Established);
     assert_eq!(maps.with(|maps| maps.tables.clone()), before);
     gateway.stop().await;
+}
+
+/// The admin service on a socket, over a running gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_socket_answers_and_goes_away() {
+    use doorstep_proto::v1::gateway_admin_client::GatewayAdminClient;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let gateway = Gateway::start(pki.folder(), server.port, &Maps::default());
+    let (mut stream, _) = greeted(&mut server).await;
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    established(&mut stream).await;
+
+    let path = pki.folder().join("run").join("admin.sock");
+    let socket = AdminSocket::bind(&path).expect("listens");
+    let mode = std::fs::metadata(&path)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let admin = Admin {
+        config: gateway.config.clone(),
+        ports: Vec::new(),
+        next_hops: Default::default(),
+        servers: gateway.states.clone(),
+        inputs: gateway.inputs.clone(),
+        started: std::time::Instant::now(),
+    };
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(socket.serve(admin, stop.clone()));
+    let error = AdminSocket::bind(&path).err().expect("taken");
+    assert!(error.to_string().contains("another daemon"), "{error}");
+
+    let address = format!("unix://{}", path.display());
+    let mut client = GatewayAdminClient::connect(address)
+        .await
+        .expect("connects");
+    let status = client.status(v1::GatewayStatusRequest {}).await;
+    let status = status.expect("answers").into_inner();
+    assert_eq!(status.gateway_id, "gw1");
+    assert_eq!(status.sessions.map(|counts| counts.established), Some(1));
+    assert!(status.servers[0].connected);
+    assert_eq!(status.maps[0].max, 8);
+    let sessions = client.sessions(v1::GatewaySessionsRequest {}).await;
+    let mut sessions = sessions.expect("answers").into_inner();
+    let part = sessions.message().await.expect("answers").expect("a part");
+    let [session] = &part.sessions[..] else {
+        panic!("one session");
+    };
+    assert_eq!(session.session_id, SESSION);
+    assert_eq!(session.phase, "established");
+    assert_eq!(session.mac, TERMINAL.to_string());
+    assert_eq!(
+        session.counters.map(|counted| counted.upstream_packets),
+        Some(5)
+    );
+    let steps: Vec<_> = session.steps.iter().map(|step| &step.step[..]).collect();
+    assert_eq!(steps, ["instructed", "requested", "accepted", "opened"]);
+    let reasons = client.reasons(v1::GatewayReasonsRequest {}).await;
+    let reasons = reasons.expect("answers").into_inner().reasons;
+    assert_eq!(
+        (&reasons[0].reason[..], reasons[0].packets),
+        ("unknown_line", 3)
+    );
+
+    stop.cancel();
+    timeout(PATIENCE, serving)
+        .await
+        .expect("in time")
+        .expect("no panic")
+        .expect("no error");
+    assert!(!path.exists(), "the socket is removed");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_left_behind_is_taken_over_and_a_file_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
+    drop(AdminSocket::bind(&path).expect("takes it over"));
+    std::fs::write(&path, "precious").expect("writes");
+    let error = AdminSocket::bind(&path).err().expect("refused");
+    assert!(error.to_string().contains("not a socket"), "{error}");
+    assert_eq!(std::fs::read(&path).expect("reads"), b"precious");
 }
