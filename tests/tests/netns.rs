@@ -1,9 +1,46 @@
 //! The real daemons, with real packets between namespaces.
 
+#[path = "netns/bad_input.rs"]
+mod bad_input;
+#[path = "netns/isolation.rs"]
+mod isolation;
+#[path = "netns/kernel_path.rs"]
+mod kernel_path;
+#[path = "netns/lines.rs"]
+mod lines;
+#[path = "netns/refusals.rs"]
+mod refusals;
+#[path = "netns/rooms.rs"]
+mod rooms;
+#[path = "netns/sessions.rs"]
+mod sessions;
+#[path = "netns/support.rs"]
+mod support;
+#[path = "netns/survival.rs"]
+mod survival;
+
 use std::process::ExitCode;
 
-use doorstep_tests::suite;
+use doorstep_tests::lab::cleanup;
+use doorstep_tests::{cases, suite};
 
 fn main() -> ExitCode {
-    suite::main(&[])
+    cleanup::on_signals();
+    suite::main(cases![
+        lines::{untagged, one_tag, two_tags, terminal_one_tag, terminal_two_tags},
+        sessions::{connect_move_release, additional, one_line_for_each_home},
+        rooms::{reach_the_world},
+        isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
+        refusals::{
+            unknown_location,
+            wrong_seal,
+            legacy_seal_unless_allowed,
+            unregistered_subscriber,
+            gateway_unknown,
+            registered_twice,
+        },
+        bad_input::{configurations, inventories, certificates, frames},
+        kernel_path::{gateway_answers, time_exceeded},
+        survival::{server_away, gateway_killed, load_and_unload},
+    ])
 }

@@ -16,7 +16,7 @@ pub struct Injector {
 }
 
 impl Injector {
-    pub(super) fn open() -> Result<Self, DataplaneError> {
+    pub fn open() -> Result<Self, DataplaneError> {
         Self::socket()
             .map(|socket| Self {
                 socket: Arc::new(socket),

@@ -216,6 +216,15 @@ impl Street {
         Ok(())
     }
 
+    /// Changes the tags that the switch adds for a home.
+    pub fn retag(&mut self, home: usize, tags: &[(u16, u16)]) -> Result<()> {
+        let ifindex = index(&self.street, &format!("home{home}"))?;
+        self.switch
+            .as_mut()
+            .context("the terminals tag for themselves")?
+            .set(ifindex, tags)
+    }
+
     fn wait_for_gateways(&self) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
@@ -267,6 +276,13 @@ impl Street {
         let netns = &self.homes[home].netns;
         self.homes[home].terminal = Daemon::start("doorstep-terminal", netns, &config, &socket)?;
         Ok(())
+    }
+
+    /// Starts the server again.
+    pub fn restart_server(&mut self) -> Result<()> {
+        let socket = self.dir().join("server.sock");
+        self.server = Daemon::start("doorstep-server", &self.srv, &self.server_config, &socket)?;
+        self.wait_for_gateways()
     }
 
     /// Starts a gateway's daemon again.

@@ -1,0 +1,135 @@
+//! What the cases share.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use doorstep_gateway::dataplane::Injector;
+use doorstep_tests::lab::daemon::Daemon;
+use doorstep_tests::lab::netns::Netns;
+use doorstep_tests::lab::street::{Gateway, Home, Session, Street};
+use doorstep_tests::lab::traffic::{download, ping};
+use doorstep_tests::suite::Skip;
+use serde::Deserialize;
+
+/// Packets by reason at a gateway.
+pub fn packets(gateway: &Gateway) -> Result<BTreeMap<String, u64>> {
+    #[derive(Deserialize)]
+    struct Status {
+        packets: BTreeMap<String, u64>,
+    }
+    let status: Status = gateway.daemon.ask_json(&["status"])?;
+    Ok(status.packets)
+}
+
+/// What the gateway counts under a reason while something is done.
+pub fn counted(
+    gateway: &Gateway,
+    reason: &str,
+    action: impl FnOnce() -> Result<()>,
+) -> Result<u64> {
+    let count = || -> Result<u64> {
+        packets(gateway)?
+            .get(reason)
+            .copied()
+            .with_context(|| format!("no reason {reason}"))
+    };
+    let before = count()?;
+    action()?;
+    Ok(count()? - before)
+}
+
+/// Registers, connects at the home's own door, and proves that traffic flows.
+pub fn connect(street: &Street, home: usize) -> Result<Session> {
+    street.homes[home].register()?;
+    let session = street.homes[home].request(&street.seal(0, home)?)?;
+    ensure!(session.state == "established", "{}", session.state);
+    flows(street, &street.homes[home], &session)?;
+    Ok(session)
+}
+
+/// Proves that a session carries both families: pings, and TCP with full-sized packets.
+pub fn flows(street: &Street, home: &Home, session: &Session) -> Result<()> {
+    for (v6, source) in [(false, session.v4()?), (true, session.v6()?)] {
+        ping(&home.netns, Some(source), street.echo(v6).ip(), 3)
+            .with_context(|| logs(street, home))?;
+        download(
+            &home.netns,
+            street.http(v6),
+            Some(source),
+            1_000_000,
+            |_| {},
+        )
+        .with_context(|| format!("from {source}"))?;
+    }
+    Ok(())
+}
+
+/// The ends of all daemons' logs.
+pub fn logs(street: &Street, home: &Home) -> String {
+    let gateway = |gateway: &Gateway| format!("{}:\n{}", gateway.id, gateway.daemon.log_tail());
+    format!(
+        "server:\n{}\nterminal:\n{}\n{}",
+        street.server.log_tail(),
+        home.terminal.log_tail(),
+        street
+            .gateways
+            .iter()
+            .map(gateway)
+            .collect::<Vec<_>>()
+            .join("\n")
+    )
+}
+
+/// Proves that nothing answers.
+pub fn silent(netns: &Netns, source: IpAddr, target: IpAddr) -> Result<()> {
+    ensure!(
+        ping(netns, Some(source), target, 1).is_err(),
+        "{source} reaches {target}"
+    );
+    Ok(())
+}
+
+/// The address of a link.
+pub fn mac(netns: &Netns, link: &str) -> Result<[u8; 6]> {
+    let text = netns.ip(&format!("-o link show {link}"))?;
+    let words = text
+        .split_whitespace()
+        .skip_while(|word| *word != "link/ether");
+    let mac: doorstep_establish::Mac = words.skip(1).next().context("no address")?.parse()?;
+    Ok(mac.0)
+}
+
+/// Sends whole frames out of a link.
+pub fn send_frames(netns: &Netns, link: &str, frames: Vec<Vec<u8>>) -> Result<()> {
+    let link = link.to_owned();
+    netns.run(move || -> Result<()> {
+        let ifindex = nix::net::if_::if_nametoindex(link.as_str())?;
+        let injector = Injector::open()?;
+        for frame in &frames {
+            injector.send(ifindex, frame)?;
+        }
+        Ok(())
+    })?
+}
+
+/// Skips the case where the kernel has no VLAN links.
+pub fn needs_vlan_links() -> Result<()> {
+    let netns = Netns::new("probe")?;
+    netns.ip("link add probe0 type veth peer name probe1")?;
+    let made = netns.ip("link add link probe0 name probe0.5 type vlan id 5");
+    if let Err(error) = made {
+        let text = format!("{error:#}");
+        ensure!(
+            text.contains("not supported") || text.contains("Unknown device type"),
+            "{text}"
+        );
+        return Err(Skip("this kernel has no VLAN links (8021q)".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// The detail of a session at the server, as JSON.
+pub fn at_server(server: &Daemon, session: &str) -> Result<serde_json::Value> {
+    server.ask_json(&["sessions", "show", session])
+}

@@ -1,0 +1,124 @@
+//! Daemons that are gone, and traffic that does not notice.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use doorstep_tests::lab::daemon::bin_dir;
+use doorstep_tests::lab::netns::{Netns, run};
+use doorstep_tests::lab::street::{Plan, Street};
+use doorstep_tests::lab::traffic::Pinger;
+use doorstep_tests::suite::CaseResult;
+
+use crate::support::{connect, flows};
+
+const PING_EVERY: Duration = Duration::from_millis(2);
+
+/// No ping is lost while something happens.
+fn unnoticed(street: &mut Street, action: impl FnOnce(&mut Street) -> Result<()>) -> Result<()> {
+    let pinger = Pinger::start(&street.homes[0].netns, street.echo(false), PING_EVERY)?;
+    std::thread::sleep(Duration::from_millis(50));
+    action(street)?;
+    std::thread::sleep(Duration::from_millis(100));
+    let echoes = pinger.stop()?;
+    // The last ones may still have been on their way.
+    let settled = &echoes[..echoes.len().saturating_sub(30)];
+    let lost = settled
+        .iter()
+        .filter(|echo| echo.answered.is_none())
+        .count();
+    ensure!(
+        lost == 0 && settled.len() > 30,
+        "{lost} of {} pings were lost",
+        settled.len()
+    );
+    Ok(())
+}
+
+pub fn server_away() -> CaseResult {
+    let mut street = Street::new(Plan::default())?;
+    let session = connect(&street, 0)?;
+    unnoticed(&mut street, |street| {
+        street.server.kill()?;
+        std::thread::sleep(Duration::from_millis(500));
+        street.restart_server()
+    })?;
+    flows(&street, &street.homes[0], &session)?;
+    street.homes[0].release(&session.session_id)
+}
+
+pub fn gateway_killed() -> CaseResult {
+    let mut street = Street::new(Plan {
+        gateways: 2,
+        ..Plan::default()
+    })?;
+    let session = connect(&street, 0)?;
+    unnoticed(&mut street, |street| {
+        street.gateways[0].daemon.kill()?;
+        std::thread::sleep(Duration::from_millis(200));
+        street.restart_gateway(0)
+    })?;
+    flows(&street, &street.homes[0], &session)?;
+    // The daemon that came after knows the session well enough to end it.
+    street.plug(0, 1)?;
+    let moved = street.homes[0].relocate(&street.seal(1, 0)?, None)?;
+    flows(&street, &street.homes[0], &moved)
+}
+
+/// What a load may change and an unload must put back.
+fn state(netns: &Netns) -> Result<String> {
+    let mut state = String::new();
+    for words in [
+        "-d -o link show",
+        "-o addr show",
+        "route show",
+        "-6 route show",
+    ] {
+        state.push_str(&netns.ip(words)?);
+    }
+    for port in ["access0", "uplink0"] {
+        let mut features = netns.command("ethtool")?;
+        state.push_str(&run(features.args(["-k", port]))?);
+    }
+    let sysctls = netns.run(|| -> std::io::Result<String> {
+        [
+            "net/ipv4/ip_forward",
+            "net/ipv6/conf/all/forwarding",
+            "net/ipv4/fwmark_reflect",
+        ]
+        .iter()
+        .map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")))
+        .collect()
+    })??;
+    Ok(state + &sysctls)
+}
+
+pub fn load_and_unload() -> CaseResult {
+    let street = Street::new(Plan::default())?;
+    let gateway = &street.gateways[0];
+    let client = |word: &str| -> Result<Command> {
+        let mut command = gateway.netns.command(bin_dir()?.join("doorstep-gateway"))?;
+        command.arg(word).arg("--config").arg(&gateway.config);
+        Ok(command)
+    };
+    gateway.daemon.stop()?;
+    run(&mut client("unload")?)?;
+    let before = state(&gateway.netns)?;
+    ensure!(!before.contains("prog/xdp"), "a program is left: {before}");
+    run(&mut client("load")?)?;
+    let loaded = state(&gateway.netns)?;
+    ensure!(loaded.contains("prog/xdp"), "no program is there: {loaded}");
+    run(&mut client("load")?)?;
+    run(&mut client("unload")?)?;
+    let after = state(&gateway.netns)?;
+    ensure!(before == after, "before:\n{before}\nafter:\n{after}");
+    ensure!(
+        !gateway
+            .config
+            .with_file_name("bpf")
+            .join("doorstep")
+            .exists(),
+        "pins are left"
+    );
+    Ok(())
+}
