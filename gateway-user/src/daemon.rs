@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -67,7 +67,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         };
         clients.spawn(client.run(stop.clone()));
     }
-    tasks.spawn(follow_punts(punt, inputs.clone()));
+    let punts = follow_punts(punt, inputs.clone());
     let admin = Admin {
         config,
         ports,
@@ -78,7 +78,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let admin = tokio::spawn(socket.serve(admin, stop.clone()));
 
-    let result = runtime.run(stop.clone()).await;
+    let result = tokio::select! {
+        result = runtime.run(stop.clone()) => result,
+        // Without its frames no session can be established: whoever supervises starts it again.
+        () = punts => Err(anyhow!("the punt ring cannot be read any more")),
+    };
     // The loop may have ended by itself; the others follow.
     stop.cancel();
     clients.join_all().await;
@@ -137,6 +141,7 @@ fn ifindex(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
 }
 
+/// Feeds the loop with frames; returns when there can be no more.
 async fn follow_punts(mut punts: PuntStream, inputs: tokio::sync::mpsc::Sender<Input>) {
     while let Some(punt) = punts.next().await {
         let event = Event::Frame {
@@ -144,8 +149,8 @@ async fn follow_punts(mut punts: PuntStream, inputs: tokio::sync::mpsc::Sender<I
             frame: punt.frame,
         };
         if inputs.send(Input::Event(event)).await.is_err() {
-            return;
+            // The loop has ended and says why by itself.
+            return std::future::pending().await;
         }
     }
-    tracing::error!("the punt ring cannot be read any more; restart the daemon");
 }

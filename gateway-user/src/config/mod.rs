@@ -1,5 +1,6 @@
 //! The gateway's configuration: TOML, checked as a whole before anything is touched.
 
+mod operator;
 mod problem;
 mod raw;
 #[cfg(test)]

@@ -1,17 +1,12 @@
 //! From the file as written to a configuration that holds together.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Range;
 use std::path::Path;
 
-use doorstep_gateway_common::operator::MAX_OPERATORS;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use toml::Spanned;
-use tonic::codegen::http::Uri;
 
+use super::operator::{Check, Seen};
 use super::problem::Problems;
-use super::{AccessPort, Config, ConfigError, Operator, Server, raw};
+use super::{AccessPort, Config, ConfigError, raw};
 
 const DEFAULT_DELEGATED_PREFIX_LEN: u8 = 56;
 const DEFAULT_MAX_SESSIONS: u32 = 65_536;
@@ -22,7 +17,6 @@ const MIN_ACCOUNTING_INTERVAL_MS: u64 = 100;
 const MAX_NAME: usize = 64;
 /// `IFNAMSIZ` less the closing zero.
 const MAX_PORT_NAME: usize = 15;
-const MAX_VID: u16 = 4094;
 
 pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config, ConfigError> {
     let mut problems = Problems::new(text);
@@ -120,256 +114,7 @@ fn access_ports(
     known
 }
 
-/// What earlier operators have taken, and whose it is.
-#[derive(Default)]
-struct Seen {
-    names: HashMap<String, ()>,
-    indexes: HashMap<u16, String>,
-    uplinks: HashMap<(String, u16), String>,
-    prefixes: Vec<(IpNet, String)>,
-}
-
-struct Check<'a, 'text> {
-    problems: &'a mut Problems<'text>,
-    seen: &'a mut Seen,
-    folder: &'a Path,
-    access_ports: &'a [AccessPort],
-    delegated_prefix_len: u8,
-}
-
-impl Check<'_, '_> {
-    fn operator(mut self, position: usize, span: Range<usize>, raw: raw::Operator) -> Operator {
-        let operator_name = raw.name.get_ref().clone();
-        name(self.problems, "an operator's name", &raw.name);
-        if self.seen.names.insert(operator_name.clone(), ()).is_some() {
-            self.problems.add(
-                raw.name.span(),
-                format_args!("operator '{operator_name}' is named twice"),
-            );
-        }
-        let index = self.index(position, span, raw.index, &operator_name);
-        let uplink_vlan = self.uplink(&raw.uplink, raw.uplink_vlan, &operator_name);
-        let (subscriber_v4, subscriber_v6) = self.prefixes(raw.subscriber_prefixes, &operator_name);
-        let (next_hop_v4, next_hop_v6) = self.addresses("next hop", raw.next_hops, |address| {
-            let inside = match address {
-                IpAddr::V4(address) => subscriber_v4.iter().any(|net| net.contains(&address)),
-                IpAddr::V6(address) => subscriber_v6.iter().any(|net| net.contains(&address)),
-            };
-            inside.then(|| {
-                format!(
-                    "next hop {address} lies in the operator's subscriber_prefixes, \
-                     which are routed to the lines"
-                )
-            })
-        });
-        let (gateway_v4, gateway_v6) =
-            self.addresses("gateway address", raw.gateway_addresses, |_| None);
-        Operator {
-            name: operator_name,
-            index,
-            uplink: raw.uplink.into_inner(),
-            uplink_vlan,
-            next_hop_v4,
-            next_hop_v6,
-            subscriber_v4,
-            subscriber_v6,
-            gateway_v4,
-            gateway_v6,
-            server: self.server(raw.server),
-        }
-    }
-
-    fn index(
-        &mut self,
-        position: usize,
-        span: Range<usize>,
-        index: Option<Spanned<u16>>,
-        operator: &str,
-    ) -> u16 {
-        let (span, index) = match index {
-            Some(index) => (index.span(), index.into_inner()),
-            None => (span, u16::try_from(position + 1).unwrap_or(u16::MAX)),
-        };
-        if !(1..MAX_OPERATORS).contains(&u32::from(index)) {
-            self.problems.add(
-                span.clone(),
-                format_args!("index {index} is not in 1..={}", MAX_OPERATORS - 1),
-            );
-        }
-        if let Some(other) = self.seen.indexes.insert(index, operator.to_owned()) {
-            self.problems.add(
-                span,
-                format_args!("index {index} is operator '{other}' already; give each its own"),
-            );
-        }
-        index
-    }
-
-    fn uplink(
-        &mut self,
-        uplink: &Spanned<String>,
-        vlan: Option<Spanned<u16>>,
-        operator: &str,
-    ) -> u16 {
-        port_name(self.problems, "uplink", uplink);
-        let port = uplink.get_ref();
-        if self.access_ports.iter().any(|access| access.name == *port) {
-            self.problems.add(
-                uplink.span(),
-                format_args!("port '{port}' is an access port and cannot be an uplink as well"),
-            );
-        }
-        let vid = ranged(self.problems, "uplink_vlan", vlan, 0, 0..=MAX_VID);
-        let taken = self
-            .seen
-            .uplinks
-            .insert((port.clone(), vid), operator.to_owned());
-        if let Some(other) = taken {
-            self.problems.add(
-                uplink.span(),
-                format_args!(
-                    "uplink '{port}' with VLAN {vid} is operator '{other}' already; \
-                     operators on one port need different uplink_vlan"
-                ),
-            );
-        }
-        vid
-    }
-
-    fn prefixes(
-        &mut self,
-        prefixes: Spanned<Vec<Spanned<String>>>,
-        operator: &str,
-    ) -> (Vec<Ipv4Net>, Vec<Ipv6Net>) {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        if prefixes.get_ref().is_empty() {
-            self.problems
-                .add(prefixes.span(), "subscriber_prefixes needs a prefix");
-        }
-        for prefix in prefixes.into_inner() {
-            let span = prefix.span();
-            let Ok(net) = prefix.get_ref().parse::<IpNet>() else {
-                self.problems.add(
-                    span,
-                    format_args!(
-                        "'{}' is not a prefix such as 100.64.1.0/24 or 2001:db8:1000::/40",
-                        prefix.get_ref()
-                    ),
-                );
-                continue;
-            };
-            if net.trunc() != net {
-                self.problems.add(
-                    span.clone(),
-                    format_args!("{net} has host bits set; write {}", net.trunc()),
-                );
-            }
-            let taken = self
-                .seen
-                .prefixes
-                .iter()
-                .find(|(other, _)| overlap(other, &net));
-            if let Some((other, owner)) = taken {
-                let what = format!("{net} overlaps {other} of operator '{owner}'");
-                self.problems.add(span.clone(), what);
-            }
-            self.seen.prefixes.push((net, operator.to_owned()));
-            match net {
-                IpNet::V4(net) => v4.push(net),
-                IpNet::V6(net) => {
-                    if net.prefix_len() > self.delegated_prefix_len {
-                        self.problems.add(
-                            span,
-                            format_args!(
-                                "{net} is longer than delegated_prefix_len, {}: \
-                                 no session's prefix fits into it",
-                                self.delegated_prefix_len
-                            ),
-                        );
-                    }
-                    v6.push(net);
-                }
-            }
-        }
-        (v4, v6)
-    }
-
-    /// At most one address of each family.
-    fn addresses(
-        &mut self,
-        what: &str,
-        addresses: Vec<Spanned<String>>,
-        objection: impl Fn(IpAddr) -> Option<String>,
-    ) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
-        let (mut v4, mut v6) = (None, None);
-        for address in addresses {
-            let span = address.span();
-            let Ok(address) = address.get_ref().parse::<IpAddr>() else {
-                let what = format!("{what} '{}' is not an IP address", address.get_ref());
-                self.problems.add(span, what);
-                continue;
-            };
-            if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-                self.problems.add(
-                    span.clone(),
-                    format_args!("{what} {address} is not a host's"),
-                );
-            }
-            if let Some(objection) = objection(address) {
-                self.problems.add(span.clone(), objection);
-            }
-            let second = match address {
-                IpAddr::V4(address) => v4.replace(address).is_some(),
-                IpAddr::V6(address) => v6.replace(address).is_some(),
-            };
-            if second {
-                self.problems.add(
-                    span,
-                    format_args!("a second {what} of one family; at most one each is possible"),
-                );
-            }
-        }
-        (v4, v6)
-    }
-
-    fn server(&mut self, raw: raw::Server) -> Server {
-        let span = raw.url.span();
-        let url = raw.url.into_inner();
-        let uri = url.parse::<Uri>().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        if uri.as_ref().and_then(Uri::scheme_str) != Some("https") || host.is_empty() {
-            self.problems.add(
-                span,
-                format_args!("url '{url}' is not of the form https://host:port"),
-            );
-        }
-        let server_name = match raw.server_name {
-            Some(name) => {
-                if name.get_ref().is_empty() {
-                    self.problems.add(name.span(), "server_name is empty");
-                }
-                name.into_inner()
-            }
-            None => host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-        };
-        Server {
-            url,
-            server_name,
-            ca: self.folder.join(raw.ca),
-            cert: self.folder.join(raw.cert),
-            key: self.folder.join(raw.key),
-        }
-    }
-}
-
-fn overlap(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
-}
-
-fn ranged<T: PartialOrd + Copy + std::fmt::Display>(
+pub(super) fn ranged<T: PartialOrd + Copy + std::fmt::Display>(
     problems: &mut Problems<'_>,
     field: &str,
     value: Option<Spanned<T>>,
@@ -391,7 +136,7 @@ fn ranged<T: PartialOrd + Copy + std::fmt::Display>(
     value.into_inner()
 }
 
-fn name(problems: &mut Problems<'_>, what: &str, value: &Spanned<String>) {
+pub(super) fn name(problems: &mut Problems<'_>, what: &str, value: &Spanned<String>) {
     let text = value.get_ref();
     let fits = (1..=MAX_NAME).contains(&text.len())
         && text
@@ -405,7 +150,7 @@ fn name(problems: &mut Problems<'_>, what: &str, value: &Spanned<String>) {
     }
 }
 
-fn port_name(problems: &mut Problems<'_>, what: &str, value: &Spanned<String>) {
+pub(super) fn port_name(problems: &mut Problems<'_>, what: &str, value: &Spanned<String>) {
     let text = value.get_ref();
     let fits = (1..=MAX_PORT_NAME).contains(&text.len())
         && text != "."
