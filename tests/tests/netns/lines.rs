@@ -16,7 +16,7 @@ fn line(tags: usize, tagging: Tagging) -> CaseResult {
     let packets = packets(&street.gateways[0])?;
     for direction in ["forwarded_upstream", "forwarded_downstream"] {
         ensure!(
-            packets[direction] > 100,
+            packets[direction] > 50,
             "{direction}: {}",
             packets[direction]
         );

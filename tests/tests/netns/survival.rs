@@ -90,7 +90,19 @@ fn state(netns: &Netns) -> Result<String> {
         .map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")))
         .collect()
     })??;
-    Ok(state + &sysctls)
+    // Whether the kernel has finished probing for duplicates is not ours.
+    Ok((state + &sysctls).replace(" tentative", ""))
+}
+
+/// The lines that only one of two texts has.
+fn difference(before: &str, after: &str) -> String {
+    let only = |sign, these: &str, those: &str| -> String {
+        let lines = these
+            .lines()
+            .filter(|line| !those.lines().any(|other| other == *line));
+        lines.map(|line| format!("\n{sign} {line}")).collect()
+    };
+    only('-', before, after) + &only('+', after, before)
 }
 
 pub fn load_and_unload() -> CaseResult {
@@ -111,7 +123,7 @@ pub fn load_and_unload() -> CaseResult {
     run(&mut client("load")?)?;
     run(&mut client("unload")?)?;
     let after = state(&gateway.netns)?;
-    ensure!(before == after, "before:\n{before}\nafter:\n{after}");
+    ensure!(before == after, "{}", difference(&before, &after));
     ensure!(
         !gateway
             .config
