@@ -170,6 +170,18 @@ pub enum Change {
     UpsertUpstreamV6(UpstreamV6Key, UpstreamValue),
 }
 
+impl Change {
+    pub fn is_removal(&self) -> bool {
+        matches!(
+            self,
+            Self::RemoveUpstreamV4(_)
+                | Self::RemoveUpstreamV6(_)
+                | Self::RemoveDownstreamV4(_)
+                | Self::RemoveDownstreamV6(_)
+        )
+    }
+}
+
 /// The changes that lead from one content of the maps to another, in the order to apply them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::access_client::AccessClient;
 use rand::Rng as _;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -40,6 +42,12 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file holds no certificate.
+    #[error("{path}: no CA certificate in it (PEM); it is named by `ca` in [server]")]
+    NoCa {
+        /// The file.
+        path: std::path::PathBuf,
+    },
     /// URL or certificate are not usable.
     #[error("server {url}: {source}")]
     Endpoint {
@@ -57,6 +65,11 @@ impl Server {
             path: config.ca.clone(),
             source,
         })?;
+        if !matches!(CertificateDer::pem_slice_iter(&ca).next(), Some(Ok(_))) {
+            return Err(ServerError::NoCa {
+                path: config.ca.clone(),
+            });
+        }
         let failed = |source| ServerError::Endpoint {
             url: config.url.clone(),
             source,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use doorstep_gateway_common::OperatorIndex;
 use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -79,6 +81,8 @@ enum StreamError {
         file: PathBuf,
         source: std::io::Error,
     },
+    #[error("{}: {what}; it must be PEM, as `doorstep-server keys gateway` writes it", file.display())]
+    Pem { file: PathBuf, what: String },
     #[error("{}", chain(.0))]
     Transport(#[from] tonic::transport::Error),
     #[error("the server answers {:?}: {}", .0.code(), .0.message())]
@@ -96,7 +100,7 @@ enum StreamError {
 impl StreamError {
     fn class(&self) -> Class {
         match self {
-            Self::File { .. } => Class::Refused,
+            Self::File { .. } | Self::Pem { .. } => Class::Refused,
             Self::Status(status) => match status.code() {
                 Code::Unauthenticated
                 | Code::PermissionDenied
@@ -234,10 +238,11 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
 /// Reads certificates and key, anew for each stream so that renewed ones need no restart.
 async fn endpoint(server: &Server) -> Result<Endpoint, StreamError> {
     let (ca, cert, key) = (
-        read(&server.ca).await?,
-        read(&server.cert).await?,
+        certificates(&server.ca).await?,
+        certificates(&server.cert).await?,
         read(&server.key).await?,
     );
+    PrivateKeyDer::from_pem_slice(&key).map_err(|error| pem(&server.key, error))?;
     let tls = ClientTlsConfig::new()
         .domain_name(&server.server_name)
         .ca_certificate(Certificate::from_pem(ca))
@@ -268,6 +273,23 @@ pub async fn check_server(server: &Server) -> Result<(), String> {
     match attempt.await {
         Ok(_) => Ok(()),
         Err(error) => Err(StreamError::to_string(&error)),
+    }
+}
+
+/// Reads certificates: at least one.
+async fn certificates(file: &Path) -> Result<Vec<u8>, StreamError> {
+    let text = read(file).await?;
+    match CertificateDer::pem_slice_iter(&text).next() {
+        Some(Ok(_)) => Ok(text),
+        Some(Err(error)) => Err(pem(file, error)),
+        None => Err(pem(file, "no certificate in it")),
+    }
+}
+
+fn pem(file: &Path, what: impl ToString) -> StreamError {
+    StreamError::Pem {
+        file: file.to_owned(),
+        what: what.to_string(),
     }
 }
 

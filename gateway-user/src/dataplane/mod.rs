@@ -102,10 +102,15 @@ impl Dataplane {
         self.maps.tables()
     }
 
-    /// Applies a plan; the slots that it takes away from every row keep their counters.
+    /// Applies a plan. When it removes rows, no program still forwards by them on return.
     pub fn apply(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
+        let mut removed = false;
         for change in &plan.changes {
             self.maps.apply(change)?;
+            removed |= change.is_removal();
+        }
+        if removed {
+            grace::wait();
         }
         Ok(())
     }
@@ -127,7 +132,6 @@ impl Dataplane {
         let rows = plan::rows(entry);
         let held = self.maps.held(&rows, entry.generation)?;
         self.apply(&Plan { changes: held })?;
-        grace::wait();
         self.maps.counters(entry.slot)
     }
 

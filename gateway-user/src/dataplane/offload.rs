@@ -47,9 +47,8 @@ impl Offloads {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: just opened, and owned by nobody else.
-        Ok(Self {
-            socket: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { socket })
     }
 
     /// Whether a feature is on; none if the port does not have it or cannot change it.

@@ -21,7 +21,9 @@ static PORTS: HashMap<u32, PortTags> = HashMap::with_max_entries(64, 0);
 /// From a home.
 #[classifier]
 pub fn from_home(ctx: TcContext) -> i32 {
-    let Some([outer_tpid, outer, inner_tpid, inner]) = tags(&ctx) else { return TC_ACT_SHOT };
+    let Some([outer_tpid, outer, inner_tpid, inner]) = tags(&ctx) else {
+        return TC_ACT_SHOT;
+    };
     if push(&ctx, inner_tpid, inner) && push(&ctx, outer_tpid, outer) {
         TC_ACT_OK
     } else {
@@ -32,7 +34,9 @@ pub fn from_home(ctx: TcContext) -> i32 {
 /// To a home.
 #[classifier]
 pub fn to_home(ctx: TcContext) -> i32 {
-    let Some([outer_tpid, outer, inner_tpid, inner]) = tags(&ctx) else { return TC_ACT_SHOT };
+    let Some([outer_tpid, outer, inner_tpid, inner]) = tags(&ctx) else {
+        return TC_ACT_SHOT;
+    };
     if pop(&ctx, outer_tpid, outer) && pop(&ctx, inner_tpid, inner) && !is_tagged(&ctx) {
         TC_ACT_OK
     } else {
