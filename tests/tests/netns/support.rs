@@ -93,10 +93,10 @@ pub fn silent(netns: &Netns, source: IpAddr, target: IpAddr) -> Result<()> {
 /// The address of a link.
 pub fn mac(netns: &Netns, link: &str) -> Result<[u8; 6]> {
     let text = netns.ip(&format!("-o link show {link}"))?;
-    let words = text
+    let mut words = text
         .split_whitespace()
         .skip_while(|word| *word != "link/ether");
-    let mac: doorstep_establish::Mac = words.skip(1).next().context("no address")?.parse()?;
+    let mac: doorstep_establish::Mac = words.nth(1).context("no address")?.parse()?;
     Ok(mac.0)
 }
 

@@ -46,11 +46,14 @@ pub fn run() -> Result<Layer> {
     println!("gate: documentation");
     check(
         "documentation",
-        process::run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args([
-            "doc",
-            "--quiet",
-            "--no-deps",
-        ])),
+        process::run(
+            cargo()
+                .env(
+                    "RUSTDOCFLAGS",
+                    "-Dwarnings -Arustdoc::private-intra-doc-links",
+                )
+                .args(["doc", "--quiet", "--no-deps", "--document-private-items"]),
+        ),
     );
     layer.duration = start.elapsed();
     Ok(layer)
