@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -29,10 +30,23 @@ pub fn in_namespace<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F
         }
         ip("link set wan0 up");
         ip("link set gw0 up");
+        wait_for_link_local(&["wan0", "gw0"]);
         runtime.block_on(test());
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Waits until the kernel, which notices a carrier in its own time, has given each link its
+/// link-local address: later it would look like a change of the test's.
+fn wait_for_link_local(links: &[&str]) {
+    let end = Instant::now() + Duration::from_secs(10);
+    for link in links {
+        while !ip(&format!("-6 addr show dev {link} scope link -tentative")).contains("fe80::") {
+            assert!(Instant::now() < end, "{link} gets no link-local address");
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
