@@ -107,7 +107,9 @@ fn qemu(boot: &Boot<'_>) -> std::process::Command {
     if boot.kvm {
         qemu.args(["-accel", "kvm", "-cpu", "host"]);
     } else {
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"]);
+        // Both CPUs on one thread: with a thread each, a CPU may run an old translation of code
+        // that the other one has just patched, and the guest dies of a breakpoint in a static key.
+        qemu.args(["-accel", "tcg,thread=single", "-cpu", "qemu64"]);
     }
     qemu.arg("-serial")
         .arg(format!("file:{}", boot.kernel_log.display()))
