@@ -8,7 +8,10 @@ pub trait Wire: Copy + FromBytes + IntoBytes + Immutable {}
 impl<T: Copy + FromBytes + IntoBytes + Immutable> Wire for T {}
 
 /// A frame, beginning with its Ethernet header.
-#[expect(clippy::len_without_is_empty, reason = "a frame has at least its Ethernet header")]
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a frame has at least its Ethernet header"
+)]
 pub trait Frame {
     /// Bytes from the Ethernet header to the end.
     fn len(&self) -> usize;

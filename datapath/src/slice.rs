@@ -19,7 +19,10 @@ impl SliceFrame {
         let mut bytes = Vec::with_capacity(Self::HEADROOM + frame.len());
         bytes.resize(Self::HEADROOM, 0);
         bytes.extend_from_slice(frame);
-        Self { bytes, start: Self::HEADROOM }
+        Self {
+            bytes,
+            start: Self::HEADROOM,
+        }
     }
 
     pub fn as_slice(&self) -> &[u8] {
@@ -33,7 +36,9 @@ impl Frame for SliceFrame {
     }
 
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {
-        T::read_from_prefix(self.as_slice().get(offset..)?).ok().map(|(value, _)| value)
+        T::read_from_prefix(self.as_slice().get(offset..)?)
+            .ok()
+            .map(|(value, _)| value)
     }
 
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
