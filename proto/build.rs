@@ -5,7 +5,12 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<_> = [
-        "access", "admin_gateway", "admin_server", "admin_terminal", "control", "establish",
+        "access",
+        "admin_gateway",
+        "admin_server",
+        "admin_terminal",
+        "control",
+        "establish",
     ]
     .iter()
     .map(|name| root.join(format!("doorstep/v1/{name}.proto")))

@@ -49,6 +49,7 @@ fn decide_or_drop<F: Frame, T: Tables>(
             let Some(home) = tables.downstream_v4(&key) else {
                 return Ok(HOST);
             };
+            parse::check_source_v4(&header.source, &header.destination)?;
             let hops = header.ttl;
             let bytes = u32::from(total_len);
             Ok(deliver(
@@ -71,6 +72,7 @@ fn decide_or_drop<F: Frame, T: Tables>(
             let Some(home) = tables.downstream_v6(&key) else {
                 return Ok(HOST);
             };
+            parse::check_source_v6(&header.source, &header.destination)?;
             let hops = header.hop_limit;
             Ok(deliver(
                 home,
@@ -105,6 +107,7 @@ fn deliver(
             account: None,
             family,
             strip: None,
+            for_host: false,
         });
     }
     Verdict::Forward(Forward {

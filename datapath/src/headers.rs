@@ -15,6 +15,7 @@ pub mod ether_type {
 
 /// IP protocol numbers.
 pub mod protocol {
+    pub const ICMP: u8 = 1;
     pub const UDP: u8 = 17;
     pub const ICMPV6: u8 = 58;
 }

@@ -3,7 +3,9 @@
 use doorstep_gateway_common::{LineKey, Reason};
 
 use crate::Frame;
-use crate::headers::{ETHERNET_LEN, Ethernet, IPV6_LEN, Ipv4, Ipv6, TAG_LEN, Tag, ether_type};
+use crate::headers::{
+    ETHERNET_LEN, Ethernet, IPV6_LEN, Ipv4, Ipv6, TAG_LEN, Tag, ether_type, protocol,
+};
 
 /// A frame's link layer.
 #[derive(Clone, Copy, Debug)]
@@ -142,4 +144,43 @@ pub fn is_forwardable_v6(destination: &[u8; 16]) -> Result<(), Reason> {
         return Err(Reason::BadDestination);
     }
     Ok(())
+}
+
+/// Whether an IPv4 packet from the world may come from that source, to that destination.
+#[inline(always)]
+pub fn check_source_v4(source: &[u8; 4], destination: &[u8; 4]) -> Result<(), Reason> {
+    match source[0] {
+        0 | 127 | 224..=255 => Err(Reason::BadSource),
+        _ if source == destination => Err(Reason::BadSource),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an IPv6 packet from the world may come from that source, to that destination.
+#[inline(always)]
+pub fn check_source_v6(source: &[u8; 16], destination: &[u8; 16]) -> Result<(), Reason> {
+    // ::/8 holds the unspecified, loopback and v4-mapped addresses.
+    if matches!(source[0], 0 | 0xff) || is_link_local_v6(source) || source == destination {
+        return Err(Reason::BadSource);
+    }
+    Ok(())
+}
+
+/// Whether an IPv4 packet is a whole echo request (RFC 792).
+#[inline(always)]
+pub fn is_echo_request_v4<F: Frame>(frame: &F, offset: usize, header: &Ipv4) -> bool {
+    const FRAGMENT: u16 = 0x3fff;
+    const ECHO_REQUEST: u8 = 8;
+    let header_len = usize::from(header.version_ihl & 0x0f) * 4;
+    header.protocol == protocol::ICMP
+        && u16::from_be(header.fragment_be) & FRAGMENT == 0
+        && frame.load(offset + header_len) == Some([ECHO_REQUEST, 0])
+}
+
+/// Whether an IPv6 packet is an echo request (RFC 4443 section 4.1).
+#[inline(always)]
+pub fn is_echo_request_v6<F: Frame>(frame: &F, offset: usize, header: &Ipv6) -> bool {
+    const ECHO_REQUEST: u8 = 128;
+    header.next_header == protocol::ICMPV6
+        && frame.load(offset + IPV6_LEN) == Some([ECHO_REQUEST, 0])
 }

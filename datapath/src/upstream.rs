@@ -56,7 +56,11 @@ fn ipv4<F: Frame, T: Tables>(
         family: Family::V4,
         hops: header.ttl,
         bytes: u32::from(total_len),
-        for_gateway: header.destination == operator.gateway_v4_be,
+        for_gateway: match header.destination == operator.gateway_v4_be {
+            true if parse::is_echo_request_v4(frame, link.len, &header) => true,
+            true => return Err(Reason::GatewayService),
+            false => false,
+        },
         next_hop: (operator.flags & OperatorValue::NEXT_HOP_V4 != 0)
             .then_some(operator.next_hop_v4_mac),
     };
@@ -90,7 +94,11 @@ fn ipv6<F: Frame, T: Tables>(
         family: Family::V6,
         hops: header.hop_limit,
         bytes: total_len,
-        for_gateway: header.destination == operator.gateway_v6_be,
+        for_gateway: match header.destination == operator.gateway_v6_be {
+            true if parse::is_echo_request_v6(frame, link.len, &header) => true,
+            true => return Err(Reason::GatewayService),
+            false => false,
+        },
         next_hop: (operator.flags & OperatorValue::NEXT_HOP_V6 != 0)
             .then_some(operator.next_hop_v6_mac),
     };
@@ -150,9 +158,10 @@ fn route(
             account: Some(account),
             family: packet.family,
             strip: Some(link.len),
+            for_host: packet.for_gateway,
         })
     };
-    if packet.for_gateway || packet.hops <= 1 {
+    if packet.for_gateway || packet.hops <= 1 || packet.bytes > u32::from(operator.mtu) {
         return to_kernel(Reason::KernelUpstream);
     }
     let Some(next_hop) = packet.next_hop else {

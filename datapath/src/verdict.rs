@@ -68,6 +68,8 @@ pub struct ToKernel {
     pub family: Family,
     /// Bytes of the link layer to be replaced by a plain Ethernet header; none: as it is.
     pub strip: Option<usize>,
+    /// Whether the kernel may take the packet for itself.
+    pub for_host: bool,
 }
 
 /// What is to be done with a packet, and why.

@@ -8,32 +8,36 @@ use crate::{OperatorIndex, shared};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassMeta {
     pub magic: u32,
-    pub operator: u32,
+    pub operator: OperatorIndex,
+    /// Bits of [`PassMeta::TRANSIT`].
+    pub flags: u16,
 }
 shared!(PassMeta, 8);
 
 impl PassMeta {
     const MAGIC: u32 = 0x446f_6f72;
 
-    pub const fn new(operator: OperatorIndex) -> Self {
+    /// The kernel may forward the packet or answer that it cannot, but not take it for itself.
+    pub const TRANSIT: u16 = 1 << 0;
+
+    pub const fn new(operator: OperatorIndex, flags: u16) -> Self {
         Self {
             magic: Self::MAGIC,
-            operator: operator as u32,
+            operator,
+            flags,
         }
     }
 
-    /// The operator, if this was written by [`PassMeta::new`].
-    pub const fn operator(self) -> Option<OperatorIndex> {
-        if self.magic == Self::MAGIC {
-            Some(self.operator as OperatorIndex)
-        } else {
-            None
-        }
+    /// Whether this was written by [`PassMeta::new`].
+    pub const fn is_valid(self) -> bool {
+        self.magic == Self::MAGIC
     }
 }
 
 const MARK: u32 = 0xd005_0000;
-const MARK_MASK: u32 = 0xffff_0000;
+
+/// The bits of a firewall mark that are the gateway's: all.
+pub const MARK_MASK: u32 = 0xffff_ffff;
 
 /// The firewall mark of an operator's packets in the kernel.
 pub const fn mark(operator: OperatorIndex) -> u32 {
@@ -42,8 +46,9 @@ pub const fn mark(operator: OperatorIndex) -> u32 {
 
 /// The operator of a mark, or none if the mark is not ours.
 pub const fn operator_of_mark(mark: u32) -> Option<OperatorIndex> {
-    if mark & MARK_MASK == MARK {
-        Some((mark & !MARK_MASK) as OperatorIndex)
+    const OPERATOR: u32 = 0x0000_ffff;
+    if mark & !OPERATOR == MARK {
+        Some((mark & OPERATOR) as OperatorIndex)
     } else {
         None
     }

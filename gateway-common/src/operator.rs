@@ -39,7 +39,8 @@ pub struct OperatorValue {
     pub port_mac: [u8; 6],
     pub next_hop_v4_mac: [u8; 6],
     pub next_hop_v6_mac: [u8; 6],
-    pub pad: [u8; 2],
+    /// Largest IP packet on the uplink, in bytes; larger ones go to the kernel.
+    pub mtu: u16,
     /// The gateway's own IPv4 address toward this operator's lines; all zero: none.
     pub gateway_v4_be: [u8; 4],
     /// The gateway's own IPv6 address toward this operator's lines; all zero: none.

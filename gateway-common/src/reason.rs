@@ -42,7 +42,8 @@ reasons! {
     ForwardedUpstream = 1, "forwarded_upstream";
     /// Forwarded from an uplink to a line by XDP.
     ForwardedDownstream = 2, "forwarded_downstream";
-    /// A subscriber's packet that only the kernel can treat: TTL expired, or for the gateway itself.
+    /// A subscriber's packet that only the kernel can treat: TTL expired, too big for the uplink, or
+    /// an echo request for the gateway itself.
     KernelUpstream = 3, "kernel_upstream";
     /// A subscriber's packet that the kernel forwards, because the next hop is not resolved.
     KernelUnresolved = 4, "kernel_unresolved";
@@ -99,6 +100,14 @@ reasons! {
     LinkLocal = 50, "link_local";
     /// A destination that nobody on the internet has: loopback, unspecified or reserved.
     BadDestination = 51, "bad_destination";
+    /// For the gateway's own address, and not an echo request.
+    GatewayService = 52, "gateway_service";
+    /// The driver has no room for the metadata that tells the kernel whose a packet is.
+    NoMetadata = 53, "no_metadata";
+    /// From the world, with a source that nobody on the internet has.
+    BadSource = 54, "bad_source";
+    /// A subscriber's packet for an address of this host.
+    HostAddress = 55, "host_address";
 }
 
 impl Reason {

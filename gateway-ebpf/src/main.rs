@@ -21,6 +21,7 @@ mod maps;
 mod punt;
 mod tables;
 mod tc;
+mod transit;
 mod xdp;
 
 use aya_ebpf::macros::{classifier, xdp};

@@ -36,8 +36,11 @@ pub static PUNT: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
-static GLOBALS: Globals =
-    Globals { delegated_mask_be: [0; 8], gateway_mac: [0; 6], default_operator: 0 };
+static GLOBALS: Globals = Globals {
+    delegated_mask_be: [0; 8],
+    gateway_mac: [0; 6],
+    default_operator: 0,
+};
 
 /// The constants of this boot.
 #[inline(always)]

@@ -14,8 +14,8 @@ pub struct KernelTables;
 /// Looks a key up in a hash map.
 macro_rules! get {
     ($map:ident, $key:expr) => {
-        // SAFETY: the value lives until the program ends (RCU). The daemon replaces values whole,
-        // as new elements, so that none changes while it is read.
+        // SAFETY: the value lives until the program ends (RCU). The daemon, the only writer, waits
+        // after removals before it inserts, so that an element is not used anew under a reader.
         unsafe { maps::$map.get($key) }
     };
 }

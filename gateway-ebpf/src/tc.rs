@@ -8,11 +8,11 @@ use doorstep_datapath::egress::{self, Delivery};
 use doorstep_datapath::headers::{ETHERNET_LEN, Ethernet, ether_type};
 use doorstep_datapath::verdict::PushTag;
 use doorstep_datapath::{Frame, Wire};
+use doorstep_gateway_common::Reason;
 use doorstep_gateway_common::meta::{self, PassMeta};
-use doorstep_gateway_common::{OperatorIndex, Reason};
 
 use crate::tables::KernelTables;
-use crate::{count, maps};
+use crate::{count, maps, transit};
 
 /// `PACKET_HOST` of linux/if_packet.h.
 const PACKET_HOST: u32 = 0;
@@ -45,23 +45,35 @@ impl Frame for SkbFrame<'_> {
 /// the gateway's MAC address, which need not be the port's.
 #[inline(always)]
 pub fn ingress(ctx: TcContext) -> i32 {
-    if let Some(operator) = label(&ctx) {
-        ctx.set_mark(meta::mark(operator));
-        // It fails only for types that XDP does not pass on.
-        let _ = ctx.change_type(PACKET_HOST);
+    let Some(meta) = label(&ctx) else {
+        return TC_ACT_OK;
+    };
+    let mark = meta::mark(meta.operator);
+    if meta.flags & PassMeta::TRANSIT != 0 && transit::ends_here(&ctx, &SkbFrame(&ctx), mark) {
+        count::reason(Reason::HostAddress);
+        return TC_ACT_SHOT;
     }
+    ctx.set_mark(mark);
+    // It fails only for types that XDP does not pass on.
+    let _ = ctx.change_type(PACKET_HOST);
     TC_ACT_OK
 }
 
 #[inline(always)]
-fn label(ctx: &TcContext) -> Option<OperatorIndex> {
+fn label(ctx: &TcContext) -> Option<PassMeta> {
     // SAFETY: the context is the program's own.
-    let (start, end) = unsafe { ((*ctx.skb.skb).data_meta as usize, (*ctx.skb.skb).data as usize) };
+    let (start, end) = unsafe {
+        (
+            (*ctx.skb.skb).data_meta as usize,
+            (*ctx.skb.skb).data as usize,
+        )
+    };
     if start + size_of::<PassMeta>() > end {
         return None;
     }
     // SAFETY: within the metadata, by the check above.
-    unsafe { *(start as *const PassMeta) }.operator()
+    let meta = unsafe { (start as *const PassMeta).read_unaligned() };
+    meta.is_valid().then_some(meta)
 }
 
 /// Gives a packet of the kernel's its line's tags and MAC addresses.
@@ -86,15 +98,17 @@ fn is_tagged(ctx: &TcContext) -> bool {
     // SAFETY: the context is the program's own.
     let (present, protocol) = unsafe { ((*ctx.skb.skb).vlan_present, (*ctx.skb.skb).protocol) };
     present != 0
-        || matches!(u16::from_be(protocol as u16), ether_type::C_TAG | ether_type::S_TAG)
+        || matches!(
+            u16::from_be(protocol as u16),
+            ether_type::C_TAG | ether_type::S_TAG
+        )
 }
 
 #[inline(always)]
 fn deliver(ctx: &TcContext) -> Result<i32, Reason> {
     // SAFETY: the context is the program's own.
     let (mark, ifindex) = unsafe { ((*ctx.skb.skb).mark, (*ctx.skb.skb).ifindex) };
-    let operator =
-        meta::operator_of_mark(mark).unwrap_or_else(|| maps::globals().default_operator);
+    let operator = meta::operator_of_mark(mark).unwrap_or_else(|| maps::globals().default_operator);
     let delivery = egress::decide(&SkbFrame(ctx), &KernelTables, operator)?;
     relink(ctx, &delivery)?;
     let elsewhere = delivery.ifindex != ifindex;
@@ -132,5 +146,9 @@ fn push(ctx: &TcContext, tag: PushTag) -> Result<(), Reason> {
     }
     // SAFETY: a helper call on the program's own context; no pointer into the packet is alive.
     let refused = unsafe { bpf_skb_vlan_push(ctx.skb.skb, tag.tpid.to_be(), tag.vid) };
-    if refused == 0 { Ok(()) } else { Err(Reason::ResizeFailed) }
+    if refused == 0 {
+        Ok(())
+    } else {
+        Err(Reason::ResizeFailed)
+    }
 }

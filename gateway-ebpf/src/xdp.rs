@@ -9,7 +9,7 @@ use aya_log_ebpf::warn;
 use doorstep_datapath::verdict::ToKernel;
 use doorstep_datapath::{Forward, Frame, Verdict, Wire, downstream, parse, rewrite, upstream};
 use doorstep_gateway_common::meta::PassMeta;
-use doorstep_gateway_common::{LineKey, OperatorIndex, Reason};
+use doorstep_gateway_common::{LineKey, Reason};
 
 use crate::tables::KernelTables;
 use crate::{count, punt};
@@ -36,8 +36,9 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {
-        // SAFETY: within the frame; any bytes are a value of a Wire type; the targets that run
-        // these programs load from any address.
+        // SAFETY: within the frame, and any bytes are a value of a Wire type. It may be misaligned
+        // for one: the BPF machine loads from any address, and a load by bytes would cost more
+        // than the lookup.
         self.at::<T>(offset).map(|value| unsafe { *value })
     }
 
@@ -99,14 +100,21 @@ fn line_of(ctx: &XdpContext) -> LineKey {
     let ifindex = ifindex(ctx);
     match parse::link(&XdpFrame(ctx)) {
         Ok(link) => link.line(ifindex),
-        Err(_) => LineKey { ifindex, ..LineKey::default() },
+        Err(_) => LineKey {
+            ifindex,
+            ..LineKey::default()
+        },
     }
 }
 
 #[inline(always)]
 fn redirect(ctx: &XdpContext, forward: &Forward) -> u32 {
     if let Err(reason) = rewrite::forward(&mut XdpFrame(ctx), forward) {
-        warn!(ctx, "cannot rewrite a frame of {} bytes", XdpFrame(ctx).len());
+        warn!(
+            ctx,
+            "cannot rewrite a frame of {} bytes",
+            XdpFrame(ctx).len()
+        );
         return finish(reason, XDP_DROP);
     }
     count::session(&forward.account);
@@ -122,25 +130,33 @@ fn pass(ctx: &XdpContext, to_kernel: &ToKernel) -> u32 {
     {
         return finish(reason, XDP_DROP);
     }
+    let flags = if to_kernel.for_host {
+        0
+    } else {
+        PassMeta::TRANSIT
+    };
+    if !label(ctx, PassMeta::new(to_kernel.operator, flags)) {
+        return finish(Reason::NoMetadata, XDP_DROP);
+    }
     if let Some(account) = &to_kernel.account {
         count::session(account);
     }
-    label(ctx, to_kernel.operator);
     finish(to_kernel.reason, XDP_PASS)
 }
 
-/// Tells TC whose packet it is. Where the driver has no room for metadata the packet goes without,
-/// and counts as the default operator's.
+/// Tells TC whose packet it is; false where the driver has no room for metadata.
 #[inline(always)]
-fn label(ctx: &XdpContext, operator: OperatorIndex) {
+fn label(ctx: &XdpContext, meta: PassMeta) -> bool {
     const LEN: usize = size_of::<PassMeta>();
     // SAFETY: no pointer into the frame is alive.
     if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), -(LEN as i32)) } != 0 {
-        return;
+        return false;
     }
     let start = ctx.metadata();
-    if start + LEN <= ctx.metadata_end() {
-        // SAFETY: within the metadata, by the check above; it begins at a multiple of four.
-        unsafe { *(start as *mut PassMeta) = PassMeta::new(operator) }
+    if start + LEN > ctx.metadata_end() {
+        return false;
     }
+    // SAFETY: within the metadata, by the check above.
+    unsafe { (start as *mut PassMeta).write_unaligned(meta) };
+    true
 }

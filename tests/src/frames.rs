@@ -52,6 +52,16 @@ pub fn udp_v6_to(
     frame(ether, EtherType::IPV6, &ip)
 }
 
+/// An ICMP echo request with that many bytes of payload.
+pub fn echo_v4(ether: Ether<'_>, source: [u8; 4], destination: [u8; 4], payload: usize) -> Vec<u8> {
+    let mut ip = Vec::new();
+    let packet = PacketBuilder::ipv4(source, destination, 64).icmpv4_echo_request(1, 2);
+    packet
+        .write(&mut ip, &vec![0x5a; payload])
+        .expect("a packet");
+    frame(ether, EtherType::IPV4, &ip)
+}
+
 /// An ARP request.
 pub fn arp_request(ether: Ether<'_>, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
     let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1];

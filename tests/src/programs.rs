@@ -62,7 +62,7 @@ impl Tables for Model {
             port_mac: [0; 6],
             next_hop_v4_mac: [0; 6],
             next_hop_v6_mac: [0; 6],
-            pad: [0; 2],
+            mtu: 0,
             gateway_v4_be: [0; 4],
             gateway_v6_be: [0; 16],
         };
@@ -263,11 +263,13 @@ impl Loaded {
 fn split_meta(out: &[u8]) -> Option<(OperatorIndex, &[u8])> {
     let (meta, frame) = out.split_first_chunk::<8>()?;
     let word = |at: usize| meta[at..at + 4].try_into().map(u32::from_ne_bytes).ok();
+    let half = |at: usize| meta[at..at + 2].try_into().map(u16::from_ne_bytes).ok();
     let meta = PassMeta {
         magic: word(0)?,
-        operator: word(4)?,
+        operator: half(4)?,
+        flags: half(6)?,
     };
-    Some((meta.operator()?, frame))
+    meta.is_valid().then_some((meta.operator, frame))
 }
 
 fn fill<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &str, rows: &HashMap<K, V>) -> Result<()> {

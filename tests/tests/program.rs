@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             forwards_upstream,
             forwards_downstream,
             refuses_by_name,
+            refuses_the_world_by_name,
             answers_neighbours,
             punts_establishment,
             hands_to_the_kernel,

@@ -184,6 +184,7 @@ fn value(operator: &Operator, port: &Port) -> OperatorValue {
         ifindex: port.ifindex,
         vid: operator.uplink_vlan,
         port_mac: port.mac.0,
+        mtu: u16::try_from(port.mtu).unwrap_or(u16::MAX),
         gateway_v4_be: operator
             .gateway_v4
             .map(|v4| v4.octets())

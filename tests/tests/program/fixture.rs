@@ -150,6 +150,7 @@ pub fn model() -> Model {
             port_mac: UPLINK_MAC,
             next_hop_v4_mac: NEXT_HOP_MAC,
             next_hop_v6_mac: NEXT_HOP_MAC,
+            mtu: 1500,
             gateway_v4_be: GATEWAY_V4,
             ..OperatorValue::default()
         },

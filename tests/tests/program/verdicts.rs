@@ -6,7 +6,7 @@ use doorstep_gateway_common::punt::PuntHeader;
 use doorstep_gateway_common::{Direction, Reason};
 use doorstep_tests::frames::{
     Ether, GATEWAY_MAC, GATEWAY_V4, HOME_MAC, NEXT_HOP_MAC, UPLINK_MAC, WORLD_V4, WORLD_V6,
-    arp_request, frame, neighbour_solicitation, tags, udp_v4, udp_v6, udp_v6_to,
+    arp_request, echo_v4, frame, neighbour_solicitation, tags, udp_v4, udp_v6, udp_v6_to,
 };
 use doorstep_tests::programs::{
     Fate, Loaded, Side, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX, model,
@@ -340,6 +340,27 @@ pub fn refuses_by_name() -> CaseResult {
     Ok(())
 }
 
+pub fn refuses_the_world_by_name() -> CaseResult {
+    let [.., two] = fixture::homes();
+    let link_local = LINK_LOCAL;
+    let mut loopback = [0; 16];
+    loopback[15] = 1;
+    let mut loaded = Loaded::new(&fixture::model())?;
+    for source in [[127, 0, 0, 1], [0; 4], [224, 0, 0, 5], [255; 4], two.v4] {
+        let bytes = udp_v4(FROM_WORLD, source, two.v4, 64);
+        let fate = run(&mut loaded, Side::Uplink, &bytes, Reason::BadSource)
+            .with_context(|| format!("{source:?}"))?;
+        ensure!(fate.action == XDP_DROP, "{source:?}");
+    }
+    for source in [loopback, [0; 16], [0xff; 16], link_local, two.v6] {
+        let bytes = udp_v6(FROM_WORLD, source, two.v6, 64);
+        let fate = run(&mut loaded, Side::Uplink, &bytes, Reason::BadSource)
+            .with_context(|| format!("{source:02x?}"))?;
+        ensure!(fate.action == XDP_DROP, "{source:02x?}");
+    }
+    Ok(())
+}
+
 pub fn answers_neighbours() -> CaseResult {
     let mut loaded = Loaded::new(&fixture::model())?;
     for home in fixture::homes() {
@@ -429,10 +450,18 @@ pub fn hands_to_the_kernel() -> CaseResult {
     for (name, bytes) in [
         ("TTL expires", udp_v4(two.up(), two.v4, WORLD_V4, 1)),
         ("hop limit expires", udp_v6(two.up(), two.v6, WORLD_V6, 1)),
-        ("for the gateway", udp_v4(two.up(), two.v4, GATEWAY_V4, 64)),
+        (
+            "an echo request for the gateway",
+            echo_v4(two.up(), two.v4, GATEWAY_V4, 56),
+        ),
+        (
+            "too big for the uplink",
+            echo_v4(two.up(), two.v4, WORLD_V4, 1473),
+        ),
     ] {
         let fate = run(&mut loaded, Side::Access, &bytes, Reason::KernelUpstream).context(name)?;
         ensure!(fate.action == XDP_PASS, "{name}: {}", fate.action);
+        ensure!(fate.operator == Some(fixture::OPERATOR), "{name}: nobody's");
         ensure!(tags(&fate.frame).is_empty(), "{name}: tags are left");
         ensure!(fate.frame[14..] == bytes[22..], "{name}: changed");
     }
