@@ -1,12 +1,14 @@
 //! Links, addresses, routes and neighbours of this network namespace.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use doorstep_establish::Mac;
+use doorstep_gateway_common::meta;
 use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -14,7 +16,8 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{
     Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder, new_connection,
     new_multicast_connection,
@@ -22,6 +25,7 @@ use rtnetlink::{
 use tokio::task::JoinHandle;
 
 use super::DataplaneError;
+use super::host::{Hop, Route, Rule};
 
 /// A request socket. Its connection ends with it.
 pub(super) struct Netlink {
@@ -142,40 +146,44 @@ impl Netlink {
             .address()
             .add(ifindex, address, host_len(address));
         let message = std::mem::take(request.message_mut());
-        ignore_absent(
+        ignore(
+            ABSENT,
             self.handle.address().del(message).execute().await,
             format!("cannot remove address {address}"),
         )
     }
 
-    /// Adds a route to a prefix that is on the link; one that is there already is left alone.
-    pub(super) async fn add_route(
-        &self,
-        ifindex: u32,
-        prefix: IpNet,
-    ) -> Result<(), DataplaneError> {
-        self.handle
-            .route()
-            .add(route(ifindex, prefix))
-            .replace()
-            .execute()
-            .await
-            .map_err(failed(format!("cannot add the route to {prefix}")))
+    /// Adds a route; one that is there already is left as it is.
+    pub(super) async fn add_route(&self, route: &Route) -> Result<(), DataplaneError> {
+        let added = self.handle.route().add(route_message(route)).execute();
+        let what = format!(
+            "cannot add the route to {} in table {}",
+            route.prefix, route.table
+        );
+        ignore(&[libc::EEXIST], added.await, what)
     }
 
-    pub(super) async fn remove_route(
-        &self,
-        ifindex: u32,
-        prefix: IpNet,
-    ) -> Result<(), DataplaneError> {
-        ignore_absent(
-            self.handle
-                .route()
-                .del(route(ifindex, prefix))
-                .execute()
-                .await,
-            format!("cannot remove the route to {prefix}"),
-        )
+    pub(super) async fn remove_route(&self, route: &Route) -> Result<(), DataplaneError> {
+        let removed = self.handle.route().del(route_message(route)).execute();
+        let what = format!(
+            "cannot remove the route to {} in table {}",
+            route.prefix, route.table
+        );
+        ignore(ABSENT, removed.await, what)
+    }
+
+    /// Adds a rule; one that is there already is left as it is.
+    pub(super) async fn add_rule(&self, rule: &Rule) -> Result<(), DataplaneError> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = rule_message(rule);
+        let what = format!("cannot add the rule for table {}", rule.table);
+        ignore(&[libc::EEXIST], request.execute().await, what)
+    }
+
+    pub(super) async fn remove_rule(&self, rule: &Rule) -> Result<(), DataplaneError> {
+        let removed = self.handle.rule().del(rule_message(rule)).execute();
+        let what = format!("cannot remove the rule for table {}", rule.table);
+        ignore(ABSENT, removed.await, what)
     }
 
     pub(super) async fn neighbours(&self) -> Result<Vec<Neighbour>, DataplaneError> {
@@ -325,18 +333,79 @@ fn host_len(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn route(ifindex: u32, prefix: IpNet) -> rtnetlink::packet_route::route::RouteMessage {
-    match prefix {
-        IpNet::V4(prefix) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
-            .output_interface(ifindex)
-            .scope(RouteScope::Link)
-            .build(),
-        IpNet::V6(prefix) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
-            .output_interface(ifindex)
-            .build(),
+/// The metric of a route that is taken when no other fits.
+const LAST: u32 = 4_278_198_272;
+
+fn route_message(route: &Route) -> RouteMessage {
+    match route.prefix {
+        IpNet::V4(prefix) => {
+            let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+                .table_id(route.table)
+                .destination_prefix(prefix.network(), prefix.prefix_len());
+            match route.hop {
+                Hop::Link { ifindex, source } => {
+                    let builder = builder.output_interface(ifindex).scope(RouteScope::Link);
+                    match source {
+                        Some(IpAddr::V4(source)) => builder.pref_source(source),
+                        _ => builder,
+                    }
+                    .build()
+                }
+                Hop::Via {
+                    ifindex,
+                    address: IpAddr::V4(address),
+                } => builder
+                    .output_interface(ifindex)
+                    .gateway(address)
+                    .onlink()
+                    .build(),
+                _ => builder.kind(RouteType::Unreachable).priority(LAST).build(),
+            }
+        }
+        IpNet::V6(prefix) => {
+            let builder = RouteMessageBuilder::<Ipv6Addr>::new()
+                .table_id(route.table)
+                .destination_prefix(prefix.network(), prefix.prefix_len());
+            match route.hop {
+                Hop::Link { ifindex, source } => {
+                    let builder = builder.output_interface(ifindex);
+                    match source {
+                        Some(IpAddr::V6(source)) => builder.pref_source(source),
+                        _ => builder,
+                    }
+                    .build()
+                }
+                Hop::Via {
+                    ifindex,
+                    address: IpAddr::V6(address),
+                } => builder
+                    .output_interface(ifindex)
+                    .gateway(address)
+                    .onlink()
+                    .build(),
+                _ => builder.kind(RouteType::Unreachable).priority(LAST).build(),
+            }
+        }
     }
+}
+
+fn rule_message(rule: &Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = match rule.v6 {
+        true => AddressFamily::Inet6,
+        false => AddressFamily::Inet,
+    };
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Priority(rule.priority),
+        RuleAttribute::FwMark(rule.mark),
+        RuleAttribute::FwMask(meta::MARK_MASK),
+        RuleAttribute::Table(rule.table),
+    ];
+    message
+        .attributes
+        .extend(rule.from_port.clone().map(RuleAttribute::Iifname));
+    message
 }
 
 fn socket(source: io::Error) -> DataplaneError {
@@ -354,16 +423,17 @@ fn failed(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Dataplane
     }
 }
 
-fn ignore_absent(result: Result<(), rtnetlink::Error>, what: String) -> Result<(), DataplaneError> {
+/// What the kernel says of something that is not there.
+const ABSENT: &[i32] = &[libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL, libc::ENODEV];
+
+/// Takes some errors of the kernel for success.
+fn ignore(
+    errors: &[i32],
+    result: Result<(), rtnetlink::Error>,
+    what: String,
+) -> Result<(), DataplaneError> {
     match result {
-        Err(rtnetlink::Error::NetlinkError(error))
-            if matches!(
-                -error.raw_code(),
-                libc::ESRCH | libc::EADDRNOTAVAIL | libc::ENODEV
-            ) =>
-        {
-            Ok(())
-        }
+        Err(rtnetlink::Error::NetlinkError(error)) if errors.contains(&-error.raw_code()) => Ok(()),
         other => other.map_err(failed(what)),
     }
 }
