@@ -40,7 +40,12 @@ fn main() -> ExitCode {
             registered_twice,
         },
         bad_input::{configurations, inventories, certificates, frames},
-        kernel_path::{gateway_answers, time_exceeded},
+        kernel_path::{
+            gateway_answers,
+            time_exceeded,
+            no_service_of_the_host,
+            unresolved_next_hop,
+        },
         survival::{server_away, gateway_killed, load_and_unload},
     ])
 }
