@@ -31,7 +31,7 @@ pub use inject::Injector;
 pub use maps::MapUse;
 pub use next_hops::{NextHop, NextHopStates, NextHops};
 pub use object::OBJECT;
-pub use offload::{Feature, Offloads};
+pub use offload::{Feature, FeatureState, Offloads};
 pub use ports::{Port, Role};
 pub use punt::{Punt, PuntStream};
 
