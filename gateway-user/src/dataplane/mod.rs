@@ -130,7 +130,7 @@ impl Dataplane {
     /// returns the final counters. Doing it again changes nothing. Blocks for some milliseconds.
     pub fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, DataplaneError> {
         let rows = plan::rows(entry);
-        let held = self.maps.held(&rows, entry.generation)?;
+        let held = self.maps.held(&rows)?;
         self.apply(&Plan { changes: held })?;
         self.maps.counters(entry.slot)
     }
@@ -146,7 +146,7 @@ impl Dataplane {
 
     /// Entries of each map, used and possible.
     pub fn map_use(&self) -> Result<Vec<MapUse>, DataplaneError> {
-        self.maps.usage()
+        Ok(self.maps.usage())
     }
 
     /// The frames for the daemon; the first call has it, later ones have none.

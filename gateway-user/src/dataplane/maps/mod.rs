@@ -1,0 +1,183 @@
+//! The maps, each with its types. Removing what is absent is success.
+
+mod counts;
+mod table;
+
+use std::collections::HashMap;
+
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use doorstep_gateway_common::counters::Tally;
+use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::names::map;
+use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex};
+use serde::Serialize;
+
+use self::table::Table;
+use super::DataplaneError;
+use super::pins::Pins;
+use super::ports::{self, Port};
+use crate::config::Config;
+use crate::plan::{Change, Rows, Tables};
+
+/// How full a map is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MapUse {
+    pub name: &'static str,
+    pub used: u64,
+    pub max: u64,
+}
+
+pub(super) struct Maps {
+    upstream_v4: Table<UpstreamV4Key, UpstreamValue>,
+    upstream_v6: Table<UpstreamV6Key, UpstreamValue>,
+    downstream_v4: Table<DownstreamV4Key, DownstreamValue>,
+    downstream_v6: Table<DownstreamV6Key, DownstreamValue>,
+    lines: Table<LineKey, LineValue>,
+    uplinks: Table<UplinkKey, UplinkValue>,
+    counters: PerCpuArray<MapData, Tally>,
+    reasons: PerCpuArray<MapData, u64>,
+}
+
+impl Maps {
+    pub(super) fn open(pins: &Pins) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            upstream_v4: Table::open(pins, map::UPSTREAM_V4)?,
+            upstream_v6: Table::open(pins, map::UPSTREAM_V6)?,
+            downstream_v4: Table::open(pins, map::DOWNSTREAM_V4)?,
+            downstream_v6: Table::open(pins, map::DOWNSTREAM_V6)?,
+            lines: Table::open(pins, map::LINES)?,
+            uplinks: Table::open(pins, map::UPLINKS)?,
+            counters: pinned(pins, map::COUNTERS)?,
+            reasons: pinned(pins, map::REASONS)?,
+        })
+    }
+
+    pub(super) fn tables(&self) -> Result<Tables, DataplaneError> {
+        Ok(Tables {
+            upstream_v4: self.upstream_v4.dump()?,
+            upstream_v6: self.upstream_v6.dump()?,
+            downstream_v4: self.downstream_v4.dump()?,
+            downstream_v6: self.downstream_v6.dump()?,
+        })
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
+        match change {
+            Change::RemoveUpstreamV4(key) => self.upstream_v4.remove(key),
+            Change::RemoveUpstreamV6(key) => self.upstream_v6.remove(key),
+            Change::RemoveDownstreamV4(key) => self.downstream_v4.remove(key),
+            Change::RemoveDownstreamV6(key) => self.downstream_v6.remove(key),
+            Change::UpsertDownstreamV4(key, value) => self.downstream_v4.upsert(key, value),
+            Change::UpsertDownstreamV6(key, value) => self.downstream_v6.upsert(key, value),
+            Change::UpsertUpstreamV4(key, value) => self.upstream_v4.upsert(key, value),
+            Change::UpsertUpstreamV6(key, value) => self.upstream_v6.upsert(key, value),
+        }
+    }
+
+    /// Whether the maps hold any of these very rows.
+    pub(super) fn holds(&self, rows: &Rows) -> Result<bool, DataplaneError> {
+        Ok(self.upstream_v4.holds(rows.upstream_v4.as_ref())?
+            || self.upstream_v6.holds(rows.upstream_v6.as_ref())?)
+    }
+
+    /// The removals of those rows that the maps hold for the same session, upstream first.
+    pub(super) fn held(&self, rows: &Rows) -> Result<Vec<Change>, DataplaneError> {
+        let changes = [
+            self.upstream_v4
+                .key_of(rows.upstream_v4)?
+                .map(Change::RemoveUpstreamV4),
+            self.upstream_v6
+                .key_of(rows.upstream_v6)?
+                .map(Change::RemoveUpstreamV6),
+            self.downstream_v4
+                .key_of(rows.downstream_v4)?
+                .map(Change::RemoveDownstreamV4),
+            self.downstream_v6
+                .key_of(rows.downstream_v6)?
+                .map(Change::RemoveDownstreamV6),
+        ];
+        Ok(changes.into_iter().flatten().collect())
+    }
+
+    /// Makes `LINES` equal to this.
+    pub(super) fn set_lines(
+        &mut self,
+        lines: &[(LineKey, LineValue)],
+    ) -> Result<(), DataplaneError> {
+        let desired: HashMap<_, _> = lines.iter().copied().collect();
+        self.lines.replace_all(&desired)
+    }
+
+    /// Makes `UPLINKS` what the configuration says.
+    pub(super) fn set_uplinks(
+        &mut self,
+        config: &Config,
+        ports: &[Port],
+    ) -> Result<(), DataplaneError> {
+        let mut desired = HashMap::new();
+        for operator in &config.operators {
+            let port = ports::find(ports, &operator.uplink)?;
+            let key = UplinkKey {
+                ifindex: port.ifindex,
+                vid: operator.uplink_vlan,
+                pad: 0,
+            };
+            let value = UplinkValue {
+                operator: operator.index,
+                port_mac: port.mac.0,
+            };
+            desired.insert(key, value);
+        }
+        self.uplinks.replace_all(&desired)
+    }
+
+    /// Without asking the kernel: the daemon alone writes these maps, and counts as it does.
+    pub(super) fn usage(&self) -> Vec<MapUse> {
+        vec![
+            self.upstream_v4.usage(),
+            self.upstream_v6.usage(),
+            self.downstream_v4.usage(),
+            self.downstream_v6.usage(),
+            self.lines.usage(),
+        ]
+    }
+}
+
+/// `OPERATORS`, opened apart: whoever follows the next hops writes it.
+pub(super) struct Operators(Array<MapData, OperatorValue>);
+
+impl Operators {
+    pub(super) fn open(pins: &Pins) -> Result<Self, DataplaneError> {
+        pinned(pins, map::OPERATORS).map(Self)
+    }
+
+    pub(super) fn set(
+        &mut self,
+        index: OperatorIndex,
+        value: OperatorValue,
+    ) -> Result<(), DataplaneError> {
+        self.0
+            .set(u32::from(index), value, 0)
+            .map_err(error(map::OPERATORS))
+    }
+}
+
+/// Opens a pinned map as the type that is asked for.
+fn pinned<M: TryFrom<Map, Error = MapError>>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<M, DataplaneError> {
+    let data = MapData::from_pin(pins.map(name)).map_err(error(name))?;
+    Map::from_map_data(data)
+        .and_then(M::try_from)
+        .map_err(error(name))
+}
+
+fn error(map: &'static str) -> impl Fn(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map {
+        map,
+        source: Box::new(source),
+    }
+}
