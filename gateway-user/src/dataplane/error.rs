@@ -54,6 +54,15 @@ pub enum DataplaneError {
         path: PathBuf,
         source: serde_json::Error,
     },
+    #[error(
+        "pin_path {}: the root of a file system; name a folder in it, such as {}",
+        .path.display(), .path.join("doorstep").display()
+    )]
+    PinPath { path: PathBuf },
+    #[error(
+        "is another doorstep-gateway running? it holds {}; stop it first", .path.display()
+    )]
+    Locked { path: PathBuf },
 }
 
 /// Explains the errors whose text does not say what to do.

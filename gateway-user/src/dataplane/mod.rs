@@ -8,6 +8,7 @@ mod error;
 mod grace;
 mod host;
 mod inject;
+mod lock;
 mod log;
 mod maps;
 mod netlink;
@@ -44,6 +45,7 @@ pub struct Dataplane {
     injector: Injector,
     next_hops: Option<NextHops>,
     log: Option<log::ProgramLog>,
+    _lock: lock::Lock,
 }
 
 impl Dataplane {
@@ -51,6 +53,7 @@ impl Dataplane {
     /// the configured ports. Ports, sysctls, addresses and routes are set as the fast path needs
     /// them; what was there before is recorded in the state directory for [`Dataplane::unload`].
     pub async fn open(config: &Config) -> Result<Self, DataplaneError> {
+        let lock = lock::Lock::take(&config.state_dir)?;
         let pins = pins::Pins::new(&config.pin_path);
         pins.prepare()?;
         let netlink = netlink::Netlink::open()?;
@@ -72,14 +75,16 @@ impl Dataplane {
             injector: Injector::open()?,
             next_hops: Some(next_hops),
             log,
+            _lock: lock,
         })
     }
 
     /// Takes the programs off, removes every pin, and puts ports and sysctls back.
     pub async fn unload(config: &Config) -> Result<(), DataplaneError> {
-        pins::Pins::new(&config.pin_path).remove_all()?;
+        let _lock = lock::Lock::take(&config.state_dir)?;
+        pins::Pins::new(&config.pin_path).remove()?;
+        attach::detach_filters(config);
         let netlink = netlink::Netlink::open()?;
-        attach::detach_filters(config)?;
         host::restore(config, &netlink).await
     }
 

@@ -1,14 +1,19 @@
 //! Where maps and links are pinned.
+//!
+//! Everything below `<pin_path>/v*/links` is the gateway's; of what lies beside it, only what has
+//! one of its names. Nothing else is ever removed.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapInfo, MapType};
-use doorstep_gateway_common::names::SCHEMA_VERSION;
+use doorstep_gateway_common::names::{SCHEMA_VERSION, map};
 use nix::sys::statfs;
+use tracing::warn;
 
-use super::DataplaneError;
+use super::{DataplaneError, attach};
 
 /// The pin path of this version: `<pin_path>/v1/{maps,links}`.
 pub(super) struct Pins {
@@ -28,15 +33,32 @@ impl Pins {
         self.version.join("maps").join(name)
     }
 
-    pub(super) fn link(&self, program: &str, port: &str) -> PathBuf {
-        // A BPF file system refuses names with dots, which port names may have.
-        self.version
-            .join("links")
-            .join(format!("{program}-{}", port.replace('.', "_")))
+    /// By the port's index, not its name: links stay with the device when a name moves on, and a
+    /// BPF file system refuses dots.
+    pub(super) fn link(&self, hook: &str, ifindex: u32) -> PathBuf {
+        self.version.join("links").join(format!("{hook}-{ifindex}"))
+    }
+
+    /// Every link that is pinned, and every mark of a filter.
+    pub(super) fn links(&self) -> Result<Vec<PathBuf>, DataplaneError> {
+        Ok(entries(&self.version.join("links"))?
+            .iter()
+            .map(DirEntry::path)
+            .collect())
     }
 
     /// Makes the folders, on a BPF file system or not at all.
     pub(super) fn prepare(&self) -> Result<(), DataplaneError> {
+        self.check()?;
+        for folder in ["maps", "links"] {
+            let path = self.version.join(folder);
+            fs::create_dir_all(&path).map_err(failed(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a path that is not the gateway's own folder on a BPF file system.
+    fn check(&self) -> Result<(), DataplaneError> {
         let existing = self
             .root
             .ancestors()
@@ -50,9 +72,15 @@ impl Pins {
                 mount: self.root.parent().unwrap_or(&self.root).to_owned(),
             });
         }
-        for folder in ["maps", "links"] {
-            let path = self.version.join(folder);
-            fs::create_dir_all(&path).map_err(|source| DataplaneError::Io { path, source })?;
+        if existing == self.root {
+            let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
+            let own = device(&self.root).map_err(failed(&self.root))?;
+            let above = device(&self.root.join("..")).map_err(failed(&self.root))?;
+            if own != above {
+                return Err(DataplaneError::PinPath {
+                    path: self.root.clone(),
+                });
+            }
         }
         Ok(())
     }
@@ -84,16 +112,71 @@ impl Pins {
         })
     }
 
-    /// Removes every pin of every version.
-    pub(super) fn remove_all(&self) -> Result<(), DataplaneError> {
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DataplaneError::Io {
-                path: self.root.clone(),
-                source: error,
-            }),
-            _ => Ok(()),
+    /// Takes the programs off and removes the pins, of every version. What is not the gateway's
+    /// stays, and with it the folders that it is in.
+    pub(super) fn remove(&self) -> Result<(), DataplaneError> {
+        if !self.root.exists() {
+            return Ok(());
         }
+        self.check()?;
+        for version in entries(&self.root)?
+            .iter()
+            .filter(|entry| is_version(entry))
+        {
+            let (links, maps) = (version.path().join("links"), version.path().join("maps"));
+            for link in entries(&links)? {
+                attach::take_off(&link.path())?;
+            }
+            for name in map::PINNED {
+                remove_pin(&maps.join(name))?;
+            }
+            for folder in [links, maps, version.path()] {
+                remove_empty(&folder)?;
+            }
+        }
+        remove_empty(&self.root)
     }
+}
+
+fn is_version(entry: &DirEntry) -> bool {
+    entry
+        .file_name()
+        .to_str()
+        .and_then(|name| name.strip_prefix('v'))
+        .is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// What is in a folder; nothing if there is none.
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, DataplaneError> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.collect::<Result<_, _>>().map_err(failed(folder)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(folder)(error)),
+    }
+}
+
+pub(super) fn remove_pin(path: &Path) -> Result<(), DataplaneError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder unless something is in it.
+fn remove_empty(folder: &Path) -> Result<(), DataplaneError> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            warn!(path = %folder.display(), "left: it holds what is not the gateway's");
+            Ok(())
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> DataplaneError {
+    let path = path.to_owned();
+    move |source| DataplaneError::Io { path, source }
 }
 
 /// What the kernel knows of a map.
@@ -117,5 +200,45 @@ impl std::fmt::Display for MapShape {
             f,
             "{kind:?} of {max_entries} entries ({key_bytes} → {value_bytes} bytes)"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_folder_is_not_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("doorstep");
+        let files = ["notes", "v1/maps/UPSTREAM_V4", "v1/links/xdp-native-1"];
+        for file in files {
+            let file = root.join(file);
+            fs::create_dir_all(file.parent().expect("a parent")).expect("made");
+            fs::write(file, "mine").expect("written");
+        }
+        let pins = Pins::new(&root);
+        for refused in [pins.remove(), pins.prepare()] {
+            assert!(
+                matches!(refused, Err(DataplaneError::NotBpffs { .. })),
+                "{refused:?}"
+            );
+        }
+        for file in files {
+            assert!(root.join(file).exists(), "{file}");
+        }
+    }
+
+    #[test]
+    fn nothing_pinned_is_nothing_to_remove() {
+        let folder = tempfile::tempdir().expect("a folder");
+        Pins::new(&folder.path().join("doorstep"))
+            .remove()
+            .expect("nothing to do");
+    }
+
+    #[test]
+    fn the_root_is_refused() {
+        Pins::new(Path::new("/")).remove().expect_err("refused");
     }
 }

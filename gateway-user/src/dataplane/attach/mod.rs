@@ -1,0 +1,137 @@
+//! Programs on ports. Links are pinned, so that programs stay when the daemon goes, and are
+//! replaced atomically when one comes.
+
+mod link;
+mod tc;
+mod xdp;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType, Xdp};
+use doorstep_gateway_common::names::program;
+use tracing::{debug, info};
+
+use self::link::Link;
+use super::DataplaneError;
+use super::pins::{Pins, remove_pin};
+use super::ports::{Port, Role};
+use crate::config::XdpMode;
+
+pub(super) use self::tc::detach_filters;
+
+/// Loads the programs and puts them on the ports, replacing what an earlier daemon left there and
+/// taking off what it left elsewhere.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    mode: XdpMode,
+    pins: &Pins,
+    ports: &mut [Port],
+) -> Result<(), DataplaneError> {
+    for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
+        xdp(ebpf, name)?.load().map_err(failed(name))?;
+    }
+    for name in [program::TC_INGRESS, program::TC_EGRESS] {
+        classifier(ebpf, name)?.load().map_err(failed(name))?;
+    }
+    let mut wanted = HashSet::new();
+    for port in ports.iter() {
+        let mut attach = |name, direction| -> Result<(), DataplaneError> {
+            let program = classifier(ebpf, name)?;
+            wanted.insert(tc::attach(program, name, direction, pins, port)?);
+            Ok(())
+        };
+        attach(program::TC_INGRESS, TcAttachType::Ingress)?;
+        if port.role == Role::Access {
+            attach(program::TC_EGRESS, TcAttachType::Egress)?;
+        }
+    }
+    for port in ports.iter_mut() {
+        let name = match port.role {
+            Role::Access => program::XDP_ACCESS,
+            Role::Uplink => program::XDP_UPLINK,
+        };
+        let attached = xdp::attach(xdp(ebpf, name)?, name, mode, pins, port)?;
+        port.xdp_mode = attached.mode;
+        wanted.insert(attached.pin);
+    }
+    sweep(pins, &wanted)
+}
+
+/// Takes programs off the ports and places that do not want them any more.
+fn sweep(pins: &Pins, wanted: &HashSet<PathBuf>) -> Result<(), DataplaneError> {
+    for pin in pins.links()? {
+        if !wanted.contains(&pin) {
+            info!(pin = %pin.display(), "not wanted any more");
+            take_off(&pin)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a program off its port, at once, and removes its pin.
+pub(super) fn take_off(pin: &Path) -> Result<(), DataplaneError> {
+    if pin.is_dir() {
+        return tc::remove_marked_filter(pin);
+    }
+    // A link that cannot be detached is detached by the loss of its last holder.
+    if let Err(error) = Link::open(pin).and_then(|link| link.detach()) {
+        debug!(pin = %pin.display(), %error, "not detached by itself");
+    }
+    remove_pin(pin)
+}
+
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut Xdp, DataplaneError> {
+    named(ebpf, name)?.try_into().map_err(failed(name))
+}
+
+fn classifier<'e>(
+    ebpf: &'e mut Ebpf,
+    name: &'static str,
+) -> Result<&'e mut SchedClassifier, DataplaneError> {
+    named(ebpf, name)?.try_into().map_err(failed(name))
+}
+
+fn named<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut Program, DataplaneError> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| failed(name)(ProgramError::NotLoaded))
+}
+
+fn failed(program: &'static str) -> impl FnOnce(ProgramError) -> DataplaneError {
+    move |source| DataplaneError::Program {
+        program,
+        source: Box::new(source),
+    }
+}
+
+/// The link behind a pin, as a program's own kind of link.
+fn adopted<L: TryFrom<FdLink, Error = LinkError>>(pin: &Path) -> Result<L, String> {
+    PinnedLink::from_pin(pin)
+        .and_then(|link| FdLink::from(link).try_into())
+        .map_err(describe)
+}
+
+/// Keeps a link for good: pins it, or, where it is pinned already, closes our end of it, which
+/// does not detach.
+fn keep<L: TryInto<FdLink, Error = LinkError>>(
+    link: Result<L, ProgramError>,
+    pin: Option<&Path>,
+) -> Result<(), String> {
+    let link = link.map_err(describe)?.try_into().map_err(describe)?;
+    match pin {
+        Some(path) => link.pin(path).map(drop).map_err(describe),
+        None => Ok(()),
+    }
+}
+
+fn describe(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
