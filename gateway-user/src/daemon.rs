@@ -21,11 +21,11 @@ use crate::runtime::{Input, Runtime};
 const REPORTS: usize = 1024;
 
 /// Runs the gateway until told to stop. The fast path stays as it is.
-pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
+    let journal = Journal::admit(&mut config)?;
     info!(?config, "effective configuration");
     let inventory = Arc::new(inventory(&config)?);
-    let journal = Journal::open(&config.state_dir)?;
     let socket = AdminSocket::bind(&config.admin_socket)?;
     let mut dataplane = Dataplane::open(&config).await?;
     info!(
@@ -93,9 +93,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 /// Loads and attaches everything, and leaves it.
-pub async fn load(config: &Config) -> anyhow::Result<Dataplane> {
-    let inventory = inventory(config)?;
-    let mut dataplane = Dataplane::open(config).await?;
+pub async fn load(mut config: Config) -> anyhow::Result<Dataplane> {
+    // Held to the end: a daemon that starts meanwhile would load as well.
+    let _journal = Journal::admit(&mut config)?;
+    let inventory = inventory(&config)?;
+    let mut dataplane = Dataplane::open(&config).await?;
     dataplane.set_lines(&inventory.map_rows())?;
     if let Some(mut next_hops) = dataplane.take_next_hops() {
         next_hops.resync().await?;

@@ -154,9 +154,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Load(WithConfig { config }) => {
             let config = Config::load(&config)?;
-            let dataplane = daemon::load(&config).await?;
+            let pin_path = config.pin_path.clone();
+            let dataplane = daemon::load(config).await?;
             print!("{}", show::ports(dataplane.ports()));
-            println!("pinned below {}", config.pin_path.display());
+            println!("pinned below {}", pin_path.display());
         }
         Command::Unload(WithConfig { config }) => {
             let config = Config::load(&config)?;

@@ -1,5 +1,6 @@
 //! The gateway's configuration: TOML, checked as a whole before anything is touched.
 
+mod index;
 mod operator;
 mod problem;
 mod raw;
@@ -14,6 +15,7 @@ use doorstep_gateway_common::OperatorIndex;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use index::{IndexError, Indexes};
 pub use problem::{ConfigError, Position, Problem};
 
 /// Where the daemon listens and its commands look for it, unless told otherwise.
@@ -61,8 +63,11 @@ pub struct AccessPort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     pub name: String,
-    /// 1..=63, stable: it is part of the maps' keys.
+    /// 1..=63: part of the keys of maps and journal. What the journal says of it stands only once
+    /// [`Config::set_indexes`] was told.
     pub index: OperatorIndex,
+    /// The index that the file asks for.
+    pub fixed_index: Option<OperatorIndex>,
     /// Port toward the world.
     pub uplink: String,
     /// VLAN id on the uplink; 0: untagged.
@@ -107,6 +112,23 @@ impl Config {
             source: Box::new(source),
         })?;
         validate::config(file, text, raw)
+    }
+
+    /// Gives every operator its index, with respect to those that were given out before.
+    pub fn set_indexes(&mut self, known: &Indexes) -> Result<(), IndexError> {
+        let indexes = index::assign(&self.operators, known)?;
+        for operator in &mut self.operators {
+            operator.index = indexes[&operator.name];
+        }
+        Ok(())
+    }
+
+    /// The indexes that the operators have.
+    pub fn indexes(&self) -> Indexes {
+        let operators = self.operators.iter();
+        operators
+            .map(|operator| (operator.name.clone(), operator.index))
+            .collect()
     }
 
     pub fn operator(&self, index: OperatorIndex) -> Option<&Operator> {

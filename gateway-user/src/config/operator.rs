@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Range;
 use std::path::Path;
 
+use doorstep_gateway_common::OperatorIndex;
 use doorstep_gateway_common::operator::MAX_OPERATORS;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use toml::Spanned;
@@ -20,7 +20,7 @@ const MAX_VID: u16 = 4094;
 #[derive(Default)]
 pub(super) struct Seen {
     names: HashMap<String, ()>,
-    indexes: HashMap<u16, String>,
+    indexes: HashMap<OperatorIndex, String>,
     uplinks: HashMap<(String, u16), String>,
     prefixes: Vec<(IpNet, String)>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Check<'a, 'text> {
 }
 
 impl Check<'_, '_> {
-    pub fn operator(mut self, position: usize, span: Range<usize>, raw: raw::Operator) -> Operator {
+    pub fn operator(mut self, raw: raw::Operator) -> Operator {
         let operator_name = raw.name.get_ref().clone();
         name(self.problems, "an operator's name", &raw.name);
         if self.seen.names.insert(operator_name.clone(), ()).is_some() {
@@ -43,7 +43,7 @@ impl Check<'_, '_> {
                 format_args!("operator '{operator_name}' is named twice"),
             );
         }
-        let index = self.index(position, span, raw.index, &operator_name);
+        let fixed_index = self.index(raw.index, &operator_name);
         let uplink_vlan = self.uplink(&raw.uplink, raw.uplink_vlan, &operator_name);
         let (subscriber_v4, subscriber_v6) = self.prefixes(raw.subscriber_prefixes, &operator_name);
         let (next_hop_v4, next_hop_v6) = self.addresses("next hop", raw.next_hops, |address| {
@@ -62,7 +62,8 @@ impl Check<'_, '_> {
             self.addresses("gateway address", raw.gateway_addresses, |_| None);
         Operator {
             name: operator_name,
-            index,
+            index: fixed_index.unwrap_or_default(),
+            fixed_index,
             uplink: raw.uplink.into_inner(),
             uplink_vlan,
             next_hop_v4,
@@ -77,15 +78,11 @@ impl Check<'_, '_> {
 
     fn index(
         &mut self,
-        position: usize,
-        span: Range<usize>,
-        index: Option<Spanned<u16>>,
+        index: Option<Spanned<OperatorIndex>>,
         operator: &str,
-    ) -> u16 {
-        let (span, index) = match index {
-            Some(index) => (index.span(), index.into_inner()),
-            None => (span, u16::try_from(position + 1).unwrap_or(u16::MAX)),
-        };
+    ) -> Option<OperatorIndex> {
+        let index = index?;
+        let (span, index) = (index.span(), index.into_inner());
         if !(1..MAX_OPERATORS).contains(&u32::from(index)) {
             self.problems.add(
                 span.clone(),
@@ -98,7 +95,7 @@ impl Check<'_, '_> {
                 format_args!("index {index} is operator '{other}' already; give each its own"),
             );
         }
-        index
+        Some(index)
     }
 
     fn uplink(

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::IndexError;
+
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration {}: {source}", file.display())]
@@ -23,6 +25,8 @@ pub enum ConfigError {
         file: PathBuf,
         problems: Vec<Problem>,
     },
+    #[error("{}: {source}", file.display())]
+    Index { file: PathBuf, source: IndexError },
 }
 
 /// A place in a text file; both count from 1, columns in characters.

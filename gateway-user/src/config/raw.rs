@@ -25,7 +25,7 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     pub accounting_interval_ms: Option<Spanned<u64>>,
     pub access_port: Spanned<Vec<AccessPort>>,
-    pub operator: Spanned<Vec<Spanned<Operator>>>,
+    pub operator: Spanned<Vec<Operator>>,
 }
 
 #[derive(Deserialize)]

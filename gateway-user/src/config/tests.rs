@@ -73,7 +73,6 @@ fn each_mistake_is_named_with_its_place() {
         ("south-net", "north-net", "20:8: operator 'north-net' is named twice"),
         ("uplink_vlan = 7\n", "", "21:10: uplink 'uplink0' with VLAN 0 is operator 'north-net' already"),
         ("uplink_vlan = 7", "uplink_vlan = 4095", "22:15: uplink_vlan = 4095 is not in 0..=4094"),
-        ("uplink_vlan = 7", "index = 1\nuplink_vlan = 7", "22:9: index 1 is operator 'north-net' already"),
         ("uplink_vlan = 7", "index = 64\nuplink_vlan = 7", "22:9: index 64 is not in 1..=63"),
         ("\"100.64.2.0/24\"", "\"100.64.1.128/25\"", "23:24: 100.64.1.128/25 overlaps 100.64.1.0/24 of operator 'north-net'"),
         ("\"100.64.2.0/24\"", "\"100.64.2.1/24\"", "23:24: 100.64.2.1/24 has host bits set; write 100.64.2.0/24"),
@@ -108,6 +107,18 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn two_operators_cannot_ask_for_one_index() {
+    let text = GOOD
+        .replace("next_hops", "index = 3\nnext_hops")
+        .replace("uplink_vlan = 7", "index = 3\nuplink_vlan = 7");
+    let error = parse(&text).expect_err("refused").to_string();
+    assert!(
+        error.contains("gateway.toml:23:9: index 3 is operator 'north-net' already"),
+        "{error}"
+    );
+}
+
+#[test]
 fn syntax_and_unknown_fields_have_line_and_column() {
     for (text, expected) in [
         ("id = ", "line 1, column 6"),
@@ -129,4 +140,57 @@ fn a_missing_file_is_named() {
         .expect_err("missing")
         .to_string();
     assert!(error.contains("/nonexistent/gateway.toml"), "{error}");
+}
+
+fn indexes(rows: &[(&str, u16)]) -> Indexes {
+    let rows = rows.iter();
+    rows.map(|(name, index)| ((*name).to_owned(), *index))
+        .collect()
+}
+
+/// Each row: what the file's two operators ask for, what is known, and what they get.
+#[test]
+fn an_index_stays_with_its_name() {
+    #[rustfmt::skip]
+    let rows = [
+        ([None, None], &[][..], [1, 2]),
+        ([None, Some(1)], &[], [2, 1]),
+        ([None, None], &[("south-net", 1), ("north-net", 2)], [2, 1]),
+        // One that is not configured any more keeps its own.
+        ([None, None], &[("gone-net", 1), ("south-net", 2)], [3, 2]),
+        ([None, Some(7)], &[("gone-net", 1)], [2, 7]),
+        ([Some(5), None], &[("north-net", 5)], [5, 1]),
+    ];
+    for (asked, known, expected) in rows {
+        let mut config = parse(GOOD).expect("valid");
+        for (operator, asked) in config.operators.iter_mut().zip(asked) {
+            operator.fixed_index = asked;
+        }
+        config.set_indexes(&indexes(known)).expect("fits");
+        let got = [config.operators[0].index, config.operators[1].index];
+        assert_eq!(got, expected, "{asked:?} {known:?}");
+    }
+}
+
+#[test]
+fn an_index_that_contradicts_what_is_known_is_refused() {
+    #[rustfmt::skip]
+    let rows = [
+        ([Some(1), None], vec![("north-net", 2)], "operator 'north-net' is to have index 1, but its sessions and receipts go by index 2"),
+        ([None, Some(1)], vec![("gone-net", 1)], "operator 'south-net' is to have index 1, which is operator 'gone-net'"),
+        ([None, Some(4)], vec![("north-net", 4)], "operator 'south-net' is to have index 4, which is operator 'north-net'"),
+    ];
+    for (asked, known, expected) in rows {
+        let mut config = parse(GOOD).expect("valid");
+        for (operator, asked) in config.operators.iter_mut().zip(asked) {
+            operator.fixed_index = asked;
+        }
+        let error = config.set_indexes(&indexes(&known)).expect_err(expected);
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    let full: Vec<String> = (1..64).map(|index| format!("gone-{index}")).collect();
+    let full: Indexes = full.into_iter().zip(1..64).collect();
+    let mut config = parse(GOOD).expect("valid");
+    let error = config.set_indexes(&full).expect_err("exhausted");
+    assert!(error.to_string().contains("all of 1..=63"), "{error}");
 }

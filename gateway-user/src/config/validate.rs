@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use doorstep_gateway_common::operator::MAX_OPERATORS;
 use toml::Spanned;
 
 use super::operator::{Check, Seen};
 use super::problem::Problems;
-use super::{AccessPort, Config, ConfigError, raw};
+use super::{AccessPort, Config, ConfigError, Indexes, raw};
 
 const DEFAULT_DELEGATED_PREFIX_LEN: u8 = 56;
 const DEFAULT_MAX_SESSIONS: u32 = 65_536;
@@ -50,13 +51,13 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
     let operators = raw.operator.into_inner();
     if operators.is_empty() {
         problems.add(span, "an [[operator]] is needed");
+    } else if operators.len() >= MAX_OPERATORS as usize {
+        let what = format_args!("a gateway serves at most {} operators", MAX_OPERATORS - 1);
+        problems.add(span, what);
     }
     let operators = operators
         .into_iter()
-        .enumerate()
-        .map(|(position, operator)| {
-            let span = operator.span();
-            let operator = operator.into_inner();
+        .map(|operator| {
             let check = Check {
                 problems: &mut problems,
                 seen: &mut seen,
@@ -64,7 +65,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
                 access_ports: &access_ports,
                 delegated_prefix_len,
             };
-            check.operator(position, span, operator)
+            check.operator(operator)
         })
         .collect();
 
@@ -75,7 +76,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
             problems: found,
         });
     }
-    Ok(Config {
+    let mut config = Config {
         file: file.to_owned(),
         id: raw.id.into_inner(),
         state_dir: folder.join(raw.state_dir),
@@ -88,7 +89,15 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         accounting_interval_ms,
         access_ports,
         operators,
-    })
+    };
+    // As if nothing were known, so that they are told apart.
+    config
+        .set_indexes(&Indexes::new())
+        .map_err(|source| ConfigError::Index {
+            file: file.to_owned(),
+            source,
+        })?;
+    Ok(config)
 }
 
 fn access_ports(

@@ -23,6 +23,7 @@ fn operator(folder: &Path, port: u16) -> Operator {
     Operator {
         name: "north-net".into(),
         index: 1,
+        fixed_index: None,
         uplink: "uplink0".into(),
         uplink_vlan: 0,
         next_hop_v4: None,

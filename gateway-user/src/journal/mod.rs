@@ -3,20 +3,27 @@
 //! A commit is durable when it returns, and whole or not at all. Session keys lie in the file, so
 //! that only its owner may read it.
 
+mod admit;
 mod codec;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{self, OpenOptions, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::config::Indexes;
 use crate::engine::row::{Fence, SessionRef, SessionRow, Snapshot, Write};
+
+pub use admit::Misfit;
 
 const FILE: &str = "journal.redb";
 
@@ -27,9 +34,18 @@ const FENCES: TableDefinition<(u16, u128), &[u8]> = TableDefinition::new("fences
 const RECEIPTS: TableDefinition<(u16, u64), &[u8]> = TableDefinition::new("receipts");
 /// Each operator's last receipt number.
 const NUMBERS: TableDefinition<u16, u64> = TableDefinition::new("receipt_numbers");
+/// Which operator each index was given to; never taken back.
+const OPERATORS: TableDefinition<&str, u16> = TableDefinition::new("operators");
 
 #[derive(Debug, Error)]
 pub enum JournalError {
+    #[error("{}: {source}; see the journal {}", file.display(), path.display())]
+    Misfit {
+        /// The configuration.
+        file: PathBuf,
+        path: PathBuf,
+        source: Misfit,
+    },
     #[error("the journal {}: {source}", path.display())]
     Io {
         path: PathBuf,
@@ -57,10 +73,30 @@ pub enum JournalError {
     },
 }
 
-/// The database file.
-pub struct Journal {
+/// The database file; opened for writing, unless it was only looked at.
+pub struct Journal<D = Database> {
     path: PathBuf,
-    database: Database,
+    database: D,
+}
+
+impl Journal<ReadOnlyDatabase> {
+    /// Opens a journal for reading; none where there is no file. A running daemon keeps its own
+    /// to itself.
+    pub fn look(folder: &Path) -> Result<Option<Self>, JournalError> {
+        let path = folder.join(FILE);
+        match Database::builder().open_read_only(&path) {
+            Ok(database) => Ok(Some(Self { path, database })),
+            Err(redb::DatabaseError::Storage(redb::StorageError::Io(error)))
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            Err(source) => Err(JournalError::Open {
+                path,
+                source: Box::new(source),
+            }),
+        }
+    }
 }
 
 impl Journal {
@@ -108,44 +144,22 @@ impl Journal {
         self.try_commit(writes).map_err(|error| self.failed(error))
     }
 
-    /// Everything that was committed.
-    pub fn load(&self) -> Result<Snapshot, JournalError> {
-        let mut snapshot = Snapshot::default();
-        let rows = self.try_read().map_err(|error| self.failed(error))?;
-        for (key, value) in rows.sessions {
-            let row: SessionRow = self.decode("sessions", &value)?;
-            snapshot.sessions.insert(session_ref(key), row);
-        }
-        for (key, value) in rows.fences {
-            let fence: Fence = self.decode("fences", &value)?;
-            snapshot.fences.insert(session_ref(key), fence);
-        }
-        for (key, value) in rows.receipts {
-            snapshot
-                .receipts
-                .insert(key, self.decode("receipts", &value)?);
-        }
-        snapshot.last_numbers = rows.numbers.into_iter().collect();
-        Ok(snapshot)
+    /// Makes the operators' indexes durable. Those of others stay.
+    fn put_operators(&self, indexes: &Indexes) -> Result<(), JournalError> {
+        self.try_put_operators(indexes)
+            .map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: redb::Error) -> JournalError {
-        JournalError::Database {
-            path: self.path.clone(),
-            source: Box::new(error),
+    fn try_put_operators(&self, indexes: &Indexes) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut operators = transaction.open_table(OPERATORS)?;
+            for (name, index) in indexes {
+                operators.insert(name.as_str(), *index)?;
+            }
         }
-    }
-
-    fn decode<T: serde::de::DeserializeOwned>(
-        &self,
-        table: &'static str,
-        bytes: &[u8],
-    ) -> Result<T, JournalError> {
-        codec::decode(bytes).map_err(|source| JournalError::Row {
-            path: self.path.clone(),
-            table,
-            source,
-        })
+        transaction.commit()?;
+        Ok(())
     }
 
     fn try_create_tables(&self) -> Result<(), redb::Error> {
@@ -154,6 +168,7 @@ impl Journal {
         transaction.open_table(FENCES)?;
         transaction.open_table(RECEIPTS)?;
         transaction.open_table(NUMBERS)?;
+        transaction.open_table(OPERATORS)?;
         transaction.commit()?;
         Ok(())
     }
@@ -191,6 +206,67 @@ impl Journal {
         }
         transaction.commit()?;
         Ok(())
+    }
+}
+
+impl<D: ReadableDatabase> Journal<D> {
+    /// Everything that was committed.
+    pub fn load(&self) -> Result<Snapshot, JournalError> {
+        let mut snapshot = Snapshot::default();
+        let rows = self.try_read().map_err(|error| self.failed(error))?;
+        for (key, value) in rows.sessions {
+            let row: SessionRow = self.decode("sessions", &value)?;
+            snapshot.sessions.insert(session_ref(key), row);
+        }
+        for (key, value) in rows.fences {
+            let fence: Fence = self.decode("fences", &value)?;
+            snapshot.fences.insert(session_ref(key), fence);
+        }
+        for (key, value) in rows.receipts {
+            snapshot
+                .receipts
+                .insert(key, self.decode("receipts", &value)?);
+        }
+        snapshot.last_numbers = rows.numbers.into_iter().collect();
+        Ok(snapshot)
+    }
+
+    /// The indexes that operators were given; empty in a file of a version without them.
+    fn operators(&self) -> Result<Indexes, JournalError> {
+        self.try_operators().map_err(|error| self.failed(error))
+    }
+
+    fn try_operators(&self) -> Result<Indexes, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(OPERATORS) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Indexes::new()),
+            table => table?,
+        };
+        let mut indexes = Indexes::new();
+        for row in table.iter()? {
+            let (name, index) = row?;
+            indexes.insert(name.value().to_owned(), index.value());
+        }
+        Ok(indexes)
+    }
+
+    fn failed(&self, error: redb::Error) -> JournalError {
+        JournalError::Database {
+            path: self.path.clone(),
+            source: Box::new(error),
+        }
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(
+        &self,
+        table: &'static str,
+        bytes: &[u8],
+    ) -> Result<T, JournalError> {
+        codec::decode(bytes).map_err(|source| JournalError::Row {
+            path: self.path.clone(),
+            table,
+            source,
+        })
     }
 
     fn try_read(&self) -> Result<Rows, redb::Error> {

@@ -4,6 +4,7 @@ use doorstep_establish::{Mac, Nonce, SessionKey, Tags};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Config;
 use crate::engine::message::{Connect, Receipt};
 use crate::engine::row::{FenceKind, Opened, Phase, Place, Step, StepName, Then};
 use crate::session::Counters;
@@ -188,4 +189,123 @@ fn a_folder_that_cannot_be_made_is_named() {
         .err()
         .expect("refused");
     assert!(error.to_string().contains("/proc/doorstep"), "{error}");
+}
+
+/// A configuration in a folder, with these operators in this order, each with a port of its own.
+fn config(folder: &Path, operators: &[&str]) -> Config {
+    let mut text =
+        "id = \"gw1\"\nstate_dir = \"state\"\n[[access_port]]\nname = \"access0\"\n".to_owned();
+    for (n, operator) in operators.iter().enumerate() {
+        text += &format!(
+            "[[operator]]\nname = \"{operator}\"\nuplink = \"uplink{n}\"\n\
+             subscriber_prefixes = [\"100.64.{n}.0/24\"]\n[operator.server]\n\
+             url = \"https://198.51.100.{n}:7443\"\nca = \"a\"\ncert = \"b\"\nkey = \"c\"\n"
+        );
+    }
+    Config::parse(&folder.join("gateway.toml"), &text).expect("valid")
+}
+
+#[test]
+fn operators_keep_their_indexes_whatever_becomes_of_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (operators, expected) in [
+        (&["north", "south"][..], &[1, 2][..]),
+        (&["south", "north"], &[2, 1]),
+        (&["south"], &[2]),
+        (&["east", "south"], &[3, 2]),
+        (&["north", "east"], &[1, 3]),
+    ] {
+        let mut config = config(folder.path(), operators);
+        // Who only looks finds the same, and leaves no trace.
+        let mut looked = config.clone();
+        if let Some(journal) = Journal::look(&config.state_dir).expect("opens") {
+            journal.check(&mut looked).expect("fits");
+        }
+        drop(Journal::admit(&mut config).expect("fits"));
+        let indexes = |config: &Config| -> Vec<u16> {
+            config.operators.iter().map(|own| own.index).collect()
+        };
+        assert_eq!(indexes(&config), expected, "{operators:?}");
+        assert_eq!(indexes(&looked), expected, "{operators:?}");
+    }
+    let mut config = config(folder.path(), &["west"]);
+    config.operators[0].fixed_index = Some(2);
+    let error = Journal::admit(&mut config).err().expect("refused");
+    let error = error.to_string();
+    assert!(error.contains("gateway.toml: operator 'west'"), "{error}");
+    assert!(error.contains("operator 'south'"), "{error}");
+}
+
+#[test]
+fn another_delegated_length_waits_until_sessions_with_the_old_one_are_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path(), &["north"]);
+    let journal = Journal::admit(&mut config).expect("fits");
+    let held = session(1, 7);
+    let stranger = session(9, 8);
+    let writes = [
+        Write::PutSession(held, row(7, 1, Phase::Established(opened()))),
+        Write::PutSession(stranger, row(8, 1, Phase::Establishing)),
+    ];
+    journal.commit(&writes).expect("commits");
+    drop(journal);
+    drop(Journal::admit(&mut config).expect("the length is 56"));
+
+    config.delegated_prefix_len = 60;
+    for error in [
+        Journal::admit(&mut config).err().expect("refused"),
+        Journal::look(&config.state_dir)
+            .expect("opens")
+            .expect("is there")
+            .check(&mut config)
+            .expect_err("refused"),
+    ] {
+        let error = error.to_string();
+        for expected in ["= 60", "length 56 (1 of them", &held.session.to_string()] {
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    // One that ends with the old length, to go on with the new one, still has its rows.
+    let mut next = connect(7, 2);
+    next.ipv6 = None;
+    let then = Then {
+        receipt: None,
+        connect: Some(Box::new(next)),
+    };
+    let closing = Phase::Closing {
+        opened: Some(opened()),
+        then,
+    };
+    let journal = Journal::open(&config.state_dir).expect("opens");
+    let writes = [Write::PutSession(held, row(7, 1, closing))];
+    journal.commit(&writes).expect("commits");
+    drop(journal);
+    assert!(Journal::admit(&mut config).is_err());
+
+    let journal = Journal::open(&config.state_dir).expect("opens");
+    journal
+        .commit(&[Write::DeleteSession(held)])
+        .expect("commits");
+    drop(journal);
+    drop(Journal::admit(&mut config).expect("none is left"));
+}
+
+#[test]
+fn a_journal_without_operators_gives_them_indexes_by_their_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path(), &["north", "south"]);
+    let journal = Journal::open(&config.state_dir).expect("opens");
+    let transaction = journal.database.begin_write().expect("begins");
+    transaction.delete_table(OPERATORS).expect("deletes");
+    transaction.commit().expect("commits");
+    drop(journal);
+    let journal = Journal::look(&config.state_dir)
+        .expect("opens")
+        .expect("is there");
+    assert!(journal.check(&mut config).expect("fits").is_empty());
+    drop(journal);
+    drop(Journal::admit(&mut config).expect("fits"));
+    let indexes: Vec<u16> = config.operators.iter().map(|own| own.index).collect();
+    assert_eq!(indexes, [1, 2]);
 }

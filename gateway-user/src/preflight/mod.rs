@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::control;
 use crate::inventory::Inventory;
+use crate::journal::Journal;
 
 /// What was looked at, in order.
 #[derive(Debug, Default, Serialize)]
@@ -99,7 +100,7 @@ pub async fn check(file: &Path) -> Report {
     let mut report = Report::default();
     host::check(&mut report);
     match Config::load(file) {
-        Ok(config) => {
+        Ok(mut config) => {
             let operators: Vec<&str> = config
                 .operators
                 .iter()
@@ -114,6 +115,7 @@ pub async fn check(file: &Path) -> Report {
                     operators.join(", ")
                 ),
             );
+            journal(&mut report, &mut config);
             let double_tagged = inventory(&mut report, &config);
             host::check_pins(&mut report, &config.pin_path);
             network::check(&mut report, &config, double_tagged).await;
@@ -123,6 +125,21 @@ pub async fn check(file: &Path) -> Report {
     }
     report.ok = !report.failed();
     report
+}
+
+/// Whether the configuration fits what is held. Nothing is written.
+fn journal(report: &mut Report, config: &mut Config) {
+    let name = "journal";
+    let folder = config.state_dir.display().to_string();
+    match Journal::look(&config.state_dir) {
+        Ok(None) => report.ok(name, format_args!("none in {folder} yet")),
+        Ok(Some(journal)) => match journal.check(config) {
+            Ok(_) => report.ok(name, format_args!("{folder}: fits the configuration")),
+            Err(error) => report.fail(name, error),
+        },
+        // Held by the running daemon, or to be repaired by the next one.
+        Err(error) => report.warn(name, format_args!("not looked at: {error}")),
+    }
 }
 
 /// Returns whether a line has two tags.
