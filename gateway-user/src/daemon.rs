@@ -12,10 +12,10 @@ use crate::admin::{Admin, AdminSocket};
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::{Dataplane, PuntStream};
-use crate::engine::{Event, Settings};
+use crate::engine::Settings;
 use crate::inventory::Inventory;
 use crate::journal::Journal;
-use crate::runtime::{Input, Runtime};
+use crate::runtime::{Feeds, Frame, FrameSender, Runtime};
 
 /// Reports that may wait for a server, besides two for each session.
 const REPORTS: usize = 1024;
@@ -47,7 +47,7 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<
     let ports = dataplane.ports().to_vec();
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
-    let (runtime, inputs) = Runtime::start(
+    let (runtime, feeds) = Runtime::start(
         settings,
         journal,
         dataplane,
@@ -55,6 +55,7 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<
         &access_port(&config),
     )?;
 
+    let Feeds { inputs, frames } = feeds;
     let states = ServerStates::default();
     let mut clients = JoinSet::new();
     for operator in &config.operators {
@@ -67,7 +68,7 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<
         };
         clients.spawn(client.run(stop.clone()));
     }
-    let punts = follow_punts(punt, inputs.clone());
+    let punts = follow_punts(punt, frames);
     let admin = Admin {
         config,
         ports,
@@ -144,13 +145,13 @@ fn ifindex(name: &str) -> Option<u32> {
 }
 
 /// Feeds the loop with frames; returns when there can be no more.
-async fn follow_punts(mut punts: PuntStream, inputs: tokio::sync::mpsc::Sender<Input>) {
+async fn follow_punts(mut punts: PuntStream, mut frames: FrameSender) {
     while let Some(punt) = punts.next().await {
-        let event = Event::Frame {
+        let frame = Frame {
             line: punt.line,
-            frame: punt.frame,
+            bytes: punt.frame,
         };
-        if inputs.send(Input::Event(event)).await.is_err() {
+        if !frames.offer(frame, Instant::now()) {
             // The loop has ended and says why by itself.
             return std::future::pending().await;
         }

@@ -1,6 +1,7 @@
 //! One engine, fed by everything that happens, one event after another.
 
 mod fast_path;
+mod inbox;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,6 @@ use anyhow::{Context as _, anyhow};
 use doorstep_gateway_common::OperatorIndex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -28,11 +28,10 @@ use crate::journal::Journal;
 use crate::plan::{Plan, Tables};
 use fast_path::Command;
 pub use fast_path::{FastPath, Inspection};
+pub use inbox::{Feeds, Frame, FrameSender};
+use inbox::{Inbox, inbox};
 pub use query::{Query, SessionShown};
 
-/// Events whose changes share one commit.
-const BATCH: usize = 256;
-const QUEUE: usize = 1024;
 /// Pause before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
@@ -66,7 +65,7 @@ pub struct Runtime {
     links: HashMap<OperatorIndex, StreamLink>,
     /// Asked for before the loop began.
     first: Vec<Action>,
-    inputs: mpsc::Receiver<Input>,
+    inbox: Inbox,
 }
 
 impl Runtime {
@@ -77,7 +76,7 @@ impl Runtime {
         mut fast_path: F,
         transmit: Transmit,
         port: &dyn Fn(&str) -> Option<u32>,
-    ) -> anyhow::Result<(Self, mpsc::Sender<Input>)> {
+    ) -> anyhow::Result<(Self, Feeds)> {
         fast_path.set_lines(&settings.inventory.map_rows())?;
         let actual = fast_path.tables()?;
         let snapshot = journal.load()?;
@@ -96,8 +95,8 @@ impl Runtime {
             "fast path reconciled with the journal"
         );
         fast_path.apply(&plan)?;
-        let (sender, inputs) = mpsc::channel(QUEUE);
-        let (commands, thread) = fast_path::spawn(fast_path, sender.clone())
+        let (feeds, inbox) = inbox();
+        let (commands, thread) = fast_path::spawn(fast_path, feeds.inputs.clone())
             .context("cannot start the thread of the fast path")?;
         let runtime = Self {
             engine,
@@ -107,9 +106,9 @@ impl Runtime {
             transmit,
             links: HashMap::new(),
             first,
-            inputs,
+            inbox,
         };
-        Ok((runtime, sender))
+        Ok((runtime, feeds))
     }
 
     /// Works until told to stop. What has been decided by then is carried out.
@@ -119,25 +118,21 @@ impl Runtime {
         let mut result = self.carry_out(first, &stop).await;
         while result.is_ok() {
             let deadline = self.engine.next_deadline();
-            let input = tokio::select! {
+            let inputs = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                input = self.inputs.recv() => input,
-                () = until(deadline) => Some(Input::Event(Event::Tick)),
+                inputs = self.inbox.next() => inputs,
+                () = until(deadline) => Some(vec![Input::Event(Event::Tick)]),
             };
-            let Some(input) = input else { break };
+            let Some(inputs) = inputs else { break };
             let mut actions = Vec::new();
-            self.take(input, &mut actions);
-            for _ in 1..BATCH {
-                match self.inputs.try_recv() {
-                    Ok(input) => self.take(input, &mut actions),
-                    Err(_) => break,
-                }
+            for input in inputs {
+                self.take(input, &mut actions);
             }
             result = self.carry_out(actions, &stop).await;
         }
         // The thread finishes what it was given; its answers have nobody to go to.
-        drop(self.inputs);
+        drop(self.inbox);
         drop(self.fast_path);
         let thread = self.thread;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await?;

@@ -147,14 +147,15 @@ key = "gw1.key"
             inventory: Arc::new(inventory.expect("valid")),
         };
         let journal = Journal::open(&config.state_dir).expect("opens");
-        let (sent, frames) = mpsc::unbounded_channel();
+        let (sent, sent_frames) = mpsc::unbounded_channel();
         let transmit = Box::new(move |ifindex, frame: &[u8]| {
             assert_eq!(ifindex, 7);
             sent.send(frame.to_vec())
                 .map_err(|_| io::Error::other("no terminal"))
         });
-        let (runtime, inputs) =
+        let (runtime, feeds) =
             Runtime::start(settings, journal, maps.clone(), transmit, &port).expect("starts");
+        let Feeds { inputs, frames } = feeds;
         let stop = CancellationToken::new();
         let states = ServerStates::default();
         let client = Client {
@@ -166,7 +167,7 @@ key = "gw1.key"
         };
         let tasks = vec![
             tokio::spawn(client.run(stop.clone())),
-            tokio::spawn(terminal(frames, inputs.clone())),
+            tokio::spawn(terminal(sent_frames, frames)),
         ];
         Self {
             config,
@@ -210,8 +211,8 @@ fn key() -> SessionKey {
 }
 
 /// Answers every request that it has the key for.
-async fn terminal(mut frames: mpsc::UnboundedReceiver<Vec<u8>>, inputs: mpsc::Sender<Input>) {
-    while let Some(bytes) = frames.recv().await {
+async fn terminal(mut sent: mpsc::UnboundedReceiver<Vec<u8>>, mut frames: FrameSender) {
+    while let Some(bytes) = sent.recv().await {
         let parsed = frame::parse(&bytes).expect("a frame of the exchange");
         let session = session_of(parsed.payload).expect("a session");
         let Ok((_, body)) = open(parsed.payload, Direction::FromGateway, |_| Some(key())) else {
@@ -227,15 +228,15 @@ async fn terminal(mut frames: mpsc::UnboundedReceiver<Vec<u8>>, inputs: mpsc::Se
             ..body
         };
         let envelope = Envelope::to_gateway(TERMINAL, GATEWAY, parsed.envelope.tags);
-        let event = Event::Frame {
+        let answer = Frame {
             line: LineKey {
                 ifindex: 7,
                 s_vid: 101,
                 c_vid: 1004,
             },
-            frame: frame::build(&envelope, &seal(&key(), session, &answer)),
+            bytes: frame::build(&envelope, &seal(&key(), session, &answer)),
         };
-        if inputs.send(Input::Event(event)).await.is_err() {
+        if !frames.offer(answer, std::time::Instant::now()) {
             return;
         }
     }
