@@ -11,7 +11,7 @@ use tracing::info;
 use crate::admin::{Admin, AdminSocket};
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
-use crate::dataplane::{Dataplane, PuntStream};
+use crate::dataplane::{Dataplane, PuntStream, Role};
 use crate::engine::Settings;
 use crate::inventory::Inventory;
 use crate::journal::Journal;
@@ -107,6 +107,8 @@ pub async fn load(mut config: Config) -> anyhow::Result<Dataplane> {
 }
 
 fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -> Settings {
+    let ports = dataplane.ports().iter();
+    let access = ports.filter(|port| port.role == Role::Access);
     Settings {
         gateway_id: config.id.clone(),
         gateway_mac: dataplane.gateway_mac(),
@@ -115,6 +117,7 @@ fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -
         accounting_interval: Duration::from_millis(config.accounting_interval_ms),
         operators: config.operators.clone(),
         inventory,
+        port_mtus: access.map(|port| (port.ifindex, port.mtu)).collect(),
     }
 }
 

@@ -203,17 +203,29 @@ impl Engine {
             phase: Phase::Establishing,
             steps: Vec::new(),
         };
-        let initiator = self.initiator(session, &row, now);
-        let mut held = Session::new(row, line, initiator);
+        let mut held = self.session(session, row, line, now);
         held.step(StepName::Instructed, now);
         self.insert(session, held);
         self.persist_session(session);
         true
     }
 
-    pub(super) fn initiator(&self, session: SessionRef, row: &SessionRow, now: Now) -> Initiator {
+    /// A session on its line, as its row says.
+    pub(super) fn session(
+        &mut self,
+        session: SessionRef,
+        row: SessionRow,
+        line: Line,
+        now: Now,
+    ) -> Session {
+        let mtu = self.line_mtu(&line, row.connect.mtu);
+        let initiator = self.initiator(session, &row, mtu, now);
+        Session::new(row, line, mtu, initiator)
+    }
+
+    fn initiator(&self, session: SessionRef, row: &SessionRow, mtu: u16, now: Now) -> Initiator {
         let connect = &row.connect;
-        let offer = self.offer(session.operator, connect);
+        let offer = self.offer(session.operator, connect, mtu);
         let (id, generation) = (connect.session, connect.generation);
         match &row.phase {
             Phase::Established(opened)
@@ -282,10 +294,11 @@ impl Engine {
 }
 
 impl Session {
-    pub(super) fn new(row: SessionRow, line: Line, initiator: Initiator) -> Self {
+    fn new(row: SessionRow, line: Line, mtu: u16, initiator: Initiator) -> Self {
         Self {
             row,
             line,
+            mtu,
             initiator,
             opening: None,
             claims: Vec::new(),

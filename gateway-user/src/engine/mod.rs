@@ -18,6 +18,7 @@ mod connect;
 mod establish;
 mod io;
 pub mod message;
+mod mtu;
 mod recover;
 pub mod row;
 mod slots;
@@ -27,7 +28,7 @@ mod tests;
 mod timers;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub accounting_interval: Duration,
     pub operators: Vec<Operator>,
     pub inventory: Arc<Inventory>,
+    /// MTU of each access port by its interface index. A port without one bounds nothing.
+    pub port_mtus: HashMap<u32, u32>,
 }
 
 pub struct Engine {
@@ -72,6 +75,8 @@ pub struct Engine {
     /// Whose sessions on a line go by an id.
     on_line: HashMap<(LineKey, Uuid), Vec<OperatorIndex>>,
     slots: Slots,
+    /// Ports that it has been said of that their MTU is too small.
+    narrow_ports: HashSet<u32>,
     timers: Timers,
     out: Vec<Action>,
 }
@@ -79,6 +84,8 @@ pub struct Engine {
 struct Session {
     row: SessionRow,
     line: Line,
+    /// Largest IP packet on the line, in bytes.
+    mtu: u16,
     initiator: Initiator,
     /// The terminal has accepted and the fast path is being opened.
     opening: Option<Opened>,
@@ -225,7 +232,7 @@ impl Engine {
         });
     }
 
-    fn offer(&self, operator: OperatorIndex, connect: &Connect) -> Offer {
+    fn offer(&self, operator: OperatorIndex, connect: &Connect, mtu: u16) -> Offer {
         let own = self.operator(operator).and_then(|own| own.gateway_v4);
         Offer {
             gateway_id: self.settings.gateway_id.clone(),
@@ -235,7 +242,7 @@ impl Engine {
                 .filter(|_| connect.ipv4.is_some()),
             ipv6: connect.ipv6,
             dns: connect.dns.clone(),
-            mtu: connect.mtu.into(),
+            mtu: mtu.into(),
         }
     }
 }
@@ -275,7 +282,7 @@ impl Session {
             mac,
             ipv4: connect.ipv4,
             ipv6: connect.ipv6,
-            mtu: connect.mtu,
+            mtu: self.mtu,
         }
     }
 

@@ -1,6 +1,6 @@
 //! An engine from what was persisted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use doorstep_establish::Nonce;
 use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
 use super::slots::Slots;
-use super::{Action, Engine, Now, OperatorState, Session, Settings, Timer, Timers};
+use super::{Action, Engine, Now, OperatorState, Settings, Timer, Timers};
 use crate::session::{Line, SessionEntry};
 
 /// What an engine needs to begin.
@@ -46,6 +46,7 @@ impl Engine {
             operators,
             addresses: HashMap::new(),
             on_line: HashMap::new(),
+            narrow_ports: HashSet::new(),
             timers: Timers::default(),
             out: Vec::new(),
         };
@@ -105,8 +106,7 @@ impl Engine {
             }
         };
         let establishing = matches!(row.phase, Phase::Establishing);
-        let initiator = self.initiator(session, &row, now);
-        let mut held = Session::new(row, line, initiator);
+        let mut held = self.session(session, row, line, now);
         held.detail = detail;
         self.insert(session, held);
         if changed {

@@ -46,7 +46,7 @@ impl Engine {
                     connect: held.row.connect.clone(),
                     line: held.line.to_string(),
                     phase,
-                    detail: held.detail.clone(),
+                    detail: held.hindrance(),
                     mac: opened.map(|opened| opened.mac),
                     slot: held.row.slot,
                     steps: held.row.steps.clone(),

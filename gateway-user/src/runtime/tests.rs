@@ -145,6 +145,7 @@ key = "gw1.key"
             accounting_interval: Duration::from_millis(config.accounting_interval_ms),
             operators: config.operators.clone(),
             inventory: Arc::new(inventory.expect("valid")),
+            port_mtus: HashMap::from([(7, 1500)]),
         };
         let journal = Journal::open(&config.state_dir).expect("opens");
         let (sent, sent_frames) = mpsc::unbounded_channel();

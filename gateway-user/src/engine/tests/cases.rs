@@ -608,3 +608,37 @@ fn a_location_that_left_the_inventory_keeps_its_session() {
     let row = &world.journal.sessions[&session(NORTH, 1)];
     assert!(matches!(row.phase, Phase::Established(_)));
 }
+
+/// Each row: the line's number of tags, what the server asks for, what the line gets.
+#[test]
+fn packets_on_a_line_are_no_larger_than_its_port_carries_with_the_tags() {
+    for (place, asked, expected) in [
+        (2, 1400, 1400),
+        (2, 1500, 1500),
+        (2, 1501, 1500),
+        (1, 1504, 1504),
+        (1, 9000, 1504),
+        (0, 9000, 1504),
+    ] {
+        let mut world = World::connected();
+        let mut connect = connect(NORTH, 1, 1, place);
+        connect.mtu = asked;
+        world.connect(NORTH, connect);
+        let (_, _, body) = read(&world.frames[0].1).expect("a request");
+        let Message::Request(offer) = body.message else {
+            panic!("a request");
+        };
+        assert_eq!(offer.mtu, u32::from(expected), "{place} {asked}");
+        assert_eq!(world.terminals_accept(), 1);
+        world.settle();
+        for _ in 0..2 {
+            let mut rows = world.maps.downstream_v4.values();
+            assert_eq!(rows.next().map(|row| row.mtu), Some(expected));
+            let detail = world.engine.sessions().remove(0).detail;
+            let told = (expected < asked)
+                .then(|| format!("MTU {expected}, not {asked}: port access0 carries no more"));
+            assert_eq!(detail, told);
+            world.crash();
+        }
+    }
+}

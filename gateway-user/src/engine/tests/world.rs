@@ -25,6 +25,8 @@ use crate::session::{Counters, SessionEntry};
 
 pub const NORTH: OperatorIndex = 1;
 pub const SOUTH: OperatorIndex = 2;
+/// Has room for full packets with two tags, and no more.
+pub const PORT_MTU: u32 = 1504;
 pub const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
 pub const CONFIG: &str = r#"
@@ -456,6 +458,7 @@ fn recover(
             accounting_interval: Duration::from_secs(10),
             operators: config.operators,
             inventory,
+            port_mtus: HashMap::from([(7, PORT_MTU)]),
         },
         snapshot,
         warm: &mut maps.slots().into_iter(),
