@@ -8,6 +8,8 @@ mod isolation;
 mod kernel_path;
 #[path = "netns/lines.rs"]
 mod lines;
+#[path = "netns/ports.rs"]
+mod ports;
 #[path = "netns/refusals.rs"]
 mod refusals;
 #[path = "netns/rooms.rs"]
@@ -47,5 +49,15 @@ fn main() -> ExitCode {
             unresolved_next_hop,
         },
         survival::{server_away, gateway_killed, load_and_unload},
+        ports::{
+            name_of_another_device,
+            out_of_the_configuration,
+            another_mode,
+            impossible_mode,
+            another_role,
+            unload_removes_pins_only,
+            not_beside_a_daemon,
+            maps_counted,
+        },
     ])
 }
