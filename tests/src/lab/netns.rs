@@ -38,6 +38,8 @@ impl Netns {
             _guard: guard,
         };
         netns.ip("link set lo up")?;
+        // Hosts of a real street have been up for longer than duplicate address detection takes.
+        netns.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         Ok(netns)
     }
 

@@ -23,7 +23,10 @@ struct Host {
 
 impl Host {
     fn new() -> Result<Self> {
-        let street = Street::new(Plan::default())?;
+        let street = Street::new(Plan {
+            homes: 0,
+            ..Plan::default()
+        })?;
         let gateway = &street.gateways[0];
         gateway.daemon.stop()?;
         let config = fs::read_to_string(&gateway.config)?;
