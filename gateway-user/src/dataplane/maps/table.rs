@@ -148,3 +148,31 @@ fn is(error: &MapError, errno: i32) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_a_slot_and_a_generation() {
+        let value = |slot, generation| UpstreamValue {
+            generation,
+            slot,
+            operator: 1,
+            flags: 0,
+            mac: [2, 0, 0, 0, 0, 1],
+            pad: [0; 2],
+        };
+        let own = value(3, 7);
+        let other_flags = UpstreamValue { flags: 1, ..own };
+        for (held, same) in [
+            (own, true),
+            // Another subscriber's session may have the same generation.
+            (value(4, 7), false),
+            (value(3, 8), false),
+            (other_flags, true),
+        ] {
+            assert_eq!(held.owner() == own.owner(), same, "{held:?}");
+        }
+    }
+}
