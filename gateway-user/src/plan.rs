@@ -14,6 +14,10 @@ use ipnet::Ipv6Net;
 
 use crate::session::SessionEntry;
 
+mod owner;
+
+pub use owner::Owner;
+
 /// The rows of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {

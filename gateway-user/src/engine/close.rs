@@ -15,9 +15,11 @@ impl Engine {
             if repeated {
                 let receipt = fence.receipt.clone();
                 self.acknowledge(session, generation);
-                // Where there is no receipt yet, it follows by itself.
-                if let Some(receipt) = receipt {
-                    self.report(session.operator, Report::Receipt(receipt));
+                match receipt {
+                    Some(receipt) => self.report(session.operator, Report::Receipt(receipt)),
+                    // Follows by itself.
+                    None if self.sessions.contains_key(&session) => {}
+                    None => self.receipt_unknown(session, generation, now),
                 }
                 return;
             }
@@ -52,9 +54,16 @@ impl Engine {
                 kind: FenceKind::Disconnect,
                 receipt: None,
             };
-            self.fences.insert(session, fence);
-            let receipt = self.issue(session, generation, Counters::default(), now);
+            self.persist_fence(session, fence);
             self.acknowledge(session, generation);
+            self.receipt_unknown(session, generation, now);
+        }
+    }
+
+    /// A session that is not held forwards nothing, once no row is left that might be its.
+    pub(super) fn receipt_unknown(&mut self, session: SessionRef, generation: u64, now: Now) {
+        if !self.wait_unknown(session, generation) {
+            let receipt = self.issue(session, generation, Counters::default(), now);
             self.send_receipt(session, receipt, now);
         }
     }
@@ -108,6 +117,9 @@ impl Engine {
                 self.out.push(Action::Close { session, entry });
             }
             Phase::Closing { opened: None, .. } => {
+                if self.wait_with_receipt(session) {
+                    return;
+                }
                 self.finish_closing(session, Counters::default(), now);
             }
             Phase::Establishing | Phase::Established(_) => {}
@@ -131,7 +143,11 @@ impl Engine {
             return;
         }
         match result {
-            Ok(last) => self.finish_closing(session, last, now),
+            Ok(last) => {
+                if !self.wait_with_receipt(session) {
+                    self.finish_closing(session, last, now);
+                }
+            }
             Err(error) => {
                 tracing::error!(?session, generation, error, "cannot close; trying again");
                 held.detail = Some(format!("cannot close the fast path: {error}"));

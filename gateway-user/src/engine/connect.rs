@@ -159,7 +159,8 @@ impl Engine {
 
     fn begin_new(&mut self, session: SessionRef, connect: Connect, now: Now) {
         let generation = connect.generation;
-        let Some(slot) = self.slots.take(now.at) else {
+        let adopted = self.adopt_slot(session.operator, &connect);
+        let Some(slot) = adopted.or_else(|| self.slots.take(now.at)) else {
             let what = format!(
                 "all {} sessions (max_sessions) are taken, or were until {} seconds ago",
                 self.settings.max_sessions,

@@ -85,7 +85,12 @@ impl Engine {
                 held.step(StepName::Accepted, now);
                 let entry = held.entry(session.operator, mac);
                 self.timers.set(Timer::Session(session), None);
-                self.out.push(Action::Open { session, entry });
+                let displaced = self.displaced(&entry);
+                self.out.push(Action::Open {
+                    session,
+                    entry,
+                    displaced,
+                });
             }
             // The Confirm has not arrived.
             (Phase::Established(_), _) => self.confirm(session),
@@ -102,6 +107,17 @@ impl Engine {
     }
 
     pub(super) fn on_opened(
+        &mut self,
+        session: SessionRef,
+        generation: u64,
+        result: Result<(), String>,
+        now: Now,
+    ) {
+        self.take_opened(session, generation, result, now);
+        self.sweep_all(now);
+    }
+
+    fn take_opened(
         &mut self,
         session: SessionRef,
         generation: u64,

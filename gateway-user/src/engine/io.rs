@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::message::{Instruction, Report};
 use super::row::{SessionRef, Write};
+use crate::plan::Plan;
 use crate::session::{Counters, SessionEntry};
 
 /// The two clocks: one for deadlines, one for people.
@@ -46,6 +47,11 @@ pub enum Event {
         generation: u64,
         result: Result<Counters, String>,
     },
+    /// [`Action::Remove`] is done.
+    Removed {
+        operator: OperatorIndex,
+        result: Result<(), String>,
+    },
     /// [`Action::ReadCounters`] is done: session, generation, counters.
     CountersRead {
         operator: OperatorIndex,
@@ -62,10 +68,17 @@ pub enum Action {
     Open {
         session: SessionRef,
         entry: SessionEntry,
+        /// Rows that have to go before.
+        displaced: Plan,
     },
     Close {
         session: SessionRef,
         entry: SessionEntry,
+    },
+    /// Take rows out of the fast path that belong to no session.
+    Remove {
+        operator: OperatorIndex,
+        plan: Plan,
     },
     ReadCounters {
         operator: OperatorIndex,

@@ -26,6 +26,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod unclaimed;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -44,10 +45,11 @@ use crate::session::{Line, SessionEntry};
 
 pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
-pub use recover::Recovery;
+pub use recover::{Recovered, Recovery};
 use row::{Fence, Opened, Phase, SessionRef, SessionRow, Step, StepName, Write};
 use slots::Slots;
 use timers::{Timer, Timers};
+use unclaimed::Unclaimed;
 pub use view::{SessionView, Summary};
 
 /// What the engine must know of the gateway.
@@ -75,6 +77,7 @@ pub struct Engine {
     /// Whose sessions on a line go by an id.
     on_line: HashMap<(LineKey, Uuid), Vec<OperatorIndex>>,
     slots: Slots,
+    unclaimed: BTreeMap<OperatorIndex, Unclaimed>,
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
     timers: Timers,
@@ -124,6 +127,7 @@ impl Engine {
                 generation,
                 result,
             } => self.on_closed(session, generation, result, now),
+            Event::Removed { operator, result } => self.on_removed(operator, result, now),
             Event::CountersRead { operator, readings } => {
                 self.on_counters_read(operator, &readings);
             }
@@ -134,6 +138,7 @@ impl Engine {
                 Timer::Session(session) => self.on_session_timer(session, now),
                 Timer::Receipts(operator) => self.send_receipts(operator, now),
                 Timer::Accounting(operator) => self.on_accounting_timer(operator, now),
+                Timer::Unclaimed(operator) => self.sweep(operator, now),
             }
         }
         std::mem::take(&mut self.out)
@@ -152,7 +157,7 @@ impl Engine {
                 generation,
             } => self.on_disconnect(SessionRef { operator, session }, generation, now),
             Instruction::Malformed(refusal) => self.report(operator, Report::Nack(refusal)),
-            Instruction::Synced => tracing::debug!(operator, "server has sent all differences"),
+            Instruction::Synced => self.on_synced(operator, now),
             Instruction::ReceiptAck { number } => self.on_receipt_ack(operator, number),
         }
     }
@@ -163,6 +168,14 @@ impl Engine {
             Some(Phase::Closing { .. }) => self.close(session, now),
             Some(Phase::Established(_)) | None => {}
         }
+    }
+
+    /// What those sessions have in the fast path that a terminal has opened.
+    fn entries(&self, opened: impl Fn(&Session) -> Option<Opened>) -> Vec<SessionEntry> {
+        let sessions = self.sessions.iter();
+        sessions
+            .filter_map(|(session, held)| Some(held.entry(session.operator, opened(held)?.mac)))
+            .collect()
     }
 
     fn operator(&self, index: OperatorIndex) -> Option<&Operator> {

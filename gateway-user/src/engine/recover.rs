@@ -8,37 +8,56 @@ use rand::rngs::StdRng;
 
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
 use super::slots::Slots;
+use super::unclaimed::{self, Unclaimed};
 use super::{Action, Engine, Now, OperatorState, Settings, Timer, Timers};
-use crate::session::{Line, SessionEntry};
+use crate::plan::Tables;
+use crate::session::Line;
 
 /// What an engine needs to begin.
 pub struct Recovery<'a> {
     pub settings: Settings,
     pub snapshot: Snapshot,
-    /// Slots that rows of the fast path count in, whosever they are.
-    pub warm: &'a mut dyn Iterator<Item = Slot>,
+    /// What the fast path holds.
+    pub actual: &'a Tables,
     /// Interface index of an access port.
     pub port: &'a dyn Fn(&str) -> Option<u32>,
     pub rng: StdRng,
     pub now: Now,
 }
 
+/// An engine that goes on.
+pub struct Recovered {
+    pub engine: Engine,
+    /// What the fast path is to hold at once.
+    pub tables: Tables,
+    /// How many sessions are in it.
+    pub sessions: usize,
+    /// What is to be done after that.
+    pub actions: Vec<Action>,
+}
+
 impl Engine {
-    /// Goes on from what was persisted. Returns what the fast path is to hold at once, and what is
-    /// to be done after that.
-    pub fn recover(recovery: Recovery<'_>) -> (Self, Vec<SessionEntry>, Vec<Action>) {
+    /// Goes on from what was persisted.
+    pub fn recover(recovery: Recovery<'_>) -> Recovered {
         let Recovery {
             settings,
             snapshot,
-            warm,
+            actual,
             port,
             rng,
             now,
         } = recovery;
-        let held: BTreeSet<Slot> = snapshot.sessions.values().map(|row| row.slot).collect();
+        let unclaimed = unclaimed::unclaimed(&settings.operators, &snapshot, actual);
+        let held: BTreeSet<Slot> = snapshot
+            .sessions
+            .values()
+            .map(|row| row.slot)
+            .chain(unclaimed.values().flat_map(Unclaimed::slots))
+            .collect();
         let operators = operators(&settings, &snapshot);
         let mut engine = Self {
-            slots: Slots::new(settings.max_sessions, &held, warm, now.at),
+            slots: Slots::new(settings.max_sessions, &held, actual.slots(), now.at),
+            unclaimed,
             settings,
             rng,
             sessions: HashMap::new(),
@@ -60,16 +79,30 @@ impl Engine {
             }
             engine.resume(session, row, port, now);
         }
-        let desired = engine
-            .sessions
-            .iter()
-            .filter_map(|(session, held)| match &held.row.phase {
-                Phase::Established(opened) => Some(held.entry(session.operator, opened.mac)),
-                Phase::Establishing | Phase::Closing { .. } => None,
-            })
-            .collect();
+        let sessions = engine.entries(|held| match held.row.phase {
+            Phase::Established(opened) => Some(opened),
+            Phase::Establishing | Phase::Closing { .. } => None,
+        });
+        let desired = Tables::of(&sessions);
+        let mut tables = desired.clone();
+        for (operator, unclaimed) in &mut engine.unclaimed {
+            unclaimed.forget(&desired);
+            let rows = unclaimed.rows();
+            tracing::warn!(
+                operator,
+                rows = rows.len(),
+                "the fast path forwards for sessions that the journal does not know; they are left \
+                 until the operator's server has told what it wants"
+            );
+            tables.extend(rows);
+        }
         let actions = std::mem::take(&mut engine.out);
-        (engine, desired, actions)
+        Recovered {
+            engine,
+            tables,
+            sessions: sessions.len(),
+            actions,
+        }
     }
 
     fn resume(

@@ -70,6 +70,13 @@ impl Engine {
                 }
             }
         }
+        for (session, generation) in self.unknown_disconnects(operator) {
+            all.push(Held {
+                session: session.session,
+                generation,
+                phase: HeldPhase::Disconnected,
+            });
+        }
         let receipts = self.operators.get(&operator).map(|state| &state.receipts);
         for receipt in receipts.into_iter().flatten().map(|(_, receipt)| receipt) {
             all.push(Held {

@@ -15,6 +15,8 @@ pub enum Timer {
     Receipts(OperatorIndex),
     /// Counters to report.
     Accounting(OperatorIndex),
+    /// Rows that nobody has claimed to remove again.
+    Unclaimed(OperatorIndex),
 }
 
 /// At most one time for each.

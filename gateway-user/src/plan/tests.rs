@@ -105,6 +105,43 @@ fn removals_come_before_insertions_and_upstream_goes_first_and_comes_last() {
     assert_eq!(kinds, expected);
 }
 
+#[test]
+fn rows_by_owner() {
+    let (one, other) = (entry(1, &[5]), entry(2, &[6]));
+    let tables = Tables::of([&one, &other]);
+    let of = |operator| Owner::of(operator, one.ipv4, one.ipv6).collect::<Vec<_>>();
+    // Both have the same prefix, so that one has the other's place downstream.
+    let found = tables.owned(|owner| of(2).contains(&owner));
+    assert_eq!(found.upstream_v4, Tables::of([&one]).upstream_v4);
+    assert_eq!(found.downstream_v4, Tables::of([&one]).downstream_v4);
+    assert_eq!(found.upstream_v6.len(), 2);
+    let found = tables.owned(|owner| of(3).contains(&owner));
+    assert!(found.is_empty(), "another operator's");
+    let v4 = Owner::of(2, one.ipv4, None).collect::<Vec<_>>();
+    let found = tables.owned(|owner| v4.contains(&owner));
+    assert_eq!(found.len(), 2);
+    assert!(found.upstream_v6.is_empty() && found.downstream_v6.is_empty());
+}
+
+#[test]
+fn rows_without_others_are_told_by_their_keys() {
+    let (one, mut other) = (entry(1, &[5]), entry(1, &[5]));
+    other.generation = 9;
+    other.ipv6 = None;
+    let rest = Tables::of([&one]).without(&Tables::of([&other]));
+    assert!(rest.upstream_v4.is_empty() && rest.downstream_v4.is_empty());
+    assert_eq!(rest.len(), 2);
+    let mut all = rest.clone();
+    all.extend(&Tables::of([&other]));
+    assert_eq!(all.len(), 4);
+    assert_eq!(all.without(&rest), Tables::of([&other]));
+    let mut actual = all.clone();
+    for change in rest.removal().changes {
+        actual.apply(&change);
+    }
+    assert_eq!(actual, Tables::of([&other]));
+}
+
 /// Entries over few addresses and lines, so that histories collide.
 fn entries() -> impl Strategy<Value = Vec<SessionEntry>> {
     let one = (0..4u8, 1..4u16, 1..5u64, any::<bool>());

@@ -69,10 +69,15 @@ pub(super) enum Command {
     Open {
         session: SessionRef,
         entry: SessionEntry,
+        displaced: Plan,
     },
     Close {
         session: SessionRef,
         entry: SessionEntry,
+    },
+    Remove {
+        operator: OperatorIndex,
+        plan: Plan,
     },
     ReadCounters {
         operator: OperatorIndex,
@@ -105,10 +110,21 @@ pub(super) fn spawn<F: FastPath>(
 fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mpsc::Sender<Input>) {
     while let Ok(command) = commands.recv() {
         let event = match command {
-            Command::Open { session, entry } => Event::Opened {
+            Command::Open {
+                session,
+                entry,
+                displaced,
+            } => Event::Opened {
                 session,
                 generation: entry.generation,
-                result: fast_path.open_session(&entry).map_err(|e| e.to_string()),
+                result: fast_path
+                    .apply(&displaced)
+                    .and_then(|()| fast_path.open_session(&entry))
+                    .map_err(|e| e.to_string()),
+            },
+            Command::Remove { operator, plan } => Event::Removed {
+                operator,
+                result: fast_path.apply(&plan).map_err(|e| e.to_string()),
             },
             Command::Close { session, entry } => Event::Closed {
                 session,

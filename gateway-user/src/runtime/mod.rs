@@ -23,9 +23,9 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::control::{StreamEvent, StreamLink};
 use crate::engine::row::Write;
-use crate::engine::{Action, Engine, Event, Recovery, Settings};
+use crate::engine::{Action, Engine, Event, Recovered, Recovery, Settings};
 use crate::journal::Journal;
-use crate::plan::{Plan, Tables};
+use crate::plan::Plan;
 use fast_path::Command;
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
@@ -80,17 +80,23 @@ impl Runtime {
         fast_path.set_lines(&settings.inventory.map_rows())?;
         let actual = fast_path.tables()?;
         let snapshot = journal.load()?;
-        let (engine, desired, first) = Engine::recover(Recovery {
+        let recovered = Engine::recover(Recovery {
             settings,
             snapshot,
-            warm: &mut actual.slots().into_iter(),
+            actual: &actual,
             port,
             rng: StdRng::from_os_rng(),
             now: clock::now(),
         });
-        let plan = Plan::diff(&Tables::of(&desired), &actual);
+        let Recovered {
+            engine,
+            tables,
+            sessions,
+            actions: first,
+        } = recovered;
+        let plan = Plan::diff(&tables, &actual);
         info!(
-            sessions = desired.len(),
+            sessions,
             changes = plan.changes.len(),
             "fast path reconciled with the journal"
         );
@@ -226,8 +232,17 @@ impl Runtime {
                 }
                 return Ok(());
             }
-            Action::Open { session, entry } => Command::Open { session, entry },
+            Action::Open {
+                session,
+                entry,
+                displaced,
+            } => Command::Open {
+                session,
+                entry,
+                displaced,
+            },
             Action::Close { session, entry } => Command::Close { session, entry },
+            Action::Remove { operator, plan } => Command::Remove { operator, plan },
             Action::ReadCounters { operator, slots } => Command::ReadCounters { operator, slots },
         };
         self.fast_path

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::MapUse;
 use crate::inventory::Inventory;
+use crate::plan::Tables;
 use crate::session::{Counters, SessionEntry};
 use crate::testing::{Pki, ScriptedServer, Stream};
 
@@ -411,6 +412,71 @@ async fn a_lost_server_changes_nothing() {
     let (_stream, hello) = greeted(&mut server).await;
     assert_eq!(hello.held[0].phase(), v1::HeldPhase::Established);
     assert_eq!(maps.with(|maps| maps.tables.clone()), before);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_journal_the_gateway_leaves_the_fast_path_until_the_server_has_told_all() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let maps = Maps::default();
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let state_dir = gateway.config.state_dir.clone();
+    let (mut stream, _) = greeted(&mut server).await;
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    established(&mut stream).await;
+    gateway.stop().await;
+    std::fs::remove_dir_all(state_dir).expect("the journal is lost");
+    let wanted = maps.with(|maps| maps.tables.clone());
+    // Another session flowed that the server has ended meanwhile, and one of an operator that is
+    // not configured any more.
+    maps.with(|maps| {
+        let mut more = maps.tables.clone();
+        for (operator, last) in [(1, 77), (9, 78)] {
+            for (key, row) in &wanted.upstream_v4 {
+                let (mut key, mut row) = (*key, *row);
+                key.source_be[3] = last;
+                row.operator = operator;
+                more.upstream_v4.insert(key, row);
+            }
+        }
+        maps.tables = more;
+    });
+    let sources = || -> Vec<u8> {
+        let mut sources: Vec<u8> = maps.with(|maps| {
+            let rows = maps.tables.upstream_v4.keys();
+            rows.map(|key| key.source_be[3]).collect()
+        });
+        sources.sort_unstable();
+        sources
+    };
+
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    assert_eq!(sources(), [10, 77]);
+    let (mut stream, hello) = greeted(&mut server).await;
+    assert!(hello.held.is_empty());
+    let other = "0190f3e8-0000-7000-8000-000000000002";
+    let body = Down::Disconnect(v1::Disconnect {
+        session_id: other.into(),
+        generation: 6,
+    });
+    stream.send(v1::ServerMessage { body: Some(body) });
+    assert!(matches!(next(&mut stream).await, Up::Ack(ack) if ack.session_id == other));
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(ack) if ack.session_id == SESSION));
+    // Had a receipt been due before this, it would have come.
+    established(&mut stream).await;
+    assert_eq!(sources(), [10, 77]);
+    stream.send(v1::ServerMessage {
+        body: Some(Down::Synced(v1::Synced {})),
+    });
+    let Up::Receipt(receipt) = next(&mut stream).await else {
+        panic!("a receipt");
+    };
+    assert_eq!(receipt.session_id, other);
+    assert_eq!(sources(), [10], "gone before its receipt");
+    assert_eq!(maps.with(|maps| maps.tables.clone()), wanted);
     gateway.stop().await;
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::engine::message::{Connect, Instruction, Receipt, Refusal, Report};
 use crate::engine::row::{SessionRef, Snapshot};
-use crate::engine::{Action, Engine, Event, Now, Recovery, Settings};
+use crate::engine::{Action, Engine, Event, Now, Recovered, Recovery, Settings};
 use crate::inventory::Inventory;
 use crate::plan::{self, Plan, Tables};
 use crate::session::{Counters, SessionEntry};
@@ -138,14 +138,14 @@ impl World {
         };
         let inventory = Inventory::parse(Path::new("inventory.csv"), INVENTORY, ports);
         let inventory = Arc::new(inventory.expect("valid"));
-        let (engine, ..) = recover(
+        let recovered = recover(
             Snapshot::default(),
             &Tables::default(),
             inventory.clone(),
             now,
         );
         Self {
-            engine,
+            engine: recovered.engine,
             journal: Snapshot::default(),
             maps: Tables::default(),
             counters: HashMap::new(),
@@ -173,18 +173,25 @@ impl World {
         self.orders.clear();
         self.reports.clear();
         self.frames.clear();
-        let (engine, desired, first) = recover(
+        let recovered = recover(
             self.journal.clone(),
             &self.maps,
             self.inventory.clone(),
             self.now,
         );
-        self.engine = engine;
-        for change in Plan::diff(&Tables::of(&desired), &self.maps).changes {
+        self.engine = recovered.engine;
+        for change in Plan::diff(&recovered.tables, &self.maps).changes {
             self.maps.apply(&change);
         }
-        assert_eq!(self.maps, Tables::of(&desired));
-        self.carry_out(first);
+        assert_eq!(self.maps, recovered.tables);
+        self.carry_out(recovered.actions);
+    }
+
+    /// The state directory is lost as well; the maps are all that is left.
+    pub fn lose_state(&mut self) {
+        self.journal = Snapshot::default();
+        self.receipts.clear();
+        self.crash();
     }
 
     pub fn feed(&mut self, event: Event) {
@@ -227,7 +234,10 @@ impl World {
         for action in actions {
             match action {
                 Action::Persist(_) => {}
-                Action::Open { .. } | Action::Close { .. } | Action::ReadCounters { .. } => {
+                Action::Open { .. }
+                | Action::Close { .. }
+                | Action::Remove { .. }
+                | Action::ReadCounters { .. } => {
                     self.orders.push_back(action);
                 }
                 Action::Transmit { ifindex, frame } => self.frames.push((ifindex, frame)),
@@ -247,7 +257,11 @@ impl World {
         self.failures = self.failures.saturating_sub(1);
         let failure = || "no space".to_owned();
         let event = match order {
-            Action::Open { session, entry } => Event::Opened {
+            Action::Open {
+                session,
+                entry,
+                displaced,
+            } => Event::Opened {
                 session,
                 generation: entry.generation,
                 result: if fails {
@@ -256,6 +270,7 @@ impl World {
                     self.maps.downstream_v4.extend(rows.downstream_v4);
                     Err(failure())
                 } else {
+                    displaced.changes.iter().for_each(|c| self.maps.apply(c));
                     self.open(&entry);
                     Ok(())
                 },
@@ -267,6 +282,15 @@ impl World {
                     Err(failure())
                 } else {
                     Ok(self.close(&entry))
+                },
+            },
+            Action::Remove { operator, plan } => Event::Removed {
+                operator,
+                result: if fails {
+                    Err(failure())
+                } else {
+                    plan.changes.iter().for_each(|c| self.maps.apply(c));
+                    Ok(())
                 },
             },
             Action::ReadCounters { operator, slots } => Event::CountersRead {
@@ -442,12 +466,7 @@ impl World {
     }
 }
 
-fn recover(
-    snapshot: Snapshot,
-    maps: &Tables,
-    inventory: Arc<Inventory>,
-    now: Now,
-) -> (Engine, Vec<SessionEntry>, Vec<Action>) {
+fn recover(snapshot: Snapshot, maps: &Tables, inventory: Arc<Inventory>, now: Now) -> Recovered {
     let config = Config::parse(Path::new("gateway.toml"), CONFIG).expect("valid");
     Engine::recover(Recovery {
         settings: Settings {
@@ -461,7 +480,7 @@ fn recover(
             port_mtus: HashMap::from([(7, PORT_MTU)]),
         },
         snapshot,
-        warm: &mut maps.slots().into_iter(),
+        actual: maps,
         port: &ports,
         rng: StdRng::seed_from_u64(7),
         now,
