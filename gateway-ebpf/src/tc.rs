@@ -21,8 +21,8 @@ struct SkbFrame<'c>(&'c TcContext);
 
 impl Frame for SkbFrame<'_> {
     #[inline(always)]
-    fn len(&self) -> usize {
-        self.0.len() as usize
+    fn has(&self, bytes: usize) -> bool {
+        self.0.len() as usize >= bytes
     }
 
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! The access switch: tags per port, as an OLT or a building's switch adds them.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
 
 use super::netns::Netns;
 
@@ -35,6 +35,12 @@ impl AccessSwitch {
                 programs.program_mut(name).context(name)?.try_into()?;
             program.load()?;
             for port in names {
+                // Before Linux 6.6 programs hang on this; it may be there already.
+                let qdisc = tc::qdisc_add_clsact(port);
+                ensure!(
+                    qdisc.as_ref().err().is_none_or(is_there),
+                    "{port}: {qdisc:?}"
+                );
                 program
                     .attach(port, direction)
                     .with_context(|| port.clone())?;
@@ -55,5 +61,13 @@ impl AccessSwitch {
             [(s_tpid, s), (c_tpid, c), ..] => [*s_tpid, *s, *c_tpid, *c],
         };
         Ok(self.ports.insert(ifindex, value, 0)?)
+    }
+}
+
+fn is_there(error: &tc::TcError) -> bool {
+    match error {
+        tc::TcError::AlreadyAttached => true,
+        tc::TcError::NetlinkError(error) => error.raw_os_error() == Some(libc::EEXIST),
+        _ => false,
     }
 }

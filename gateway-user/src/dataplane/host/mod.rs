@@ -99,7 +99,10 @@ impl<'n> Host<'n> {
                 }),
             Setting::Offload { port, feature, .. } => {
                 // A driver without the feature hands the tags over as they are.
-                let on = self.offloads.get(port, *feature).unwrap_or(None);
+                let on = self
+                    .offloads
+                    .get(port, *feature)
+                    .map_err(kernel(|| format!("cannot ask {port} for its offloads")))?;
                 on.map(|on| Setting::Offload {
                     port: port.clone(),
                     feature: *feature,
