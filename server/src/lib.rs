@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod admin_socket;
 pub mod config;
 pub mod engine;
 pub mod hub;

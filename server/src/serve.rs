@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::socket::AdminSocket;
 use doorstep_proto::v1::access_server::AccessServer;
 use doorstep_proto::v1::gateway_control_server::GatewayControlServer;
 use doorstep_proto::v1::operator_server::OperatorServer;
@@ -17,7 +18,6 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use crate::admin_socket::AdminSocket;
 use crate::config::Config;
 use crate::engine::{Engine, now_ms};
 use crate::keys::{self, Keys};
@@ -109,14 +109,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
 
     let operator = OperatorServer::new(OperatorService::new(Arc::clone(&engine), listen, now_ms()))
         .max_decoding_message_size(MAX_REQUEST_LEN);
-    let stop = shutdown.clone();
-    let admin = tokio::spawn(async move {
-        Server::builder()
-            .add_service(operator)
-            .serve_with_incoming_shutdown(admin.incoming(), stop.cancelled_owned())
-            .await
-            .context("the administration socket failed")
-    });
+    let operator = Server::builder().add_service(operator);
+    let admin = tokio::spawn(admin.serve(operator, shutdown.clone()));
 
     let sweeper = tokio::spawn(sweep(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(

@@ -3,17 +3,18 @@
 use std::future::Future;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use base64::Engine as _;
+use doorstep_daemon::client::{self, refused};
+use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
 use doorstep_server::service::convert::state_name;
 use serde_json::json;
-use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-use super::output::{fields, json, table, when};
-use super::{Output, SessionAction, SubscriberAction, tables, views};
+use super::tables::when;
+use super::{SessionAction, SubscriberAction, tables, views};
 
 pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
@@ -24,27 +25,8 @@ pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 async fn connect(socket: &Path) -> Result<OperatorClient<Channel>> {
-    let socket = std::path::absolute(socket)?;
-    let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))?
-        .connect()
-        .await
-        .map_err(|error| {
-            // The transport's own words say nothing; the system's do.
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            anyhow!(
-                "cannot reach the server at {}: {cause}; is it running, and are you its user? \
-                 --socket names another socket",
-                socket.display()
-            )
-        })?;
+    let channel = client::connect(socket, "server").await?;
     Ok(OperatorClient::new(channel).max_decoding_message_size(64 * 1024 * 1024))
-}
-
-fn refused(status: Status) -> anyhow::Error {
-    anyhow!("{}", status.message())
 }
 
 pub async fn status(socket: &Path, output: Output) -> Result<()> {
@@ -62,7 +44,7 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
         .iter()
         .map(|entry| format!("{} {}", entry.count, state_name(entry.state)))
         .collect();
-    fields(&[
+    print(&fields(&[
         ("operator", status.operator),
         ("version", status.version),
         ("listens on", status.listen),
@@ -97,8 +79,7 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
                 status.legacy_seal_uses
             ),
         ),
-    ]);
-    Ok(())
+    ]))
 }
 
 pub async fn gateways(socket: &Path, output: Output) -> Result<()> {
@@ -132,7 +113,7 @@ pub async fn gateways(socket: &Path, output: Output) -> Result<()> {
             ]
         })
         .collect();
-    table(
+    print(&table(
         &[
             "GATEWAY",
             "STATE",
@@ -143,8 +124,7 @@ pub async fn gateways(socket: &Path, output: Output) -> Result<()> {
             "PEER",
         ],
         &rows,
-    );
-    Ok(())
+    ))
 }
 
 pub async fn subscribers(
@@ -174,7 +154,7 @@ pub async fn subscribers(
                 return json(&value);
             }
             tables::subscribers(vec![view], output)?;
-            println!();
+            print("\n")?;
             tables::sessions(sessions, output)
         }
         SubscriberAction::ResetSecret { id } => {
@@ -190,11 +170,10 @@ pub async fn subscribers(
                     "secret": secret,
                 }));
             }
-            fields(&[
+            print(&fields(&[
                 ("subscriber", credentials.subscriber_id),
                 ("new secret", secret),
-            ]);
-            Ok(())
+            ]))
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::output::{self, Output};
 use doorstep_location::LocationId;
 use doorstep_server::config::Config;
 use doorstep_server::keys::{self, pki};
 use serde_json::json;
 
-use super::{KeysAction, Output, output};
+use super::KeysAction;
 
 pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     match action {
@@ -49,17 +50,14 @@ fn show(config: &Config, output: Output) -> Result<()> {
             "server_sha256": server_fingerprint,
             "server_names": config.server_names,
         })),
-        Output::Table => {
-            output::fields(&[
-                ("sealing key", sealing.to_string()),
-                ("sealing key id", sealing.id().to_string()),
-                ("CA certificate", ca.display().to_string()),
-                ("CA SHA-256", ca_fingerprint),
-                ("server SHA-256", server_fingerprint),
-                ("server names", config.server_names.join(", ")),
-            ]);
-            Ok(())
-        }
+        Output::Table => output::print(&output::fields(&[
+            ("sealing key", sealing.to_string()),
+            ("sealing key id", sealing.id().to_string()),
+            ("CA certificate", ca.display().to_string()),
+            ("CA SHA-256", ca_fingerprint),
+            ("server SHA-256", server_fingerprint),
+            ("server names", config.server_names.join(", ")),
+        ])),
     }
 }
 
@@ -73,11 +71,11 @@ fn gateway(config: &Config, name: &str, out: &Path, output: Output) -> Result<()
             "ca": files.ca,
         })),
         Output::Table => {
-            output::fields(&[
+            output::print(&output::fields(&[
                 ("certificate", files.cert.display().to_string()),
                 ("key", files.key.display().to_string()),
                 ("CA certificate", files.ca.display().to_string()),
-            ]);
+            ]))?;
             if config.gateway(name).is_none() {
                 eprintln!(
                     "note: {name} is not in the configuration yet; the server refuses it until it is"
@@ -109,9 +107,6 @@ fn seal(config: &Config, location: &str, legacy: bool, output: Output) -> Result
             "location_id": location,
             "sealed": sealed,
         })),
-        Output::Table => {
-            println!("{sealed}");
-            Ok(())
-        }
+        Output::Table => output::print(&format!("{sealed}\n")),
     }
 }

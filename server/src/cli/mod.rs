@@ -1,12 +1,7 @@
 //! The command line.
-#![expect(
-    clippy::print_stdout,
-    reason = "what a command was asked for goes to standard output"
-)]
 
 mod client;
 mod keys;
-mod output;
 mod run;
 mod tables;
 mod views;
@@ -14,7 +9,10 @@ mod views;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use doorstep_daemon::exit;
+use doorstep_daemon::log::LogFormat;
+use doorstep_daemon::output::Output;
 use doorstep_server::config::DEFAULT_ADMIN_SOCKET;
 
 /// The operator's Doorstep server: subscribers, sessions, and the gateways that carry them
@@ -26,15 +24,6 @@ pub struct Cli {
     /// How results are printed
     #[arg(short, long, global = true, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Tables for people
-    #[default]
-    Table,
-    /// One JSON document
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,13 +65,6 @@ enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum LogFormat {
-    #[default]
-    Text,
-    Json,
 }
 
 #[derive(Debug, Args)]
@@ -184,11 +166,5 @@ pub fn main(cli: Cli) -> ExitCode {
             client::block_on(client::sessions(&socket.socket, action, output))
         }
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(result.map(|()| ExitCode::SUCCESS))
 }

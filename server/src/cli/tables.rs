@@ -1,11 +1,13 @@
 //! Lists and details as tables, or as JSON where asked.
 
 use anyhow::Result;
+use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
 use doorstep_server::service::convert::state_name;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::output::{fields, json, table, when};
-use super::{Output, views};
+use super::views;
 
 pub fn subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
     if output == Output::Json {
@@ -24,11 +26,10 @@ pub fn subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
             ]
         })
         .collect();
-    table(
+    print(&table(
         &["SUBSCRIBER", "PHONE", "ID CARD", "SESSIONS", "SINCE"],
         &rows,
-    );
-    Ok(())
+    ))
 }
 
 pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
@@ -52,13 +53,12 @@ pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
             ]
         })
         .collect();
-    table(
+    print(&table(
         &[
             "SESSION", "LOCATION", "GATEWAY", "GEN", "STATE", "SINCE", "IPV4", "IPV6", "DETAIL",
         ],
         &rows,
-    );
-    Ok(())
+    ))
 }
 
 fn counters(counters: Option<pb::Counters>) -> String {
@@ -78,7 +78,7 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         return json(&views::SessionDetail::from(detail));
     }
     let view = detail.session.unwrap_or_default();
-    fields(&[
+    print(&fields(&[
         ("session", view.session_id),
         ("subscriber", view.subscriber_id),
         ("location", view.location_id),
@@ -96,8 +96,8 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         ("route", view.route),
         ("counters", counters(view.counters)),
         ("final counters", counters(view.final_counters)),
-    ]);
-    println!();
+    ]))?;
+    print("\n")?;
     let steps: Vec<_> = detail
         .steps
         .into_iter()
@@ -112,9 +112,12 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
             ]
         })
         .collect();
-    table(&["AT", "GEN", "STATE", "GATEWAY", "BY", "DETAIL"], &steps);
+    print(&table(
+        &["AT", "GEN", "STATE", "GATEWAY", "BY", "DETAIL"],
+        &steps,
+    ))?;
     if !detail.receipts.is_empty() {
-        println!();
+        print("\n")?;
         let receipts: Vec<_> = detail
             .receipts
             .into_iter()
@@ -128,10 +131,21 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
                 ]
             })
             .collect();
-        table(
+        print(&table(
             &["RECEIPT AT", "GATEWAY", "NUMBER", "GEN", "COUNTERS"],
             &receipts,
-        );
+        ))?;
     }
     Ok(())
+}
+
+/// `2026-03-01T12:34:56.789Z`, or nothing for 0.
+pub fn when(unix_ms: i64) -> String {
+    if unix_ms == 0 {
+        return String::new();
+    }
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_ms.to_string())
 }

@@ -10,10 +10,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use doorstep_daemon::client::refused;
+use doorstep_daemon::log::LogFormat;
+use doorstep_daemon::output::Output;
+use doorstep_daemon::{exit, log, socket, stop};
 use doorstep_proto::v1 as pb;
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
 
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::daemon;
@@ -63,12 +66,6 @@ struct Undo {
     config: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 /// What all clients take.
 #[derive(Debug, Args)]
 struct Client {
@@ -76,14 +73,8 @@ struct Client {
     #[arg(long, env = "DOORSTEP_TERMINAL_SOCKET", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Args)]
@@ -184,19 +175,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(execute(cli.command)),
         Err(error) => Err(error).context("cannot start the runtime"),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            report(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn report(text: &str) {
-    use std::io::Write as _;
-    // Nobody is left to be told if stderr is closed.
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    exit::code(result)
 }
 
 async fn execute(command: Command) -> anyhow::Result<ExitCode> {
@@ -205,7 +184,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Undo(args) => {
             let config = Config::load(&args.config)?;
             anyhow::ensure!(
-                std::os::unix::net::UnixStream::connect(&config.admin_socket).is_err(),
+                !socket::answers(&config.admin_socket),
                 "the daemon is running; stop it first"
             );
             let count = daemon::undo(&config.state_dir).await?;
@@ -217,10 +196,11 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 phone: args.phone.unwrap_or_default(),
                 id_card: args.id_card.unwrap_or_default(),
             };
-            let answer = client::connect(&args.client.socket)?
+            let answer = client::connect(&args.client.socket)
+                .await?
                 .register(request)
                 .await;
-            let answer = answer.map_err(client::failed)?.into_inner();
+            let answer = answer.map_err(refused)?.into_inner();
             output::registered(args.client.output, &answer)
         }
         Command::Request(args) => {
@@ -241,11 +221,11 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 no_wait: args.wait.no_wait,
                 timeout_ms: millis(args.wait.timeout),
             };
-            let answer = client::connect(&args.client.socket)?.release(request).await;
-            output::released(
-                args.client.output,
-                &answer.map_err(client::failed)?.into_inner(),
-            )
+            let answer = client::connect(&args.client.socket)
+                .await?
+                .release(request)
+                .await;
+            output::released(args.client.output, &answer.map_err(refused)?.into_inner())
         }
         Command::Status(args) => {
             let status = client::status(&args.client.socket).await?;
@@ -269,11 +249,14 @@ async fn request(
         no_wait: wait.no_wait,
         timeout_ms: millis(wait.timeout),
     };
-    let stream = client::connect(&client.socket)?.request(request).await;
-    let mut stream = stream.map_err(client::failed)?.into_inner();
+    let stream = client::connect(&client.socket)
+        .await?
+        .request(request)
+        .await;
+    let mut stream = stream.map_err(refused)?.into_inner();
     let mut steps = Vec::new();
-    while let Some(step) = stream.message().await.map_err(client::failed)? {
-        if client.output == Output::Text {
+    while let Some(step) = stream.message().await.map_err(refused)? {
+        if client.output == Output::Table {
             output::step(&step);
         }
         let last = step.r#final;
@@ -286,29 +269,10 @@ async fn request(
 }
 
 async fn run(args: Run) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
+    log::start(args.log_format, Level::INFO)?;
     let config = Config::load(&args.config)?;
-    let stop = CancellationToken::new();
-    let signalled = stop.clone();
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .context("cannot listen for SIGTERM")?;
-    let signals = tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        signalled.cancel();
-    });
-    let result = daemon::run(config, stop).await;
-    signals.abort();
-    result.map(|()| ExitCode::SUCCESS)
+    daemon::run(config, stop::on_signal()?).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

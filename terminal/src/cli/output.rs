@@ -2,23 +2,18 @@
 
 use std::process::ExitCode;
 
+use doorstep_daemon::exit::report;
+use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
 use serde_json::{Value, json};
-
-use super::{Output, report};
-
-fn print_json(value: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
-}
 
 pub(super) fn registered(
     output: Output,
     answer: &pb::TerminalRegisterResponse,
 ) -> anyhow::Result<ExitCode> {
     match output {
-        Output::Json => print_json(&json!({ "subscriber_id": answer.subscriber_id }))?,
-        Output::Text => println!("registered as subscriber {}", answer.subscriber_id),
+        Output::Json => output::json(&json!({ "subscriber_id": answer.subscriber_id }))?,
+        Output::Table => println!("registered as subscriber {}", answer.subscriber_id),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -45,7 +40,7 @@ pub(super) fn requested(
                 .iter()
                 .map(|s| json!({ "state": s.state, "detail": s.detail, "at_ms": s.at_ms }))
                 .collect();
-            print_json(&json!({
+            output::json(&json!({
                 "session_id": session.session_id,
                 "generation": session.generation,
                 "state": last.state,
@@ -59,7 +54,7 @@ pub(super) fn requested(
                 "steps": steps,
             }))?;
         }
-        Output::Text if reached => {
+        Output::Table if reached => {
             println!(
                 "session {} (generation {})",
                 session.session_id, session.generation
@@ -78,7 +73,7 @@ pub(super) fn requested(
                 );
             }
         }
-        Output::Text => {}
+        Output::Table => {}
     }
     if reached {
         return Ok(ExitCode::SUCCESS);
@@ -97,10 +92,10 @@ pub(super) fn released(
 ) -> anyhow::Result<ExitCode> {
     match output {
         Output::Json => {
-            print_json(&json!({ "session_id": answer.session_id, "released": answer.released }))?
+            output::json(&json!({ "session_id": answer.session_id, "released": answer.released }))?
         }
-        Output::Text if answer.released => println!("session {} released", answer.session_id),
-        Output::Text => println!("session {} is being released", answer.session_id),
+        Output::Table if answer.released => println!("session {} released", answer.session_id),
+        Output::Table => println!("session {} is being released", answer.session_id),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -136,7 +131,7 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
                 })
             })
             .collect();
-        print_json(&json!({
+        output::json(&json!({
             "registered": status.registered,
             "subscriber_id": status.subscriber_id,
             "sessions": sessions,
@@ -200,7 +195,7 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             ]
         })
         .collect();
-    table(&head.map(String::from), &rows);
+    output::print(&output::table(&head, &rows))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -209,24 +204,5 @@ fn dash(text: &str) -> String {
         "-".into()
     } else {
         text.to_owned()
-    }
-}
-
-fn table<const N: usize>(head: &[String; N], rows: &[[String; N]]) {
-    let width = |column: usize| {
-        rows.iter()
-            .chain([head])
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in std::iter::once(head).chain(rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        println!("{}", cells.join("  ").trim_end());
     }
 }

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use doorstep_daemon::output::{self, Output};
 use image::{GrayImage, Luma};
 use qrcode::render::{svg, unicode};
 use qrcode::{Color, EcLevel, QrCode};
 use serde_json::json;
 
-use super::{Client, Output, client};
+use super::{Client, client};
 
 /// Pixels of a module in a PNG: a sticker of 300 dpi is then some 3 cm wide.
 const MODULE_PIXELS: u32 = 8;
@@ -68,9 +69,9 @@ pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
                 "png": file(args.png),
                 "svg": file(args.svg),
             });
-            println!("{}", serde_json::to_string_pretty(&result)?);
+            output::json(&result)?;
         }
-        Output::Text => match (args.png, args.svg) {
+        Output::Table => match (args.png, args.svg) {
             (None, None) => println!("{}", text(&code)),
             (png, svg) => {
                 for path in [png, svg].into_iter().flatten() {

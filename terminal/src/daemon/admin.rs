@@ -1,53 +1,21 @@
 //! The daemon's side of the admin socket.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::pin::Pin;
 
-use anyhow::{Context as _, bail};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::terminal_admin_server::{TerminalAdmin, TerminalAdminServer};
 use futures::Stream;
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tokio_util::sync::CancellationToken;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
 use super::events::{Command, Event};
 
-/// Listens at `path`; only its owner may connect.
-pub(super) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    let at = || format!("admin socket {}", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(at)?;
-    }
-    match UnixStream::connect(path) {
-        Ok(_) => bail!("{}: another daemon answers there; stop it first", at()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).with_context(at)?;
-        }
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).with_context(at)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(at)?;
-    Ok(listener)
-}
-
-/// Serves until `stop`.
-pub(super) async fn serve(
-    socket: UnixListener,
-    events: mpsc::Sender<Event>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    tonic::transport::Server::builder()
-        .add_service(TerminalAdminServer::new(Service { events }))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(socket), stop.cancelled())
-        .await
-        .context("admin socket")
+/// What answers on the admin socket.
+pub(super) fn router(events: mpsc::Sender<Event>) -> Router {
+    Server::builder().add_service(TerminalAdminServer::new(Service { events }))
 }
 
 #[derive(Debug)]

@@ -10,12 +10,13 @@ mod steps;
 use std::path::Path;
 
 use anyhow::Context as _;
+use doorstep_daemon::socket::AdminSocket;
 use futures::StreamExt as _;
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info};
+use tracing::info;
 
 use self::core::Core;
 use self::events::Event;
@@ -35,7 +36,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let links = Links::open(Kernel::new(handle.clone()), &config.state_dir)?;
 
     let (events, inbox) = mpsc::channel(256);
-    let socket = admin::bind(&config.admin_socket)?;
+    let socket = AdminSocket::bind(&config.admin_socket)?;
     let mut tasks = Vec::new();
     let link_events = events.clone();
     tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -57,11 +58,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let listen = port::listen(name.clone(), hearing, handle.clone(), events.clone());
         tasks.push(AbortOnDropHandle::new(tokio::spawn(listen)));
     }
-    let admin = admin::serve(socket, events, stop.clone());
+    let admin = socket.serve(admin::router(events), stop.clone());
     let (served, ()) = tokio::join!(admin, core.run(inbox, stop.clone()));
-    if let Err(error) = std::fs::remove_file(&config.admin_socket) {
-        debug!(%error, "the admin socket was gone already");
-    }
     info!("stopped; the links stay");
     served
 }

@@ -1,0 +1,19 @@
+//! The rooms that every Doorstep daemon has, and its commands.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`socket`] | the administration socket, at the daemon's end |
+//! | [`client`] | the connection of a command to it |
+//! | [`log`] | starts the log |
+//! | [`stop`] | the token that SIGTERM and SIGINT cancel |
+//! | [`output`] | results as JSON, tables and fields |
+//! | [`exit`] | how a command ends |
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod exit;
+pub mod log;
+pub mod output;
+pub mod socket;
+pub mod stop;
