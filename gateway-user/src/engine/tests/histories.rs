@@ -47,8 +47,12 @@ enum Happening {
     },
     ReceiptsAreAcknowledged(OperatorIndex),
     Wait(u16),
+    /// The server has told everything, or believes so.
+    Synced(OperatorIndex),
     /// The fast path may still do some orders whose answers nobody hears.
     Crash(u8),
+    /// And the journal is gone.
+    StateIsLost(u8),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -69,9 +73,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::FastPathFails),
         2 => (operator.clone(), any::<bool>())
             .prop_map(|(operator, up)| Happening::Stream { operator, up }),
-        2 => operator.prop_map(Happening::ReceiptsAreAcknowledged),
+        2 => operator.clone().prop_map(Happening::ReceiptsAreAcknowledged),
+        1 => operator.prop_map(Happening::Synced),
         3 => (1..12_000u16).prop_map(Happening::Wait),
         2 => (0..3u8).prop_map(Happening::Crash),
+        1 => (0..3u8).prop_map(Happening::StateIsLost),
     ]
 }
 
@@ -122,6 +128,12 @@ impl Servers {
                 .iter()
                 .rfind(|(of, report)| *of == operator && matches!(report, Report::Hello { .. }));
             assert!(!up || first.is_some(), "a stream begins with a Hello");
+        }
+    }
+
+    fn synced(&self, world: &mut World, operator: OperatorIndex) {
+        if self.up.get(&operator).copied().unwrap_or_default() {
+            world.instruct(operator, Instruction::Synced);
         }
     }
 
@@ -212,6 +224,14 @@ impl Servers {
             Happening::Stream { operator, up } => self.stream(world, operator, up),
             Happening::ReceiptsAreAcknowledged(operator) => self.acknowledge(world, operator),
             Happening::Wait(pause_ms) => world.advance(Duration::from_millis(pause_ms.into())),
+            Happening::Synced(operator) => self.synced(world, operator),
+            Happening::StateIsLost(orders) => {
+                for _ in 0..orders {
+                    world.order();
+                }
+                world.lose_state();
+                self.up.clear();
+            }
             Happening::Crash(orders) => {
                 for _ in 0..orders {
                     world.order();
@@ -231,6 +251,7 @@ impl Servers {
                 for number in 0..SESSIONS {
                     self.tell(world, operator, number);
                 }
+                self.synced(world, operator);
             }
             for _ in 0..3 {
                 world.settle();
