@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use doorstep_daemon::socket::AdminSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::admin::{Admin, AdminSocket};
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::{Dataplane, PuntStream, Role};
@@ -77,7 +78,7 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<
         inputs,
         started,
     };
-    let admin = tokio::spawn(socket.serve(admin, stop.clone()));
+    let admin = tokio::spawn(socket.serve(admin.router(), stop.clone()));
 
     let result = tokio::select! {
         result = runtime.run(stop.clone()) => result,

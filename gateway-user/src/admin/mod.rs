@@ -1,21 +1,20 @@
-//! What the gateway's own commands ask, answered on a unix socket that only its owner may open.
+//! What the gateway's own commands ask, answered on the admin socket.
 
 mod convert;
-mod socket;
 
 use std::time::Instant;
 
 use doorstep_proto::v1;
-use doorstep_proto::v1::gateway_admin_server::GatewayAdmin;
+use doorstep_proto::v1::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::control::ServerStates;
 use crate::dataplane::{NextHopStates, Port};
 use crate::runtime::{Input, Query};
-
-pub use socket::AdminSocket;
 
 /// Sessions in one part of the answer.
 const PART: usize = 500;
@@ -31,6 +30,12 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// What answers on the admin socket.
+    #[must_use]
+    pub fn router(self) -> Router {
+        Server::builder().add_service(GatewayAdminServer::new(self))
+    }
+
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Status> {
         let stopping = |()| Status::unavailable("the daemon is stopping");
         let (sender, answer) = oneshot::channel();

@@ -6,18 +6,16 @@
 
 mod json;
 mod show;
-mod table;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing::info;
-use tracing_subscriber::EnvFilter;
+use clap::{Args, Parser, Subcommand};
+use doorstep_daemon::log::LogFormat;
+use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::{exit, log, stop};
+use tracing::Level;
 
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::dataplane::Dataplane;
@@ -65,12 +63,6 @@ struct Run {
     log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[derive(Args)]
 struct Check {
     #[command(flatten)]
@@ -99,36 +91,17 @@ struct Drops {
     all: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
-}
-
 /// Parses the arguments, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match execute(cli.command) {
-        Ok(code) => code,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "the one place where a command fails")]
-fn report(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    exit::code(execute(Cli::parse().command))
 }
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
-    let log_format = match &command {
-        Command::Run(run) => run.log_format,
-        _ => LogFormat::Text,
-    };
-    let quiet = !matches!(command, Command::Run(_));
-    start_log(log_format, quiet);
+    match &command {
+        Command::Run(run) => log::start(run.log_format, Level::INFO),
+        // What a command has to say, it prints.
+        _ => log::start(LogFormat::Text, Level::WARN),
+    }?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -140,13 +113,13 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(run) => {
             let config = Config::load(&run.config.config)?;
-            daemon::run(config, stop_on_signal()?).await?;
+            daemon::run(config, stop::on_signal()?).await?;
         }
         Command::Check(Check { config, output }) => {
             let report = preflight::check(&config.config).await;
             match output {
-                Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-                Output::Table => print!("{report}"),
+                Output::Json => output::json(&report)?,
+                Output::Table => output::print(&report.to_string())?,
             }
             if report.failed() {
                 return Ok(ExitCode::FAILURE);
@@ -169,35 +142,4 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// To stderr. RUST_LOG says what; otherwise everything from `info` on, for commands from `warn` on.
-fn start_log(format: LogFormat, quiet: bool) {
-    let default = if quiet { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
-/// A token that SIGTERM and SIGINT cancel.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, "stopping");
-        token.cancel();
-    });
-    Ok(stop)
 }

@@ -2,48 +2,20 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
+use doorstep_daemon::client::{self, refused};
+use doorstep_daemon::output::{self, Output, table};
 use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_admin_client::GatewayAdminClient;
-use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-use super::{Output, json, table};
+use super::json;
 use crate::dataplane::{Port, Role};
 
 type Client = GatewayAdminClient<Channel>;
 
 async fn connect(socket: &Path) -> anyhow::Result<Client> {
-    let absolute = std::path::absolute(socket)?;
-    let channel = Endpoint::from_shared(format!("unix://{}", absolute.display()))?
-        .connect()
-        .await
-        .map_err(|error| {
-            anyhow!(
-                "cannot reach the daemon at {}: {}; is it running? (--socket names another path)",
-                socket.display(),
-                root_cause(&error)
-            )
-        })?;
+    let channel = client::connect(socket, "gateway").await?;
     Ok(GatewayAdminClient::new(channel))
-}
-
-/// What the system said; what is around it says nothing more.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => root_cause(cause),
-        None => error.to_string(),
-    }
-}
-
-/// The daemon's own words, without the framing of the protocol.
-fn refused(status: tonic::Status) -> anyhow::Error {
-    anyhow!("the daemon answers: {}", status.message())
-}
-
-fn print(value: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }
 
 pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
@@ -54,7 +26,7 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         .map_err(refused)?
         .into_inner();
     if output == Output::Json {
-        return print(&json::status(&answer));
+        return output::json(&json::status(&answer));
     }
     let sessions = answer.sessions.unwrap_or_default();
     println!(
@@ -81,28 +53,27 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
                 .to_vec()
         })
         .collect();
-    println!("{}", table::format(&PORT_HEADER, &ports));
+    println!("{}", table(&PORT_HEADER, &ports));
     let operators: Vec<_> = answer
         .operators
         .iter()
         .map(|operator| operator_row(operator, &answer.servers))
         .collect();
     let header = ["OPERATOR", "UPLINK", "NEXT HOPS", "SERVER", "STREAM"];
-    println!("{}", table::format(&header, &operators));
+    println!("{}", table(&header, &operators));
     let maps: Vec<_> = answer
         .maps
         .iter()
         .map(|map| vec![map.name.clone(), map.used.to_string(), map.max.to_string()])
         .collect();
-    println!("{}", table::format(&["MAP", "USED", "MAX"], &maps));
+    println!("{}", table(&["MAP", "USED", "MAX"], &maps));
     let packets: Vec<_> = answer
         .packets
         .iter()
         .filter(|reason| reason.packets > 0)
         .map(|reason| vec![reason.reason.clone(), reason.packets.to_string()])
         .collect();
-    print!("{}", table::format(&["PACKETS", "COUNT"], &packets));
-    Ok(())
+    output::print(&table(&["PACKETS", "COUNT"], &packets))
 }
 
 const PORT_HEADER: [&str; 5] = ["PORT", "ROLE", "XDP", "MAC", "MTU"];
@@ -125,7 +96,7 @@ pub fn ports(ports: &[Port]) -> String {
             ]
         })
         .collect();
-    table::format(&PORT_HEADER, &rows)
+    table(&PORT_HEADER, &rows)
 }
 
 fn operator_row(operator: &v1::GatewayOperator, servers: &[v1::GatewayServer]) -> Vec<String> {
@@ -173,13 +144,12 @@ pub async fn sessions(socket: &Path, output: Output) -> anyhow::Result<()> {
         sessions.extend(part.sessions);
     }
     if output == Output::Json {
-        return print(&sessions.iter().map(json::session).collect());
+        return output::json(&sessions.iter().map(json::session).collect::<Vec<_>>());
     }
     let rows: Vec<_> = sessions.iter().map(session_row).collect();
     #[rustfmt::skip]
     let header = ["SESSION", "OPERATOR", "GEN", "PHASE", "LINE", "LOCATION", "ADDRESSES", "MAC", "UP", "DOWN", "DETAIL"];
-    print!("{}", table::format(&header, &rows));
-    Ok(())
+    output::print(&table(&header, &rows))
 }
 
 fn session_row(session: &v1::GatewaySession) -> Vec<String> {
@@ -232,7 +202,7 @@ pub async fn drops(socket: &Path, output: Output, all: bool) -> anyhow::Result<(
         .into_inner();
     let drops: Vec<_> = answer.reasons.iter().filter(|reason| reason.drop).collect();
     if output == Output::Json {
-        return print(&drops.into_iter().map(json::reason).collect());
+        return output::json(&drops.into_iter().map(json::reason).collect::<Vec<_>>());
     }
     let rows: Vec<_> = drops
         .into_iter()
@@ -247,8 +217,7 @@ pub async fn drops(socket: &Path, output: Output, all: bool) -> anyhow::Result<(
         })
         .collect();
     let header = ["NUMBER", "REASON", "PACKETS", "WHAT IT IS"];
-    print!("{}", table::format(&header, &rows));
-    Ok(())
+    output::print(&table(&header, &rows))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use doorstep_daemon::socket::AdminSocket;
 use doorstep_establish::{
     Body, Direction, Mac, Message, SessionKey, frame, frame::Envelope, open, seal, session_of,
 };
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::admin::{Admin, AdminSocket};
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::MapUse;
@@ -510,8 +511,8 @@ async fn the_admin_socket_answers_and_goes_away() {
         started: std::time::Instant::now(),
     };
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(socket.serve(admin, stop.clone()));
-    let error = AdminSocket::bind(&path).err().expect("taken");
+    let serving = tokio::spawn(socket.serve(admin.router(), stop.clone()));
+    let error = AdminSocket::bind(&path).expect_err("taken");
     assert!(error.to_string().contains("another daemon"), "{error}");
 
     let address = format!("unix://{}", path.display());
@@ -563,7 +564,7 @@ async fn a_socket_left_behind_is_taken_over_and_a_file_is_not() {
     drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
     drop(AdminSocket::bind(&path).expect("takes it over"));
     std::fs::write(&path, "precious").expect("writes");
-    let error = AdminSocket::bind(&path).err().expect("refused");
+    let error = AdminSocket::bind(&path).expect_err("refused");
     assert!(error.to_string().contains("not a socket"), "{error}");
     assert_eq!(std::fs::read(&path).expect("reads"), b"precious");
 }
