@@ -8,12 +8,13 @@ pub trait Wire: Copy + FromBytes + IntoBytes + Immutable {}
 impl<T: Copy + FromBytes + IntoBytes + Immutable> Wire for T {}
 
 /// A frame, beginning with its Ethernet header.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a frame has at least its Ethernet header"
+)]
 pub trait Frame {
-    /// Whether it has that many bytes, or more, from the Ethernet header on.
-    ///
-    /// There is no length to ask for: the verifier lets only privileged programs subtract one
-    /// pointer from another.
-    fn has(&self, bytes: usize) -> bool;
+    /// Bytes from the Ethernet header to the end.
+    fn len(&self) -> usize;
 
     /// The value at that offset, or none if it reaches beyond the end.
     fn load<T: Wire>(&self, offset: usize) -> Option<T>;

@@ -87,7 +87,7 @@ pub fn ipv4<F: Frame>(frame: &F, offset: usize) -> Result<(Ipv4, u16), Reason> {
     if total_len < header_len {
         return Err(Reason::BadIpv4);
     }
-    if !frame.has(offset + usize::from(total_len)) {
+    if usize::from(total_len) + offset > frame.len() {
         return Err(Reason::Truncated);
     }
     Ok((header, total_len))
@@ -101,7 +101,7 @@ pub fn ipv6<F: Frame>(frame: &F, offset: usize) -> Result<(Ipv6, u32), Reason> {
         return Err(Reason::BadIpv6);
     }
     let total_len = u32::from(u16::from_be(header.payload_len_be)) + IPV6_LEN as u32;
-    if !frame.has(offset + total_len as usize) {
+    if total_len as usize + offset > frame.len() {
         return Err(Reason::Truncated);
     }
     Ok((header, total_len))

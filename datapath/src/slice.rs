@@ -31,8 +31,8 @@ impl SliceFrame {
 }
 
 impl Frame for SliceFrame {
-    fn has(&self, bytes: usize) -> bool {
-        self.as_slice().len() >= bytes
+    fn len(&self) -> usize {
+        self.as_slice().len()
     }
 
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {

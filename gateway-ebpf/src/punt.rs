@@ -1,7 +1,7 @@
 //! Frames for the daemon.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
 use doorstep_datapath::headers::ETHERNET_LEN;
 use doorstep_gateway_common::punt::{MAX_FRAME, PuntHeader};
@@ -18,8 +18,7 @@ struct Record {
 /// Puts the frame into the ring; the reason under which it counts.
 #[inline(always)]
 pub fn punt(ctx: &XdpContext, line: LineKey, reason: Reason) -> Reason {
-    // SAFETY: a helper call on the program's own context.
-    let len = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize;
+    let len = ctx.data_end() - ctx.data();
     if len > MAX_FRAME {
         return Reason::PuntTooLong;
     }

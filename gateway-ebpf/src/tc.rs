@@ -21,8 +21,8 @@ struct SkbFrame<'c>(&'c TcContext);
 
 impl Frame for SkbFrame<'_> {
     #[inline(always)]
-    fn has(&self, bytes: usize) -> bool {
-        self.0.len() as usize >= bytes
+    fn len(&self) -> usize {
+        self.0.len() as usize
     }
 
     #[inline(always)]

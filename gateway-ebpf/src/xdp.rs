@@ -30,8 +30,8 @@ impl XdpFrame<'_> {
 
 impl Frame for XdpFrame<'_> {
     #[inline(always)]
-    fn has(&self, bytes: usize) -> bool {
-        self.0.data() + bytes <= self.0.data_end()
+    fn len(&self) -> usize {
+        self.0.data_end() - self.0.data()
     }
 
     #[inline(always)]
@@ -110,7 +110,11 @@ fn line_of(ctx: &XdpContext) -> LineKey {
 #[inline(always)]
 fn redirect(ctx: &XdpContext, forward: &Forward) -> u32 {
     if let Err(reason) = rewrite::forward(&mut XdpFrame(ctx), forward) {
-        warn!(ctx, "cannot rewrite a frame: {}", reason.name());
+        warn!(
+            ctx,
+            "cannot rewrite a frame of {} bytes",
+            XdpFrame(ctx).len()
+        );
         return finish(reason, XDP_DROP);
     }
     count::session(&forward.account);

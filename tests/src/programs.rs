@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap as BpfHashMap, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, GlobalData, Pod};
 use doorstep_datapath::slice::SliceFrame;
-use doorstep_datapath::{Tables, Verdict, downstream, rewrite, upstream};
+use doorstep_datapath::{Frame as _, Tables, Verdict, downstream, rewrite, upstream};
 use doorstep_gateway::dataplane::OBJECT;
 use doorstep_gateway::plan;
 use doorstep_gateway_common::counters::{self, Tally};
@@ -108,7 +108,7 @@ pub fn model(model: &Model, side: Side, bytes: &[u8]) -> (Fate, Verdict, Reason)
         Verdict::Host(_) => XDP_PASS,
         Verdict::Answer(_) => XDP_TX,
         Verdict::Punt(_) => {
-            if frame.as_slice().len() > doorstep_gateway_common::punt::MAX_FRAME {
+            if frame.len() > doorstep_gateway_common::punt::MAX_FRAME {
                 reason = Reason::PuntTooLong;
             }
             XDP_DROP
