@@ -29,6 +29,6 @@ pub struct LineValue {
 shared!(LineValue, 16);
 
 impl LineValue {
-    /// Nothing passes, not even the establishment exchange.
+    /// Nothing passes for which no session is open, not even the establishment exchange.
     pub const BLOCKED: u32 = 1 << 0;
 }

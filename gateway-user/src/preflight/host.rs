@@ -10,10 +10,14 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::Report;
 
 /// linux/capability.h
-const CAPABILITIES: [(u32, &str); 3] =
-    [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (39, "CAP_BPF")];
-/// Links of XDP, ring buffers and everything else that the programs need.
-const OLDEST: (u32, u32) = (5, 15);
+const CAPABILITIES: [(u32, &str); 4] = [
+    (12, "CAP_NET_ADMIN"),
+    (13, "CAP_NET_RAW"),
+    (38, "CAP_PERFMON"),
+    (39, "CAP_BPF"),
+];
+/// `bpf_xdp_load_bytes`, the youngest thing that the programs need.
+const OLDEST: (u32, u32) = (5, 18);
 /// The oldest kernel that the project is tested on.
 const TESTED: (u32, u32) = (6, 1);
 
@@ -45,7 +49,7 @@ fn kernel(report: &mut Report) {
     let release = release.trim_end();
     match version(release) {
         Some(version) if version < OLDEST => {
-            report.fail("kernel", format_args!("{release}: 5.15 or newer is needed"))
+            report.fail("kernel", format_args!("{release}: 5.18 or newer is needed"))
         }
         Some(version) if version < TESTED => report.warn(
             "kernel",
