@@ -1,4 +1,4 @@
-//! `bpf-linker`, built from crates.io against Debian's LLVM.
+//! `bpf-linker`, built from its source package against Debian's LLVM.
 
 use std::path::Path;
 
