@@ -8,6 +8,8 @@ mod isolation;
 mod kernel_path;
 #[path = "netns/lines.rs"]
 mod lines;
+#[path = "netns/operators.rs"]
+mod operators;
 #[path = "netns/ports.rs"]
 mod ports;
 #[path = "netns/refusals.rs"]
@@ -47,6 +49,11 @@ fn main() -> ExitCode {
             time_exceeded,
             no_service_of_the_host,
             unresolved_next_hop,
+        },
+        operators::{
+            each_by_its_own_uplink,
+            each_has_its_own_answers,
+            a_router_away,
         },
         survival::{server_away, gateway_killed, load_and_unload},
         ports::{

@@ -33,6 +33,7 @@ pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
     show.step("building a street: a server, two gateways, a home with two rooms, the internet");
     let mut street = Street::new(Plan {
         gateways: 2,
+        operators: 1,
         homes: 1,
         rooms: 2,
         tags: 2,
@@ -293,7 +294,7 @@ fn after_receipt(
     }
     let mut total = Counters::default();
     for session in sessions {
-        let detail: Detail = street.server.ask_json(&["sessions", "show", session])?;
+        let detail: Detail = street.server().ask_json(&["sessions", "show", session])?;
         let of_gateway1 = detail
             .receipts
             .iter()

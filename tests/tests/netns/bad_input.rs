@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use doorstep_tests::frames::{Ether, udp_v6_to};
 use doorstep_tests::lab::daemon::{Daemon, bin_dir};
-use doorstep_tests::lab::netns::{Netns, cable, run};
+use doorstep_tests::lab::netns::{Netns, cable};
 use doorstep_tests::lab::street::{Plan, Street};
 use doorstep_tests::suite::CaseResult;
 use rand::rngs::StdRng;
@@ -117,24 +117,20 @@ pub fn certificates() -> CaseResult {
     // A certificate for another name, one of another authority, and a file that is none.
     let folder = street.dir().join("impostor");
     std::fs::create_dir(&folder)?;
-    let mut keys = std::process::Command::new(bin_dir()?.join("doorstep-server"));
-    keys.args(["keys", "gateway", "gw9", "--config"])
-        .arg(&street.server_config);
-    run(keys.arg("--out").arg(&folder))?;
+    street.operators[0].issue("gw9", &folder)?;
     let host = Netns::new("impostor")?;
     cable((&host, "access0"), (&host, "access1"))?;
     cable((&host, "uplink0"), (&host, "uplink1"))?;
-    cable((&host, "mgmt0"), (&street.srv, "m200"))?;
-    street.srv.ip("link set m200 master mgmt")?;
-    host.ip("addr add 198.18.0.200/24 dev mgmt0")?;
+    street.join_mgmt(&host, 200)?;
     std::fs::copy(
         gateway.config.with_file_name("inventory.csv"),
         folder.join("inventory.csv"),
     )?;
     let bpffs = gateway.config.with_file_name("bpf");
     let text = config
-        .replace("gw1.pem", "gw9.pem")
-        .replace("gw1.key", "gw9.key")
+        .replace("op0/ca.pem", "ca.pem")
+        .replace("op0/gw1.pem", "gw9.pem")
+        .replace("op0/gw1.key", "gw9.key")
         .replace("bpf/doorstep", &format!("{}/impostor", bpffs.display()));
     let file = folder.join("gateway.toml");
     std::fs::write(&file, &text)?;

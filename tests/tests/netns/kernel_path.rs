@@ -128,7 +128,7 @@ pub fn unresolved_next_hop() -> CaseResult {
 }
 
 /// One ping that dies at the gateway; what `ping` says of it.
-fn ping_once(netns: &Netns, target: &str) -> anyhow::Result<String> {
+pub fn ping_once(netns: &Netns, target: &str) -> anyhow::Result<String> {
     let mut command: Command = netns.command("ping")?;
     let output = command
         .args(["-n", "-c", "1", "-W", "2", "-t", "1", target])

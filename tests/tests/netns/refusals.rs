@@ -109,7 +109,7 @@ pub fn registered_twice() -> CaseResult {
         said.contains("ID") || said.contains("id_card") || said.contains("id-card"),
         "{said:?}"
     );
-    for log in [street.server.log(), street.homes[0].terminal.log()] {
+    for log in [street.server().log(), street.homes[0].terminal.log()] {
         ensure!(!log.contains(&phone), "a phone number in a log");
     }
     Ok(())

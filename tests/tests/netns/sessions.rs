@@ -24,7 +24,7 @@ pub fn connect_move_release() -> CaseResult {
     flows(&street, &street.homes[0], &moved)?;
 
     // The order is in the server's history: gateway 1 has receipted before gateway 2 was asked.
-    let detail = at_server(&street.server, &moved.session_id)?;
+    let detail = at_server(street.server(), &moved.session_id)?;
     let receipt = &detail["receipts"][0];
     ensure!(receipt["gateway_id"] == "gw1", "{detail}");
     ensure!(

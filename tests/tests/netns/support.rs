@@ -70,7 +70,7 @@ pub fn logs(street: &Street, home: &Home) -> String {
     let gateway = |gateway: &Gateway| format!("{}:\n{}", gateway.id, gateway.daemon.log_tail());
     format!(
         "server:\n{}\nterminal:\n{}\n{}",
-        street.server.log_tail(),
+        street.server().log_tail(),
         home.terminal.log_tail(),
         street
             .gateways

@@ -39,7 +39,7 @@ pub fn server_away() -> CaseResult {
     let mut street = Street::new(Plan::default())?;
     let session = connect(&street, 0)?;
     unnoticed(&mut street, |street| {
-        street.server.kill()?;
+        street.server().kill()?;
         std::thread::sleep(Duration::from_millis(500));
         street.restart_server()
     })?;

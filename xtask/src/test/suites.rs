@@ -21,7 +21,7 @@ pub const PROGRAM: &str = "program";
 pub const NETNS: &str = "netns";
 
 const HOST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const VM_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+const VM_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long a suite that was told to end may take to clean up.

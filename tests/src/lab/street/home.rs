@@ -1,0 +1,166 @@
+//! A home: its terminal and the devices in its rooms.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use super::operator::Operator;
+use super::{Hosts, Plan, TAGGED_MTU, Tagging, addresses};
+use crate::lab::daemon::Daemon;
+use crate::lab::netns::{Netns, cable};
+
+/// A home: its terminal and the devices in its rooms.
+pub struct Home {
+    pub terminal: Daemon,
+    pub config: PathBuf,
+    pub rooms: Vec<Netns>,
+    pub netns: Netns,
+    number: usize,
+    operator: usize,
+}
+
+impl Home {
+    pub(super) fn new(
+        dir: &Path,
+        plan: Plan,
+        number: usize,
+        hosts: &Hosts,
+        operators: &[Operator],
+    ) -> Result<Self> {
+        let netns = Netns::new(&format!("home{number}"))?;
+        hosts.join_mgmt(&netns, 100 + number)?;
+        let port = format!("home{number}");
+        cable((&netns, "wan0"), (&hosts.street, &port))?;
+        hosts
+            .street
+            .ip(&format!("link set {port} mtu {TAGGED_MTU}"))?;
+        if plan.tagging == Tagging::Terminal {
+            netns.ip(&format!("link set wan0 mtu {TAGGED_MTU}"))?;
+        }
+        // Checksums that are left to hardware would be lost when XDP redirects the frame.
+        netns.offload("wan0", "tx off")?;
+        let mut rooms = Vec::new();
+        let mut ports = Vec::new();
+        for room in 0..plan.rooms {
+            let device = Netns::new(&format!("home{number}-room{room}"))?;
+            let port = format!("room{room}");
+            cable((&netns, &port), (&device, "eth0"))?;
+            ports.push(format!("\"{port}\""));
+            rooms.push(device);
+        }
+        let operator = number % operators.len();
+        let (name, server) = (operators[operator].name, addresses::server(operator));
+        let folder = dir.join(format!("home{number}"));
+        std::fs::create_dir(&folder)?;
+        let config = folder.join("terminal.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "state_dir = \"state\"\n\
+                 admin_socket = \"terminal.sock\"\n\n\
+                 [server]\n\
+                 url = \"https://{server}:7443\"\n\
+                 ca = \"../gw1/op{operator}/ca.pem\"\n\
+                 server_name = \"{name}\"\n\n\
+                 [wan]\n\
+                 ports = [\"wan0\"]\n\n\
+                 [home]\n\
+                 bridge = \"br-home\"\n\
+                 room_ports = [{}]\n\
+                 ipv4 = \"192.168.77.1/24\"\n\
+                 resolver_file = \"resolv.conf\"\n",
+                ports.join(", ")
+            ),
+        )?;
+        let socket = config.with_extension("sock");
+        let terminal = Daemon::start("doorstep-terminal", &netns, &config, &socket)?;
+        Ok(Self {
+            terminal,
+            config,
+            rooms,
+            netns,
+            number,
+            operator,
+        })
+    }
+
+    /// The number of the operator that it is a subscriber of.
+    pub fn operator(&self) -> usize {
+        self.operator
+    }
+
+    /// The n-th phone number; each home has its own.
+    pub fn phone(&self) -> String {
+        format!("1380013{:04}", 8000 + self.number)
+    }
+
+    pub fn register(&self) -> Result<()> {
+        self.terminal
+            .ask(&["register", "--phone", &self.phone()])
+            .map(drop)
+    }
+
+    /// Asks for broadband and waits until it is established.
+    pub fn request(&self, sealed: &str) -> Result<Session> {
+        self.terminal.ask_json(&["request", "--sealed", sealed])
+    }
+
+    pub fn request_additional(&self, sealed: &str) -> Result<Session> {
+        self.terminal
+            .ask_json(&["request", "--additional", "--sealed", sealed])
+    }
+
+    pub fn relocate(&self, sealed: &str, session: Option<&str>) -> Result<Session> {
+        let mut words = vec!["move", "--sealed", sealed];
+        words.extend(session.iter().flat_map(|id| ["--session", *id]));
+        self.terminal.ask_json(&words)
+    }
+
+    pub fn release(&self, session: &str) -> Result<()> {
+        self.terminal
+            .ask(&["release", "--session", session])
+            .map(drop)
+    }
+}
+
+/// What the terminal's `request` and `move` print.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Session {
+    pub session_id: String,
+    pub generation: u64,
+    pub state: String,
+    pub gateway_id: String,
+    pub elapsed_ms: f64,
+    pub ipv4_address: Option<Ipv4Addr>,
+    pub ipv6_prefix: Option<String>,
+    pub wan_interface: Option<String>,
+    pub steps: Vec<Step>,
+}
+
+/// A step on the way, in milliseconds since the request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Step {
+    pub state: String,
+    pub detail: Option<String>,
+    pub at_ms: f64,
+}
+
+impl Session {
+    pub fn v4(&self) -> Result<IpAddr> {
+        self.ipv4_address
+            .map(IpAddr::V4)
+            .context("the session has no IPv4 address")
+    }
+
+    /// The terminal's own address in the delegated prefix.
+    pub fn v6(&self) -> Result<IpAddr> {
+        let prefix = self
+            .ipv6_prefix
+            .as_deref()
+            .context("the session has no IPv6 prefix")?;
+        let net: ipnet::Ipv6Net = prefix.parse()?;
+        Ok(IpAddr::V6((u128::from(net.network()) | 1).into()))
+    }
+}

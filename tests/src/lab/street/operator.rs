@@ -1,0 +1,102 @@
+//! An operator and its server.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::addresses::{self, Pool, WORLD_V4};
+use super::binary;
+use crate::lab::daemon::Daemon;
+use crate::lab::netns::{Netns, run};
+
+const NAMES: [&str; 2] = ["north-net", "south-net"];
+
+/// An operator: a server of its own, which serves at every gateway.
+pub struct Operator {
+    pub name: &'static str,
+    pub server: Daemon,
+    pub config: PathBuf,
+    socket: PathBuf,
+}
+
+impl Operator {
+    /// Makes the keys and starts the server.
+    pub(super) fn new(dir: &Path, number: usize, gateways: usize, srv: &Netns) -> Result<Self> {
+        let name = NAMES[number];
+        srv.ip(&format!(
+            "addr add {}/24 dev mgmt",
+            addresses::server(number)
+        ))?;
+        let config = write_config(dir, number, gateways)?;
+        run(binary("doorstep-server")?
+            .args(["keys", "init", "--config"])
+            .arg(&config))?;
+        let socket = config.with_extension("sock");
+        let server = Daemon::start("doorstep-server", srv, &config, &socket)?;
+        Ok(Self {
+            name,
+            server,
+            config,
+            socket,
+        })
+    }
+
+    /// Starts the server again.
+    pub(super) fn restart(&mut self, srv: &Netns) -> Result<()> {
+        self.server = Daemon::start("doorstep-server", srv, &self.config, &self.socket)?;
+        Ok(())
+    }
+
+    /// The sealed form of a location id, as on the sticker at a door.
+    pub fn seal(&self, location: &str) -> Result<String> {
+        let mut command = binary("doorstep-server")?;
+        command
+            .args(["keys", "seal", location, "--config"])
+            .arg(&self.config);
+        Ok(run(&mut command)?.trim().to_owned())
+    }
+
+    /// Issues a gateway's certificate into a folder.
+    pub fn issue(&self, gateway: &str, folder: &Path) -> Result<()> {
+        let mut command = binary("doorstep-server")?;
+        command
+            .args(["keys", "gateway", gateway, "--config"])
+            .arg(&self.config);
+        run(command.arg("--out").arg(folder)).map(drop)
+    }
+}
+
+fn write_config(dir: &Path, number: usize, gateways: usize) -> Result<PathBuf> {
+    let (name, address) = (NAMES[number], addresses::server(number));
+    let mut text = format!(
+        "operator = \"{name}\"\n\
+         data_dir = \"server{number}\"\n\
+         listen = \"{address}:7443\"\n\
+         admin_socket = \"server{number}.sock\"\n\
+         server_names = [\"{name}\", \"{address}\"]\n"
+    );
+    for gateway in 0..gateways {
+        let Pool {
+            v4,
+            gateway: own,
+            v6,
+        } = addresses::pool(number, gateway);
+        write!(
+            text,
+            "\n[[gateway]]\n\
+             id = \"gw{}\"\n\
+             locations = [\"{}\"]\n\
+             ipv4_pool = \"{v4}\"\n\
+             ipv4_gateway = \"{own}\"\n\
+             ipv6_pool = \"{v6}\"\n\
+             delegated_prefix_len = 56\n\
+             dns = [\"{WORLD_V4}\"]\n",
+            gateway + 1,
+            addresses::building_prefix(gateway)
+        )?;
+    }
+    let file = dir.join(format!("server{number}.toml"));
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
