@@ -1,12 +1,15 @@
 //! The story: one home, two buildings.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use doorstep_tests::lab::street::{Gateway, Plan, Session, Street, Tagging, location};
-use doorstep_tests::lab::traffic::{Download, Echo, Pinger, download, ping};
+use anyhow::{Context as _, Result, bail, ensure};
+use doorstep_tests::frames::{Ether, udp_v4};
+use doorstep_tests::lab::street::{
+    Gateway, Plan, Session, Street, Tagging, WORLD_V4, line_tags, location,
+};
+use doorstep_tests::lab::traffic::{Download, Echo, Pinger, download, mac, ping, send_frames};
 use serde::Deserialize;
 
 use crate::report::{Counters, Report};
@@ -262,16 +265,28 @@ impl Outage {
     }
 }
 
-/// Packets for the address that the home had, and from it, now that gateway 1 has receipted.
-fn stray(street: &Street, old: std::net::IpAddr) -> Result<()> {
+/// Packets for the address that the home had, and from it on its former line, now that gateway 1
+/// has receipted.
+fn stray(street: &Street, old: IpAddr) -> Result<()> {
+    const STRAYS: usize = 100;
     street.inet.run(move || -> Result<()> {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
-        for _ in 0..100 {
+        for _ in 0..STRAYS {
             // The gateway's host has no route for it any more and may say so.
             let _ = socket.send_to(b"stray", (old, 9));
         }
         Ok(())
     })??;
+    let IpAddr::V4(old) = old else {
+        bail!("{old} is not IPv4");
+    };
+    let ether = Ether {
+        source: mac(&street.homes[0].netns, "wan0")?,
+        destination: mac(&street.gateways[0].netns, "access0")?,
+        tags: &line_tags(2, 0, 0),
+    };
+    let frame = udp_v4(ether, old.octets(), WORLD_V4.octets(), 64);
+    send_frames(&street.street, "trunk0", vec![frame; STRAYS])?;
     std::thread::sleep(Duration::from_millis(50));
     Ok(())
 }
@@ -316,7 +331,7 @@ fn after_receipt(
     report.gateway1_final_counters = total;
     report.gateway1_packets_after_receipt = forwarded.abs_diff(receipted);
     show.step(&format!(
-        "gateway 1 receipted {receipted} packets and forwarded {forwarded}, also after 100 strays"
+        "gateway 1 receipted {receipted} packets and forwarded {forwarded}, also after strays both ways"
     ));
     Ok(())
 }

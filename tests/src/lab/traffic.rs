@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use doorstep_gateway::dataplane::Injector;
 
 use super::netns::{Netns, run};
 
@@ -283,5 +284,28 @@ pub fn reaches(netns: &Netns, source: IpAddr, target: SocketAddr) -> Result<bool
         socket.set_read_timeout(Some(Duration::from_millis(300)))?;
         socket.send_to(b"hello", target)?;
         Ok(socket.recv(&mut [0; 16]).is_ok())
+    })?
+}
+
+/// The address of a link.
+pub fn mac(netns: &Netns, link: &str) -> Result<[u8; 6]> {
+    let text = netns.ip(&format!("-o link show {link}"))?;
+    let mut words = text
+        .split_whitespace()
+        .skip_while(|word| *word != "link/ether");
+    let mac: doorstep_establish::Mac = words.nth(1).context("no address")?.parse()?;
+    Ok(mac.0)
+}
+
+/// Sends whole frames out of a link.
+pub fn send_frames(netns: &Netns, link: &str, frames: Vec<Vec<u8>>) -> Result<()> {
+    let link = link.to_owned();
+    netns.run(move || -> Result<()> {
+        let ifindex = nix::net::if_::if_nametoindex(link.as_str())?;
+        let injector = Injector::open()?;
+        for frame in &frames {
+            injector.send(ifindex, frame)?;
+        }
+        Ok(())
     })?
 }

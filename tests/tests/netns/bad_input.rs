@@ -8,11 +8,12 @@ use doorstep_tests::frames::{Ether, udp_v6_to};
 use doorstep_tests::lab::daemon::{Daemon, bin_dir};
 use doorstep_tests::lab::netns::{Netns, cable};
 use doorstep_tests::lab::street::{Plan, Street};
+use doorstep_tests::lab::traffic::{mac, send_frames};
 use doorstep_tests::suite::CaseResult;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
-use crate::support::{connect, flows, mac, send_frames};
+use crate::support::{connect, flows};
 
 /// Runs a daemon's command with a configuration that it must refuse.
 fn refused(binary: &str, words: &[&str], file: &Path) -> Result<String> {

@@ -3,10 +3,10 @@
 use anyhow::ensure;
 use doorstep_tests::frames::{Ether, udp_v4};
 use doorstep_tests::lab::street::{Plan, Street, WORLD_V4};
-use doorstep_tests::lab::traffic::{ping, reaches};
+use doorstep_tests::lab::traffic::{mac, ping, reaches, send_frames};
 use doorstep_tests::suite::CaseResult;
 
-use crate::support::{connect, counted, flows, mac, send_frames, silent};
+use crate::support::{connect, counted, flows, silent};
 
 pub fn spoofed_source() -> CaseResult {
     let street = Street::new(Plan {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use doorstep_gateway::dataplane::Injector;
 use doorstep_tests::lab::daemon::Daemon;
 use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Gateway, Home, Session, Street};
@@ -88,29 +87,6 @@ pub fn silent(netns: &Netns, source: IpAddr, target: IpAddr) -> Result<()> {
         "{source} reaches {target}"
     );
     Ok(())
-}
-
-/// The address of a link.
-pub fn mac(netns: &Netns, link: &str) -> Result<[u8; 6]> {
-    let text = netns.ip(&format!("-o link show {link}"))?;
-    let mut words = text
-        .split_whitespace()
-        .skip_while(|word| *word != "link/ether");
-    let mac: doorstep_establish::Mac = words.nth(1).context("no address")?.parse()?;
-    Ok(mac.0)
-}
-
-/// Sends whole frames out of a link.
-pub fn send_frames(netns: &Netns, link: &str, frames: Vec<Vec<u8>>) -> Result<()> {
-    let link = link.to_owned();
-    netns.run(move || -> Result<()> {
-        let ifindex = nix::net::if_::if_nametoindex(link.as_str())?;
-        let injector = Injector::open()?;
-        for frame in &frames {
-            injector.send(ifindex, frame)?;
-        }
-        Ok(())
-    })?
 }
 
 /// Skips the case where the kernel has no VLAN links.
