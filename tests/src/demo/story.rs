@@ -286,8 +286,15 @@ fn stray(street: &Street, old: IpAddr) -> Result<()> {
         tags: &line_tags(2, 0, 0),
     };
     let frame = udp_v4(ether, old.octets(), WORLD_V4.octets(), 64);
+    let refused = || Reasons::of(&street.gateways[0])?.count("source_not_bound");
+    let before = refused()?;
     send_frames(&street.street, "trunk0", vec![frame; STRAYS])?;
     std::thread::sleep(Duration::from_millis(50));
+    let refused = refused()? - before;
+    ensure!(
+        refused == STRAYS as u64,
+        "gateway 1 refused {refused} of {STRAYS} strays"
+    );
     Ok(())
 }
 
@@ -348,18 +355,8 @@ struct Packets {
 
 impl Packets {
     fn of(gateway: &Gateway) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Status {
-            packets: BTreeMap<String, u64>,
-        }
-        let status: Status = gateway.daemon.ask_json(&["status"])?;
-        let count = |name: &str| {
-            status
-                .packets
-                .get(name)
-                .copied()
-                .with_context(|| format!("no reason {name}"))
-        };
+        let reasons = Reasons::of(gateway)?;
+        let count = |name| reasons.count(name);
         let (xdp_upstream, xdp_downstream) =
             (count("forwarded_upstream")?, count("forwarded_downstream")?);
         let kernel_upstream = count("kernel_upstream")? + count("kernel_unresolved")?;
@@ -371,6 +368,23 @@ impl Packets {
             upstream: xdp_upstream + kernel_upstream,
             downstream: xdp_downstream + egress,
         })
+    }
+}
+
+/// Packets by reason, as a gateway has counted them.
+#[derive(Deserialize)]
+struct Reasons {
+    packets: BTreeMap<String, u64>,
+}
+
+impl Reasons {
+    fn of(gateway: &Gateway) -> Result<Self> {
+        gateway.daemon.ask_json(&["status"])
+    }
+
+    fn count(&self, reason: &str) -> Result<u64> {
+        let packets = self.packets.get(reason).copied();
+        packets.with_context(|| format!("no reason {reason}"))
     }
 }
 
