@@ -1,6 +1,7 @@
 //! What must be undone however the program ends: normally, by a panic, or by a signal.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +34,33 @@ impl Drop for Guard {
         if let Some(undo) = undo {
             undo();
         }
+    }
+}
+
+/// A temporary folder, removed with all that is in it.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _guard: Guard,
+}
+
+impl Folder {
+    pub fn new() -> std::io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("doorstep-").tempdir()?;
+        let path = folder.keep();
+        let doomed = path.clone();
+        let guard = Guard::new(move || {
+            // What cannot be removed is left to whoever clears temporary files.
+            let _ = std::fs::remove_dir_all(&doomed);
+        });
+        Ok(Self {
+            path,
+            _guard: guard,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
-use tempfile::TempDir;
 
+use super::cleanup::Folder;
 use super::daemon::{Daemon, bin_dir};
 use super::netns::{self, Netns, cable};
 use super::switch::AccessSwitch;
@@ -80,7 +80,7 @@ pub struct Street {
     hosts: Hosts,
     switch: Option<AccessSwitch>,
     plan: Plan,
-    dir: TempDir,
+    dir: Folder,
 }
 
 /// What every street has.
@@ -133,7 +133,7 @@ impl Hosts {
 impl Street {
     pub fn new(plan: Plan) -> Result<Self> {
         netns::sweep();
-        let temporary = tempfile::Builder::new().prefix("doorstep-").tempdir()?;
+        let temporary = Folder::new()?;
         let (dir, hosts) = (temporary.path(), Hosts::new()?);
         let operators = (0..plan.operators)
             .map(|number| Operator::new(dir, number, plan.gateways, &hosts.srv))
