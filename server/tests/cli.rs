@@ -171,11 +171,8 @@ fn keys_daemon_and_clients() {
     assert!(error.contains("another server runs"), "{error}");
     json(dir, &["status"]);
 
-    let terminated = Command::new("kill")
-        .args(["-TERM", &daemon.0.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(terminated.success());
+    let pid = nix::unistd::Pid::from_raw(daemon.0.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let status = daemon.0.wait().unwrap();
     assert!(status.success(), "SIGTERM ends it orderly");
     assert!(!dir.join("admin.sock").exists(), "the socket is removed");
