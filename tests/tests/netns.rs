@@ -55,7 +55,7 @@ fn main() -> ExitCode {
             each_has_its_own_answers,
             a_router_away,
         },
-        survival::{server_away, gateway_killed, load_and_unload},
+        survival::{server_away, gateway_killed, terminal_killed, load_and_unload},
         ports::{
             name_of_another_device,
             out_of_the_configuration,

@@ -13,7 +13,7 @@ use doorstep_tests::suite::CaseResult;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
-use crate::support::{connect, flows};
+use crate::support::{connect, flows, packets};
 
 /// Runs a daemon's command with a configuration that it must refuse.
 fn refused(binary: &str, words: &[&str], file: &Path) -> Result<String> {
@@ -213,7 +213,14 @@ pub fn frames() -> CaseResult {
         rng.fill_bytes(&mut frame[at..]);
         noise.push(frame);
     }
+    // Some of it the building's bridge refuses; what comes must be seen, and dropped by name.
+    let before = packets(&street.gateways[0])?;
     send_frames(&street.homes[0].netns, "wan0", noise)?;
+    let after = packets(&street.gateways[0])?;
+    for reason in ["bad_ipv4", "punt_establish"] {
+        let seen = after[reason] - before[reason];
+        ensure!(seen >= 20, "only {seen} frames under {reason}");
+    }
     // The same toward the home.
     let mut noise = vec![vec![0; 200]; 200];
     for frame in &mut noise {

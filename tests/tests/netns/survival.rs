@@ -65,6 +65,25 @@ pub fn gateway_killed() -> CaseResult {
     flows(&street, &street.homes[0], &moved)
 }
 
+pub fn terminal_killed() -> CaseResult {
+    let mut street = Street::new(Plan::default())?;
+    let session = connect(&street, 0)?;
+    unnoticed(&mut street, |street| {
+        street.homes[0].terminal.kill()?;
+        std::thread::sleep(Duration::from_millis(200));
+        street.restart_terminal(0)
+    })?;
+    flows(&street, &street.homes[0], &session)?;
+    // The daemon that came after knows what to undo.
+    street.homes[0].release(&session.session_id)?;
+    let addresses = street.homes[0].netns.ip("-o addr show")?;
+    ensure!(
+        !addresses.contains(&session.v4()?.to_string()),
+        "{addresses}"
+    );
+    Ok(())
+}
+
 /// What a load may change and an unload must put back.
 fn state(netns: &Netns) -> Result<String> {
     let mut state = String::new();
