@@ -44,13 +44,32 @@ pub struct SessionEntry {
     pub ipv6: Option<Ipv6Net>,
     /// Largest IP packet on the line, in bytes.
     pub mtu: u16,
+    pub service: Service,
+}
+
+/// What a subscriber has paid for. It may change while a session is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// From the subscriber, bits of IP per second; 0: unlimited.
+    pub upstream_bps: u64,
+    /// To the subscriber, bits of IP per second; 0: unlimited.
+    pub downstream_bps: u64,
+    /// Delay what is too fast toward the subscriber, instead of dropping it.
+    pub shape_downstream: bool,
+    /// Priority of the session's frames (PCP, IEEE 802.1Q clause 6.9.3), 0..=7.
+    pub priority: u8,
 }
 
 /// Packets and bytes of IP of one session, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counters {
     pub upstream_packets: u64,
     pub upstream_bytes: u64,
     pub downstream_packets: u64,
     pub downstream_bytes: u64,
+    /// Packets dropped because they were above the session's rate. Not among the packets.
+    pub upstream_policed: u64,
+    pub downstream_policed: u64,
 }

@@ -131,6 +131,13 @@ impl Dataplane {
         })
     }
 
+    /// Gives an open session another service. No packet is lost by it.
+    pub fn change_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
+        self.apply(&Plan {
+            changes: inserts(&plan::rows(entry)),
+        })
+    }
+
     /// Closes the fast path for a session, waits until no program can still forward for it, and
     /// returns the final counters. Doing it again changes nothing. Blocks for some milliseconds.
     pub fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, DataplaneError> {

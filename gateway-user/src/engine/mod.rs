@@ -41,7 +41,7 @@ use uuid::Uuid;
 
 use crate::config::Operator;
 use crate::inventory::Inventory;
-use crate::session::{Line, SessionEntry};
+use crate::session::{Line, Service, SessionEntry};
 
 pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
@@ -296,6 +296,7 @@ impl Session {
             ipv4: connect.ipv4,
             ipv6: connect.ipv6,
             mtu: self.mtu,
+            service: Service::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::session::Line;
+use crate::session::{Line, Service};
 
 fn entry(number: u8, vids: &[u16]) -> SessionEntry {
     let (s_vid, c_vid) = match vids {
@@ -30,6 +30,7 @@ fn entry(number: u8, vids: &[u16]) -> SessionEntry {
         ipv4: Some([100, 64, 1, number].into()),
         ipv6: Some("2001:db8:1000:1ff::/56".parse().expect("a prefix")),
         mtu: 1500,
+        service: Service::default(),
     }
 }
 

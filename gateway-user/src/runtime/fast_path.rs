@@ -23,6 +23,7 @@ pub trait FastPath: Send + 'static {
     fn tables(&self) -> Result<Tables, Self::Error>;
     fn apply(&mut self, plan: &Plan) -> Result<(), Self::Error>;
     fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Self::Error>;
+    fn change_session(&mut self, entry: &SessionEntry) -> Result<(), Self::Error>;
     fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Self::Error>;
     fn counters(&self, slot: Slot) -> Result<Counters, Self::Error>;
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, Self::Error>;
@@ -46,6 +47,10 @@ impl FastPath for Dataplane {
 
     fn open_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
         self.open_session(entry)
+    }
+
+    fn change_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
+        self.change_session(entry)
     }
 
     fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, DataplaneError> {

@@ -76,6 +76,10 @@ impl FastPath for Maps {
         self.apply(&Plan::diff(&Tables::of([entry]), &Tables::default()))
     }
 
+    fn change_session(&mut self, entry: &SessionEntry) -> Result<(), Never> {
+        self.open_session(entry)
+    }
+
     fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Never> {
         self.apply(&Plan::diff(&Tables::default(), &Tables::of([entry])))?;
         self.counters(entry.slot)

@@ -2,7 +2,7 @@
 
 use doorstep_establish::{Mac, TPID_8021AD, TPID_8021Q, Tag, Tags};
 use doorstep_gateway::plan;
-use doorstep_gateway::session::{Line, SessionEntry};
+use doorstep_gateway::session::{Line, Service, SessionEntry};
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::{LineKey, LineValue};
@@ -98,6 +98,7 @@ impl Home {
                     .trunc(),
             ),
             mtu: 1500,
+            service: Service::default(),
         }
     }
 }

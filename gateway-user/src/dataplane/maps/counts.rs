@@ -27,6 +27,7 @@ impl Maps {
             upstream_bytes: up.bytes,
             downstream_packets: down.packets,
             downstream_bytes: down.bytes,
+            ..Counters::default()
         })
     }
 
