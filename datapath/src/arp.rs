@@ -2,11 +2,12 @@
 //! homes, even on one line, stands the gateway.
 
 use doorstep_gateway_common::upstream::UpstreamV4Key;
-use doorstep_gateway_common::{LineKey, Reason};
+use doorstep_gateway_common::{MacWord, Reason, flag};
 
 use crate::headers::{Arp, Ethernet, ether_type};
 use crate::parse::Link;
-use crate::{Frame, Tables, Verdict, upstream};
+use crate::upstream::{self, Arrival};
+use crate::{Frame, Tables, Verdict, meter};
 
 const ETHERNET: u16 = 1;
 const REQUEST: u16 = 1;
@@ -16,13 +17,13 @@ const REPLY: u16 = 2;
 ///
 /// Probes for duplicate addresses (RFC 5227: sender 0.0.0.0) are not answered: the address is
 /// free for the one whom the server gave it to.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn answer<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    link: &Link,
-    line: &LineKey,
+    arrival: &Arrival,
 ) -> Result<Verdict, Reason> {
+    let Arrival { link, line } = arrival;
     let request: Arp = frame.load(link.len).ok_or(Reason::Truncated)?;
     if request.hardware_be != ETHERNET.to_be()
         || request.protocol_be != ether_type::IPV4.to_be()
@@ -39,13 +40,17 @@ pub(crate) fn answer<F: Frame, T: Tables>(
     let Some(session) = tables.upstream_v4(&key) else {
         return Err(upstream::not_bound(tables, line));
     };
-    if session.mac != link.source || request.sender_mac != link.source {
+    if session.mac != link.source || MacWord::new(request.sender_mac) != link.source {
         return Err(Reason::MacNotBound);
     }
+    if session.flags & flag::BLOCKED != 0 {
+        return Err(Reason::BlockedLine);
+    }
+    meter::answer(tables, line)?;
     let gateway_mac = tables.globals().gateway_mac;
     let reply = Arp {
         operation_be: REPLY.to_be(),
-        sender_mac: gateway_mac,
+        sender_mac: gateway_mac.bytes(),
         sender: request.target,
         target_mac: request.sender_mac,
         target: request.sender,
@@ -61,12 +66,12 @@ pub(crate) fn answer<F: Frame, T: Tables>(
 pub(crate) fn turn_around<F: Frame>(
     frame: &mut F,
     link: &Link,
-    gateway_mac: [u8; 6],
+    gateway_mac: MacWord,
 ) -> Result<(), Reason> {
     let header: Ethernet = frame.load(0).ok_or(Reason::Truncated)?;
     let header = Ethernet {
-        destination: link.source,
-        source: gateway_mac,
+        destination: link.source.bytes(),
+        source: gateway_mac.bytes(),
         ..header
     };
     frame.store(0, header).ok_or(Reason::Truncated)

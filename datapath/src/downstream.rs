@@ -2,26 +2,30 @@
 
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::operator::UplinkKey;
-use doorstep_gateway_common::{Direction, OperatorIndex, Reason};
+use doorstep_gateway_common::{OperatorIndex, Reason, flag};
 
+use crate::deliver::{self, Packet};
+use crate::garden::{self, Far};
 use crate::headers::ether_type;
-use crate::parse::{self, Link};
-use crate::verdict::{Account, Family, NewLink, PushTag, ToKernel};
-use crate::{Forward, Frame, Tables, Verdict};
+use crate::parse;
+use crate::rewrite::{NO_TAG, ONE_TAG};
+use crate::verdict::{Family, ToKernel};
+use crate::{Frame, Tables, Verdict};
 
-/// Decides on a frame that came in at an uplink.
+const HOST: Verdict = Verdict::Host(Reason::KernelHost);
+
+/// Decides on a frame that came in at an uplink, and changes it as it must be.
 #[inline(always)]
-pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, ifindex: u32) -> Verdict {
+pub fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32) -> Verdict {
     decide_or_drop(frame, tables, ifindex).into()
 }
 
 #[inline(always)]
 fn decide_or_drop<F: Frame, T: Tables>(
-    frame: &F,
+    frame: &mut F,
     tables: &T,
     ifindex: u32,
 ) -> Result<Verdict, Reason> {
-    const HOST: Verdict = Verdict::Host(Reason::KernelHost);
     let link = parse::link(frame)?;
     // Two tags are nobody's uplink; the kernel may have a use for them.
     if link.s_vid != 0 {
@@ -37,112 +41,138 @@ fn decide_or_drop<F: Frame, T: Tables>(
     if link.destination != uplink.port_mac {
         return Ok(HOST);
     }
-    let globals = tables.globals();
-    match link.ether_type {
-        ether_type::IPV4 => {
-            let (header, total_len) = parse::ipv4(frame, link.len)?;
-            let key = DownstreamV4Key {
-                operator: uplink.operator,
-                pad: 0,
-                destination_be: header.destination,
-            };
-            let Some(home) = tables.downstream_v4(&key) else {
-                return Ok(HOST);
-            };
-            parse::check_source_v4(&header.source, &header.destination)?;
-            let hops = header.ttl;
-            let bytes = u32::from(total_len);
-            Ok(deliver(
-                home,
-                uplink.operator,
-                &link,
-                Family::V4,
-                hops,
-                bytes,
-                globals.gateway_mac,
-            ))
-        }
-        ether_type::IPV6 => {
-            let (header, total_len) = parse::ipv6(frame, link.len)?;
-            let key = DownstreamV6Key {
-                operator: uplink.operator,
-                pad: [0; 3],
-                prefix_be: parse::prefix(&header.destination, &globals.delegated_mask_be),
-            };
-            let Some(home) = tables.downstream_v6(&key) else {
-                return Ok(HOST);
-            };
-            parse::check_source_v6(&header.source, &header.destination)?;
-            let hops = header.hop_limit;
-            Ok(deliver(
-                home,
-                uplink.operator,
-                &link,
-                Family::V6,
-                hops,
-                total_len,
-                globals.gateway_mac,
-            ))
-        }
+    // The length of the link layer is a constant from here on, and with it every offset.
+    match link.len {
+        NO_TAG => network::<F, T, NO_TAG>(frame, tables, uplink.operator, link.ether_type),
+        ONE_TAG => network::<F, T, ONE_TAG>(frame, tables, uplink.operator, link.ether_type),
         _ => Ok(HOST),
     }
 }
 
 #[inline(always)]
-fn deliver(
-    home: &DownstreamValue,
+fn network<F: Frame, T: Tables, const LINK: usize>(
+    frame: &mut F,
+    tables: &T,
     operator: OperatorIndex,
-    link: &Link,
-    family: Family,
-    hops: u8,
-    bytes: u32,
-    gateway_mac: [u8; 6],
-) -> Verdict {
-    if hops <= 1 || bytes > u32::from(home.mtu) {
-        // Counted when TC sends it, or its error message goes back to the world.
-        // An uplink's tag stays: the kernel has a VLAN link for it.
-        return Verdict::Kernel(ToKernel {
-            reason: Reason::KernelDownstream,
-            operator,
-            account: None,
-            family,
-            strip: None,
-            for_host: false,
-        });
+    ether_type: u16,
+) -> Result<Verdict, Reason> {
+    match ether_type {
+        ether_type::IPV4 => ipv4::<F, T, LINK>(frame, tables, operator),
+        ether_type::IPV6 => ipv6::<F, T, LINK>(frame, tables, operator),
+        _ => Ok(HOST),
     }
-    Verdict::Forward(Forward {
-        reason: Reason::ForwardedDownstream,
-        account: account(home, bytes),
-        family,
-        old_link_len: link.len,
-        link: new_link(home, gateway_mac),
-        ifindex: home.line.ifindex,
+}
+
+#[inline(always)]
+fn ipv4<F: Frame, T: Tables, const LINK: usize>(
+    frame: &mut F,
+    tables: &T,
+    operator: OperatorIndex,
+) -> Result<Verdict, Reason> {
+    let (header, total_len) = parse::ipv4(frame, LINK)?;
+    let Some(home) = home_v4(tables, operator, &header.destination) else {
+        return Ok(HOST);
+    };
+    parse::check_source_v4(&header.source, &header.destination)?;
+    if home.flags & flag::GARDEN != 0 {
+        garden::check_v4(frame, tables, LINK, operator, Far::Source)?;
+    }
+    let packet = Packet {
+        family: Family::V4,
+        hops: header.ttl,
+        bytes: u32::from(total_len),
+        tos: header.tos,
+    };
+    to_home::<F, T, LINK>(frame, tables, home, operator, packet)
+}
+
+#[inline(always)]
+fn ipv6<F: Frame, T: Tables, const LINK: usize>(
+    frame: &mut F,
+    tables: &T,
+    operator: OperatorIndex,
+) -> Result<Verdict, Reason> {
+    let (header, total_len) = parse::ipv6(frame, LINK)?;
+    let Some(home) = home_v6(tables, operator, &header.destination) else {
+        return Ok(HOST);
+    };
+    parse::check_source_v6(&header.source, &header.destination)?;
+    if home.flags & flag::GARDEN != 0 {
+        garden::check_v6(frame, tables, LINK, operator, Far::Source)?;
+    }
+    let packet = Packet {
+        family: Family::V6,
+        hops: header.hop_limit,
+        bytes: total_len,
+        tos: parse::traffic_class(&header),
+    };
+    to_home::<F, T, LINK>(frame, tables, home, operator, packet)
+}
+
+/// The home of a destination.
+#[inline(always)]
+pub(crate) fn home_v4<'t, T: Tables>(
+    tables: &'t T,
+    operator: OperatorIndex,
+    destination: &[u8; 4],
+) -> Option<&'t DownstreamValue> {
+    tables.downstream_v4(&DownstreamV4Key {
+        operator,
+        pad: 0,
+        destination_be: *destination,
     })
 }
 
-/// The counters of a packet to a home.
+/// The home of a destination: in its delegated prefix, or in the line's own /64.
 #[inline(always)]
-pub(crate) fn account(home: &DownstreamValue, bytes: u32) -> Account {
-    Account {
-        slot: home.slot,
-        direction: Direction::Downstream,
-        bytes,
+pub(crate) fn home_v6<'t, T: Tables>(
+    tables: &'t T,
+    operator: OperatorIndex,
+    destination: &[u8; 16],
+) -> Option<&'t DownstreamValue> {
+    let mask = &tables.globals().delegated_mask_be;
+    let [delegated, whole] = parse::prefixes(destination, mask);
+    let mut key = DownstreamV6Key {
+        operator,
+        pad: [0; 3],
+        prefix_be: delegated,
+    };
+    if let Some(home) = tables.downstream_v6(&key) {
+        return Some(home);
     }
+    if whole == delegated {
+        return None;
+    }
+    key.prefix_be = whole;
+    tables.downstream_v6(&key)
 }
 
-/// The link layer of a home's line.
 #[inline(always)]
-pub(crate) fn new_link(home: &DownstreamValue, gateway_mac: [u8; 6]) -> NewLink {
-    NewLink {
-        destination: home.mac,
-        source: gateway_mac,
-        outer: PushTag {
-            tpid: home.s_tpid,
-            vid: home.line.s_vid,
-        },
-        inner: PushTag {
-            tpid: home.c_tpid,
-            vid: home.line.c_vid,
-        },
+fn to_home<F: Frame, T: Tables, const LINK: usize>(
+    frame: &mut F,
+    tables: &T,
+    home: &DownstreamValue,
+    operator: OperatorIndex,
+    packet: Packet,
+) -> Result<Verdict, Reason> {
+    if home.flags & flag::BLOCKED != 0 {
+        return Err(Reason::BlockedLine);
     }
+    // Counted, and held against the rate, when TC sends it; an error message goes back to the
+    // world. An uplink's tag stays: the kernel has a VLAN link for it.
+    let to_kernel = |reason| {
+        Ok(Verdict::Kernel(ToKernel {
+            reason,
+            operator,
+            for_host: false,
+            due: None,
+        }))
+    };
+    if packet.hops <= 1 || packet.bytes > u32::from(home.mtu) {
+        return to_kernel(Reason::KernelDownstream);
+    }
+    if home.flags & flag::SHAPED != 0 {
+        return to_kernel(Reason::KernelShaped);
+    }
+    deliver::deliver::<F, T, LINK>(frame, tables, home, packet, Reason::ForwardedDownstream)
 }

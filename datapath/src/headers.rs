@@ -1,4 +1,7 @@
 //! Headers as they stand on the wire. Multi-byte fields are in wire order (`_be`).
+//!
+//! Alignments are those of the machine's words that the headers are read in, not of their fields:
+//! the BPF machine loads from any address (see `gateway-ebpf/src/xdp.rs`).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -16,6 +19,7 @@ pub mod ether_type {
 /// IP protocol numbers.
 pub mod protocol {
     pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const ICMPV6: u8 = 58;
 }
@@ -23,7 +27,7 @@ pub mod protocol {
 pub const ETHERNET_LEN: usize = 14;
 pub const TAG_LEN: usize = 4;
 
-/// IEEE 802.3 header.
+/// IEEE 802.3 header, for what is not in a hurry; see [`crate::parse::link`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Ethernet {
@@ -48,7 +52,7 @@ impl Tag {
 }
 
 /// RFC 791, without options.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Ipv4 {
     pub version_ihl: u8,
@@ -64,7 +68,7 @@ pub struct Ipv4 {
 }
 
 /// RFC 8200.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct Ipv6 {
     pub version_class_flow_be: u32,
@@ -123,6 +127,27 @@ pub struct Udp {
     pub checksum_be: u16,
 }
 
+/// RFC 9293, without options.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct Tcp {
+    pub source_be: u16,
+    pub destination_be: u16,
+    pub sequence_be: [u16; 2],
+    pub acknowledgement_be: [u16; 2],
+    /// Data offset in words of 32 bits in the upper half.
+    pub offset: u8,
+    pub flags: u8,
+    pub window_be: u16,
+    pub checksum_be: u16,
+    pub urgent_be: u16,
+}
+
+impl Tcp {
+    pub const SYN: u8 = 0x02;
+}
+
+const _: () = assert!(size_of::<Tcp>() == 20);
 const _: () = assert!(size_of::<Ethernet>() == ETHERNET_LEN);
 const _: () = assert!(size_of::<Tag>() == TAG_LEN);
 const _: () = assert!(size_of::<Ipv4>() == 20);

@@ -5,8 +5,9 @@ use doorstep_gateway_common::{LineKey, LineValue, Reason};
 
 use crate::arp::turn_around;
 use crate::headers::{IPV6_LEN, Ipv6, LinkLayerOption, Neighbour, Udp, protocol};
-use crate::parse::{Link, is_link_local_v6};
-use crate::{Frame, Tables, Verdict};
+use crate::parse::is_link_local_v6;
+use crate::upstream::Arrival;
+use crate::{Frame, Tables, Verdict, meter};
 
 /// fe80::1, the gateway on every line.
 pub const GATEWAY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -24,15 +25,21 @@ const HOP_LIMIT: u8 = 255;
 const NEIGHBOUR_LEN: usize = size_of::<Neighbour>();
 const ADVERTISEMENT_LEN: usize = NEIGHBOUR_LEN + size_of::<LinkLayerOption>();
 
-/// Treats a packet that is control traffic of the line; none if it is not.
+/// Whether a packet may be control traffic of the line.
 #[inline(always)]
+pub(crate) fn may_be_control(header: &Ipv6) -> bool {
+    header.next_header == protocol::ICMPV6 || is_link_local_v6(&header.source)
+}
+
+/// Treats a packet that is control traffic of the line; none if it is not.
+#[inline(never)]
 pub(crate) fn control<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    link: &Link,
-    line: &LineKey,
-    header: &Ipv6,
+    arrival: &Arrival,
 ) -> Result<Option<Verdict>, Reason> {
+    let Arrival { link, line } = arrival;
+    let header: Ipv6 = frame.load(link.len).ok_or(Reason::Truncated)?;
     let body = link.len + IPV6_LEN;
     if header.next_header == protocol::ICMPV6 {
         let kind: u8 = frame.load(body).ok_or(Reason::Truncated)?;
@@ -41,14 +48,14 @@ pub(crate) fn control<F: Frame, T: Tables>(
             if kind != NEIGHBOUR_SOLICITATION {
                 return Err(Reason::NdIgnored);
             }
-            return advertise(frame, tables, link, header).map(Some);
+            return advertise(frame, tables, arrival, &header).map(Some);
         }
     }
     if !is_link_local_v6(&header.source) {
         return Ok(None);
     }
     // From here on nothing is forwarded: it is for the gateway, or for nobody.
-    if link.is_multicast() {
+    if link.destination.is_multicast() {
         return Err(Reason::Multicast);
     }
     if header.destination != GATEWAY_LINK_LOCAL || header.next_header != protocol::UDP {
@@ -59,6 +66,7 @@ pub(crate) fn control<F: Frame, T: Tables>(
         return Err(Reason::LinkLocal);
     }
     check_line(tables, line)?;
+    meter::punt(tables, line)?;
     Ok(Some(Verdict::Punt(Reason::PuntEstablish)))
 }
 
@@ -76,9 +84,10 @@ fn check_line<T: Tables>(tables: &T, line: &LineKey) -> Result<(), Reason> {
 fn advertise<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    link: &Link,
+    arrival: &Arrival,
     header: &Ipv6,
 ) -> Result<Verdict, Reason> {
+    let Arrival { link, line } = arrival;
     let body = link.len + IPV6_LEN;
     let solicitation: Neighbour = frame.load(body).ok_or(Reason::Truncated)?;
     // An unspecified source is a probe for duplicate addresses: fe80::1 is ours, but whoever
@@ -91,6 +100,7 @@ fn advertise<F: Frame, T: Tables>(
     {
         return Err(Reason::NdIgnored);
     }
+    meter::answer(tables, line)?;
     let gateway_mac = tables.globals().gateway_mac;
     let mut advertisement = Neighbour {
         kind: NEIGHBOUR_ADVERTISEMENT,
@@ -102,7 +112,7 @@ fn advertise<F: Frame, T: Tables>(
     let option = LinkLayerOption {
         kind: TARGET_LINK_LAYER,
         len: 1,
-        mac: gateway_mac,
+        mac: gateway_mac.bytes(),
     };
     // A solicitation without an option leaves no room for ours, and needs none: RFC 4861 section
     // 7.2.4 asks for it only in answer to multicast, where the solicitation has one too.
@@ -130,7 +140,8 @@ fn advertise<F: Frame, T: Tables>(
     Ok(Verdict::Answer(Reason::NdAnswered))
 }
 
-/// RFC 4443 section 2.3, in wire order.
+/// RFC 4443 section 2.3, in wire order. One's complement addition does not mind the order of bytes,
+/// so that all words are added as the machine reads them.
 #[inline(always)]
 fn checksum(
     header: &Ipv6,
@@ -138,27 +149,30 @@ fn checksum(
     option: Option<&LinkLayerOption>,
     len: usize,
 ) -> u16 {
-    let mut sum = words(&header.source) + words(&header.destination);
-    sum += len as u32 + u32::from(protocol::ICMPV6);
-    sum += u32::from(NEIGHBOUR_ADVERTISEMENT) << 8;
-    sum += FLAGS >> 16;
-    sum += words(&advertisement.target);
+    let mut sum = halves(&header.source) + halves(&header.destination);
+    sum += u64::from((len as u16).to_be()) + u64::from(u16::from(protocol::ICMPV6).to_be());
+    sum += u64::from(u16::from_ne_bytes([NEIGHBOUR_ADVERTISEMENT, 0]));
+    sum += u64::from(FLAGS.to_be());
+    sum += halves(&advertisement.target);
     if let Some(option) = option {
-        sum += u32::from(u16::from_be_bytes([option.kind, option.len]));
-        sum += words(&option.mac);
+        let [a, b, c, d, e, f] = option.mac;
+        sum += u64::from(u32::from_ne_bytes([option.kind, option.len, a, b]));
+        sum += u64::from(u32::from_ne_bytes([c, d, e, f]));
     }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    (!(sum as u16)).to_be()
+    let mut folds = 0;
+    while folds < 4 {
+        sum = (sum & 0xffff) + (sum >> 16);
+        folds += 1;
+    }
+    !(sum as u16)
 }
 
+/// The sum of an address's four words.
 #[inline(always)]
-fn words<const N: usize>(bytes: &[u8; N]) -> u32 {
-    let mut sum = 0;
-    let mut i = 0;
-    while i + 1 < N {
-        sum += u32::from(u16::from_be_bytes([bytes[i], bytes[i + 1]]));
-        i += 2;
-    }
-    sum
+fn halves(address: &[u8; 16]) -> u64 {
+    const LOW: u64 = 0xffff_ffff;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let second = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
+    (first & LOW) + (first >> 32) + (second & LOW) + (second >> 32)
 }

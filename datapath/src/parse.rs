@@ -1,17 +1,15 @@
 //! Ethernet and VLAN tags, and the checks that an IP header must pass.
 
-use doorstep_gateway_common::{LineKey, Reason};
+use doorstep_gateway_common::{LineKey, MacWord, Reason};
 
 use crate::Frame;
-use crate::headers::{
-    ETHERNET_LEN, Ethernet, IPV6_LEN, Ipv4, Ipv6, TAG_LEN, Tag, ether_type, protocol,
-};
+use crate::headers::{ETHERNET_LEN, IPV6_LEN, Ipv4, Ipv6, TAG_LEN, Tag, ether_type, protocol};
 
 /// A frame's link layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
-    pub destination: [u8; 6],
-    pub source: [u8; 6],
+    pub destination: MacWord,
+    pub source: MacWord,
     /// What the last tag, or the Ethernet header, says that follows.
     pub ether_type: u16,
     /// Outer VLAN id of two tags; 0: none.
@@ -23,7 +21,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// The line on which a frame came in at that port. Priority tags (VLAN id 0) count as none.
+    /// The line on which a frame came in at that port.
+    #[inline(always)]
     pub fn line(&self, ifindex: u32) -> LineKey {
         LineKey {
             ifindex,
@@ -31,25 +30,24 @@ impl Link {
             c_vid: self.c_vid,
         }
     }
-
-    /// Whether the destination is a group address (IEEE 802 clause 8.2).
-    pub fn is_multicast(&self) -> bool {
-        self.destination[0] & 1 != 0
-    }
 }
 
+#[inline(always)]
 fn is_tpid(ether_type: u16) -> bool {
     matches!(ether_type, ether_type::C_TAG | ether_type::S_TAG)
 }
 
-/// Reads the Ethernet header and up to two VLAN tags of either TPID.
+/// Reads the Ethernet header and up to two VLAN tags of either TPID. A priority tag (VLAN id 0)
+/// counts as none, wherever it stands.
 #[inline(always)]
 pub fn link<F: Frame>(frame: &F) -> Result<Link, Reason> {
-    let header: Ethernet = frame.load(0).ok_or(Reason::Truncated)?;
+    const SOURCE: usize = 6;
+    let source: u64 = frame.load(SOURCE).ok_or(Reason::Truncated)?;
+    let destination: u64 = frame.load(0).ok_or(Reason::Truncated)?;
     let mut link = Link {
-        destination: header.destination,
-        source: header.source,
-        ether_type: u16::from_be(header.ether_type_be),
+        destination: MacWord::of_wire(destination),
+        source: MacWord::of_wire(source),
+        ether_type: (u64::from_be(source) & 0xffff) as u16,
         s_vid: 0,
         c_vid: 0,
         len: ETHERNET_LEN,
@@ -63,8 +61,10 @@ pub fn link<F: Frame>(frame: &F) -> Result<Link, Reason> {
             let inner: Tag = frame
                 .load(ETHERNET_LEN + TAG_LEN)
                 .ok_or(Reason::Truncated)?;
-            link.s_vid = link.c_vid;
-            link.c_vid = inner.vid();
+            if inner.vid() != 0 {
+                link.s_vid = link.c_vid;
+                link.c_vid = inner.vid();
+            }
             link.ether_type = u16::from_be(inner.ether_type_be);
             link.len = ETHERNET_LEN + 2 * TAG_LEN;
             if is_tpid(link.ether_type) {
@@ -107,11 +107,27 @@ pub fn ipv6<F: Frame>(frame: &F, offset: usize) -> Result<(Ipv6, u32), Reason> {
     Ok((header, total_len))
 }
 
-/// The first 64 bits of an address under the delegated mask.
+/// What an address may be looked up by: its first 64 bits under the delegated mask, and whole.
 #[inline(always)]
-pub fn prefix(address: &[u8; 16], mask: &[u8; 8]) -> [u8; 8] {
+pub fn prefixes(address: &[u8; 16], mask: &[u8; 8]) -> [[u8; 8]; 2] {
     let [a, b, c, d, e, f, g, h, ..] = *address;
-    (u64::from_ne_bytes([a, b, c, d, e, f, g, h]) & u64::from_ne_bytes(*mask)).to_ne_bytes()
+    let whole = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let delegated = whole & u64::from_ne_bytes(*mask);
+    [delegated.to_ne_bytes(), whole.to_ne_bytes()]
+}
+
+/// RFC 8200 section 7.
+#[inline(always)]
+pub fn traffic_class(header: &Ipv6) -> u8 {
+    (u32::from_be(header.version_class_flow_be) >> 20) as u8
+}
+
+/// Where what follows an IPv4 header begins; none in a fragment that is not the first.
+#[inline(always)]
+pub fn first_fragment_body(header: &Ipv4, offset: usize) -> Option<usize> {
+    const OFFSET: u16 = 0x1fff;
+    let is_first = u16::from_be(header.fragment_be) & OFFSET == 0;
+    is_first.then(|| offset + usize::from(header.version_ihl & 0x0f) * 4)
 }
 
 /// Whether an IPv4 destination is one that a packet may be forwarded to.

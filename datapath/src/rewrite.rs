@@ -1,41 +1,115 @@
-//! Changes to a frame that a verdict asks for.
+//! Changes to a frame on its way.
 
-use doorstep_gateway_common::Reason;
+use doorstep_gateway_common::downstream::WireTag;
+use doorstep_gateway_common::{MacWord, Reason};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::Frame;
 use crate::headers::{ETHERNET_LEN, Ethernet, TAG_LEN, Tag};
-use crate::verdict::{Family, NewLink, PushTag};
-use crate::{Forward, Frame};
+use crate::verdict::Family;
 
-/// Makes a frame ready to leave as the verdict says.
-#[inline(always)]
-pub fn forward<F: Frame>(frame: &mut F, forward: &Forward) -> Result<(), Reason> {
-    match forward.family {
-        Family::V4 => decrement_ttl(frame, forward.old_link_len)?,
-        Family::V6 => decrement_hop_limit(frame, forward.old_link_len)?,
-    }
-    relink(
-        frame,
-        forward.old_link_len,
-        &forward.link,
-        forward.family.ether_type(),
-    )
+/// The link layer that a packet leaves with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewLink {
+    pub destination: MacWord,
+    pub source: MacWord,
+    /// Only beside an inner one.
+    pub outer: WireTag,
+    pub inner: WireTag,
 }
 
-/// RFC 1624: the checksum rises by what the TTL's word falls.
+/// Bytes of a link layer by its number of tags.
+pub const NO_TAG: usize = ETHERNET_LEN;
+pub const ONE_TAG: usize = ETHERNET_LEN + TAG_LEN;
+pub const TWO_TAGS: usize = ETHERNET_LEN + 2 * TAG_LEN;
+
+/// Makes a frame with a link layer of `OLD` bytes ready to leave: another link layer, and one hop
+/// less to live.
+#[inline(always)]
+pub fn forward<F: Frame, const OLD: usize>(
+    frame: &mut F,
+    link: &NewLink,
+    family: Family,
+) -> Result<(), Reason> {
+    if !link.inner.is_some() {
+        resize::<F, OLD, ETHERNET_LEN>(frame)?;
+        addresses(frame, link, family.ether_type().to_be())?;
+        return hop(frame, ETHERNET_LEN, family);
+    }
+    if !link.outer.is_some() {
+        resize::<F, OLD, ONE_TAG>(frame)?;
+        addresses(frame, link, link.inner.tpid_be)?;
+        tag(frame, ETHERNET_LEN, link.inner, family.ether_type().to_be())?;
+        return hop(frame, ONE_TAG, family);
+    }
+    resize::<F, OLD, TWO_TAGS>(frame)?;
+    addresses(frame, link, link.outer.tpid_be)?;
+    tag(frame, ETHERNET_LEN, link.outer, link.inner.tpid_be)?;
+    tag(frame, ONE_TAG, link.inner, family.ether_type().to_be())?;
+    hop(frame, TWO_TAGS, family)
+}
+
+#[inline(always)]
+fn resize<F: Frame, const OLD: usize, const NEW: usize>(frame: &mut F) -> Result<(), Reason> {
+    if OLD == NEW {
+        return Ok(());
+    }
+    frame
+        .shrink_front(OLD as i32 - NEW as i32)
+        .ok_or(Reason::ResizeFailed)
+}
+
+/// Writes the Ethernet header in two words, which overlap by two bytes.
+#[inline(always)]
+fn addresses<F: Frame>(frame: &mut F, link: &NewLink, type_be: u16) -> Result<(), Reason> {
+    const SOURCE: usize = 6;
+    frame
+        .store(SOURCE, link.source.with_next(type_be))
+        .ok_or(Reason::ResizeFailed)?;
+    frame
+        .store(0, link.destination.with_next(link.source.first_two_be()))
+        .ok_or(Reason::ResizeFailed)
+}
+
+#[inline(always)]
+fn tag<F: Frame>(frame: &mut F, at: usize, tag: WireTag, type_be: u16) -> Result<(), Reason> {
+    let tag = Tag {
+        tci_be: tag.tci_be,
+        ether_type_be: type_be,
+    };
+    frame.store(at, tag).ok_or(Reason::ResizeFailed)
+}
+
+#[inline(always)]
+fn hop<F: Frame>(frame: &mut F, offset: usize, family: Family) -> Result<(), Reason> {
+    match family {
+        Family::V4 => decrement_ttl(frame, offset),
+        Family::V6 => decrement_hop_limit(frame, offset),
+    }
+}
+
+/// The third word of an IPv4 header.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+struct TtlWord {
+    ttl: u8,
+    protocol: u8,
+    checksum_be: u16,
+}
+
+/// RFC 1624: the checksum rises by what the TTL's word falls. One's complement addition does not
+/// mind the order of bytes.
 #[inline(always)]
 fn decrement_ttl<F: Frame>(frame: &mut F, offset: usize) -> Result<(), Reason> {
-    const TTL: usize = 8;
-    const CHECKSUM: usize = 10;
-    let ttl: u8 = frame.load(offset + TTL).ok_or(Reason::Truncated)?;
-    let checksum: u16 = frame.load(offset + CHECKSUM).ok_or(Reason::Truncated)?;
-    let sum = u32::from(u16::from_be(checksum)) + 0x0100;
-    let checksum = (sum + (sum >> 16)) as u16;
-    frame
-        .store(offset + TTL, ttl.wrapping_sub(1))
-        .ok_or(Reason::Truncated)?;
-    frame
-        .store(offset + CHECKSUM, checksum.to_be())
-        .ok_or(Reason::Truncated)
+    const WORD: usize = 8;
+    let word: TtlWord = frame.load(offset + WORD).ok_or(Reason::Truncated)?;
+    let sum = u32::from(word.checksum_be) + u32::from(0x0100_u16.to_be());
+    let word = TtlWord {
+        ttl: word.ttl.wrapping_sub(1),
+        checksum_be: (sum + (sum >> 16)) as u16,
+        ..word
+    };
+    frame.store(offset + WORD, word).ok_or(Reason::Truncated)
 }
 
 #[inline(always)]
@@ -47,63 +121,8 @@ fn decrement_hop_limit<F: Frame>(frame: &mut F, offset: usize) -> Result<(), Rea
         .ok_or(Reason::Truncated)
 }
 
-/// Puts another link layer in front of the network header.
-#[inline(always)]
-fn relink<F: Frame>(
-    frame: &mut F,
-    old_len: usize,
-    link: &NewLink,
-    ether_type: u16,
-) -> Result<(), Reason> {
-    let tags = usize::from(link.outer.vid != 0) + usize::from(link.inner.vid != 0);
-    let new_len = ETHERNET_LEN + TAG_LEN * tags;
-    if new_len != old_len {
-        frame
-            .shrink_front(old_len as i32 - new_len as i32)
-            .ok_or(Reason::ResizeFailed)?;
-    }
-    let mut at = ETHERNET_LEN;
-    let mut first_type = ether_type;
-    if link.inner.vid != 0 {
-        first_type = link.inner.tpid;
-    }
-    if link.outer.vid != 0 {
-        let next = if link.inner.vid != 0 {
-            link.inner.tpid
-        } else {
-            ether_type
-        };
-        store_tag(frame, at, link.outer, next)?;
-        at += TAG_LEN;
-        first_type = link.outer.tpid;
-    }
-    if link.inner.vid != 0 {
-        store_tag(frame, at, link.inner, ether_type)?;
-    }
-    let header = Ethernet {
-        destination: link.destination,
-        source: link.source,
-        ether_type_be: first_type.to_be(),
-    };
-    frame.store(0, header).ok_or(Reason::ResizeFailed)
-}
-
-#[inline(always)]
-fn store_tag<F: Frame>(
-    frame: &mut F,
-    at: usize,
-    tag: PushTag,
-    ether_type: u16,
-) -> Result<(), Reason> {
-    let tag = Tag {
-        tci_be: tag.vid.to_be(),
-        ether_type_be: ether_type.to_be(),
-    };
-    frame.store(at, tag).ok_or(Reason::ResizeFailed)
-}
-
 /// Replaces a tagged link layer by a plain Ethernet header, for the kernel.
-#[inline(always)]
+#[inline(never)]
 pub fn strip_tags<F: Frame>(frame: &mut F, link_len: usize, family: Family) -> Result<(), Reason> {
     if link_len == ETHERNET_LEN {
         return Ok(());

@@ -1,33 +1,15 @@
 //! What is to be done with a packet.
 
-use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot};
+use doorstep_gateway_common::{OperatorIndex, Reason, Slot};
 
 use crate::headers::ether_type;
 
-/// A session whose counters a packet goes to.
+/// A session that a packet still has to be counted for, upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct Due {
     pub slot: Slot,
-    pub direction: Direction,
     /// Bytes of IP.
     pub bytes: u32,
-}
-
-/// A VLAN tag to push.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PushTag {
-    pub tpid: u16,
-    /// 0: no tag.
-    pub vid: u16,
-}
-
-/// The link layer that a packet leaves with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewLink {
-    pub destination: [u8; 6],
-    pub source: [u8; 6],
-    pub outer: PushTag,
-    pub inner: PushTag,
 }
 
 /// Which header follows the link layer.
@@ -46,37 +28,23 @@ impl Family {
     }
 }
 
-/// Send it out of a port with another link layer and one hop less to live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forward {
-    pub reason: Reason,
-    pub account: Account,
-    pub family: Family,
-    /// Bytes of the link layer that it came with.
-    pub old_link_len: usize,
-    pub link: NewLink,
-    pub ifindex: u32,
-}
-
 /// Hand it to the kernel, marked as the operator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToKernel {
     pub reason: Reason,
     pub operator: OperatorIndex,
-    /// None where it counts later, when TC sends it.
-    pub account: Option<Account>,
-    pub family: Family,
-    /// Bytes of the link layer to be replaced by a plain Ethernet header; none: as it is.
-    pub strip: Option<usize>,
     /// Whether the kernel may take the packet for itself.
     pub for_host: bool,
+    /// None where it counts later, when TC sends it.
+    pub due: Option<Due>,
 }
 
-/// What is to be done with a packet, and why.
+/// What is to be done with a packet, and why. The packet itself has been changed as it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Drop(Reason),
-    Forward(Forward),
+    /// Out of the port of that index. It has been counted for its session.
+    Forward(Reason, u32),
     Kernel(ToKernel),
     /// To the kernel as it is.
     Host(Reason),
@@ -88,12 +56,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// The reason under which the packet counts.
+    #[inline(always)]
     pub fn reason(&self) -> Reason {
         match *self {
-            Self::Drop(reason) | Self::Host(reason) | Self::Answer(reason) | Self::Punt(reason) => {
-                reason
-            }
-            Self::Forward(forward) => forward.reason,
+            Self::Drop(reason)
+            | Self::Host(reason)
+            | Self::Answer(reason)
+            | Self::Punt(reason)
+            | Self::Forward(reason, _) => reason,
             Self::Kernel(to_kernel) => to_kernel.reason,
         }
     }

@@ -29,6 +29,7 @@ pub struct LineValue {
 shared!(LineValue, 16);
 
 impl LineValue {
-    /// Nothing passes for which no session is open, not even the establishment exchange.
+    /// Nothing passes, not even the establishment exchange. Open sessions have
+    /// [`crate::flag::BLOCKED`] beside it.
     pub const BLOCKED: u32 = 1 << 0;
 }

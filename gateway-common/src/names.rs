@@ -1,7 +1,7 @@
 //! Names of programs and maps in the object, and of their pins.
 
 /// Part of the pin path: pins of another version are never adopted.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 pub mod program {
     pub const XDP_ACCESS: &str = "xdp_access";
@@ -18,12 +18,18 @@ pub mod map {
     pub const LINES: &str = "LINES";
     pub const OPERATORS: &str = "OPERATORS";
     pub const UPLINKS: &str = "UPLINKS";
-    pub const COUNTERS: &str = "COUNTERS";
+    pub const GARDEN: &str = "GARDEN";
+    pub const ACCOUNTS: &str = "ACCOUNTS";
+    pub const POLICERS: &str = "POLICERS";
     pub const REASONS: &str = "REASONS";
+    pub const LIMITS: &str = "LIMITS";
+    pub const LIMIT_ALL: &str = "LIMIT_ALL";
     pub const PUNT: &str = "PUNT";
+    pub const TRACE: &str = "TRACE";
+    pub const TRACE_FILTERS: &str = "TRACE_FILTERS";
 
     /// The maps that are pinned and outlive the daemon.
-    pub const PINNED: [&str; 10] = [
+    pub const PINNED: [&str; 16] = [
         UPSTREAM_V4,
         UPSTREAM_V6,
         DOWNSTREAM_V4,
@@ -31,9 +37,15 @@ pub mod map {
         LINES,
         OPERATORS,
         UPLINKS,
-        COUNTERS,
+        GARDEN,
+        ACCOUNTS,
+        POLICERS,
         REASONS,
+        LIMITS,
+        LIMIT_ALL,
         PUNT,
+        TRACE,
+        TRACE_FILTERS,
     ];
 }
 

@@ -2,6 +2,12 @@
 
 use crate::{LineKey, shared};
 
+/// Bytes of the ring.
+pub const RING_BYTES: u32 = 4 << 20;
+
+/// Longest frame that takes little of the ring, in bytes.
+pub const SHORT_FRAME: usize = 320;
+
 /// Longest frame that is punted, in bytes; a longer one is dropped by name.
 pub const MAX_FRAME: usize = 1536;
 

@@ -42,8 +42,7 @@ reasons! {
     ForwardedUpstream = 1, "forwarded_upstream";
     /// Forwarded from an uplink to a line by XDP.
     ForwardedDownstream = 2, "forwarded_downstream";
-    /// A subscriber's packet that only the kernel can treat: TTL expired, too big for the uplink, or
-    /// an echo request for the gateway itself.
+    /// A subscriber's packet that only the kernel can treat: TTL expired, or too big for the uplink.
     KernelUpstream = 3, "kernel_upstream";
     /// A subscriber's packet that the kernel forwards, because the next hop is not resolved.
     KernelUnresolved = 4, "kernel_unresolved";
@@ -59,6 +58,13 @@ reasons! {
     NdAnswered = 9, "nd_answered";
     /// An establishment reply, given to the daemon.
     PuntEstablish = 10, "punt_establish";
+
+    /// Forwarded from a line to another line of the same operator.
+    ForwardedHairpin = 11, "forwarded_hairpin";
+    /// A packet to a subscriber that the kernel paces.
+    KernelShaped = 12, "kernel_shaped";
+    /// A subscriber's echo request for the gateway itself.
+    KernelGateway = 13, "kernel_gateway";
 
     /// Shorter than its headers say.
     Truncated = 32, "truncated";
@@ -108,6 +114,24 @@ reasons! {
     BadSource = 54, "bad_source";
     /// A subscriber's packet for an address of this host.
     HostAddress = 55, "host_address";
+    /// From a subscriber, above the session's rate.
+    PolicedUpstream = 56, "policed_upstream";
+    /// To a subscriber, above the session's rate.
+    PolicedDownstream = 57, "policed_downstream";
+    /// To a subscriber, too far behind the session's rate to be delayed any more.
+    ShaperFull = 58, "shaper_full";
+    /// For the daemon, from a line that has sent too many of its kind.
+    PuntLimitedLine = 59, "punt_limited_line";
+    /// For the daemon, when all lines together have sent too many.
+    PuntLimitedAll = 60, "punt_limited_all";
+    /// ARP or neighbour discovery from a line that asks too often.
+    AnswerLimited = 61, "answer_limited";
+    /// Through the garden, and not from or to one of the operator's servers in it.
+    OutsideGarden = 62, "outside_garden";
+    /// Sent by the kernel to a line that takes no packets so long.
+    EgressTooBig = 63, "egress_too_big";
+    /// A session whose slot the maps do not have.
+    NoAccount = 64, "no_account";
 }
 
 impl Reason {

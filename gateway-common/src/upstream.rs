@@ -2,7 +2,7 @@
 //!
 //! An exact match both finds the session and proves that the address belongs to that line.
 
-use crate::{LineKey, OperatorIndex, Slot, shared};
+use crate::{LineKey, MacWord, OperatorIndex, Slot, shared};
 
 /// Key of `UPSTREAM_V4`.
 #[repr(C)]
@@ -19,7 +19,8 @@ shared!(UpstreamV4Key, 12);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UpstreamV6Key {
     pub line: LineKey,
-    /// First 64 bits of the IPv6 source, masked to the gateway's delegated length.
+    /// First 64 bits of the IPv6 source: masked to the gateway's delegated length for a delegated
+    /// prefix, whole for the line's own /64.
     pub prefix_be: [u8; 8],
 }
 shared!(UpstreamV6Key, 16);
@@ -29,11 +30,11 @@ shared!(UpstreamV6Key, 16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamValue {
     pub generation: u64,
+    /// The subscriber's MAC address; frames from another are dropped.
+    pub mac: MacWord,
     pub slot: Slot,
     pub operator: OperatorIndex,
+    /// Bits of [`crate::flag`].
     pub flags: u16,
-    /// The subscriber's MAC address; frames from another are dropped.
-    pub mac: [u8; 6],
-    pub pad: [u8; 2],
 }
 shared!(UpstreamValue, 24);

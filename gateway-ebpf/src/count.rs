@@ -1,9 +1,11 @@
 //! Counters. All are per CPU, so that plain additions suffice.
 
-use doorstep_datapath::verdict::Account;
-use doorstep_gateway_common::{Reason, counters};
+use doorstep_datapath::Tables as _;
+use doorstep_datapath::verdict::Due;
+use doorstep_gateway_common::Reason;
 
-use crate::maps::{COUNTERS, REASONS};
+use crate::maps::REASONS;
+use crate::tables::KernelTables;
 
 /// Counts a packet under its reason.
 #[inline(always)]
@@ -14,15 +16,10 @@ pub fn reason(reason: Reason) {
     }
 }
 
-/// Counts a packet for its session.
+/// Counts a packet from a subscriber.
 #[inline(always)]
-pub fn session(account: &Account) {
-    let index = counters::index(account.slot, account.direction);
-    if let Some(tally) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: as above.
-        unsafe {
-            (*tally).packets += 1;
-            (*tally).bytes += u64::from(account.bytes);
-        }
+pub fn session(due: &Due) {
+    if let Some(account) = KernelTables.account(due.slot) {
+        account.upstream.count(1, due.bytes.into());
     }
 }

@@ -12,15 +12,18 @@
 //! world ─▶ xdp_uplink ──redirect──▶ line            decided by doorstep_datapath::downstream
 //! ```
 //!
-//! Each program decides, counts under one reason, and acts.
+//! Each program decides, counts under one reason, and acts. Where packets are followed, programs
+//! are loaded that also tell of them (`trace.rs`); in the others the verifier removes that.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod count;
 mod maps;
 mod punt;
 mod tables;
 mod tc;
+mod trace;
 mod transit;
 mod xdp;
 

@@ -1,15 +1,19 @@
 //! The maps. Sizes that depend on the configuration are set by the loader.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use doorstep_gateway_common::counters::Tally;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use doorstep_gateway_common::account::Account;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::limit::{LineUse, MAX_LINES};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
+use doorstep_gateway_common::trace::{MAX_FILTERS, TraceEvent, TraceFilter};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue};
+use doorstep_gateway_common::{LineKey, LineValue, MacWord, Word, garden, punt, trace};
 
 #[map]
 pub static UPSTREAM_V4: HashMap<UpstreamV4Key, UpstreamValue> = HashMap::with_max_entries(1, 0);
@@ -28,23 +32,43 @@ pub static OPERATORS: Array<OperatorValue> = Array::with_max_entries(MAX_OPERATO
 #[map]
 pub static UPLINKS: HashMap<UplinkKey, UplinkValue> = HashMap::with_max_entries(MAX_OPERATORS, 0);
 #[map]
-pub static COUNTERS: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
+pub static GARDEN: HashMap<GardenKey, u32> = HashMap::with_max_entries(garden::MAX_ENTRIES, 0);
+#[map]
+pub static ACCOUNTS: Array<Account> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static POLICERS: Array<Policers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS, 0);
 #[map]
-pub static PUNT: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+pub static LIMITS: LruHashMap<LineKey, LineUse> = LruHashMap::with_max_entries(MAX_LINES, 0);
+#[map]
+pub static LIMIT_ALL: Array<Word> = Array::with_max_entries(1, 0);
+#[map]
+pub static PUNT: RingBuf = RingBuf::with_byte_size(punt::RING_BYTES, 0);
+#[map]
+pub static TRACE: RingBuf = RingBuf::with_byte_size(trace::RING_BYTES, 0);
+#[map]
+pub static TRACE_FILTERS: Array<TraceFilter> = Array::with_max_entries(MAX_FILTERS, 0);
+/// Where an event is put together.
+#[map]
+pub static TRACE_SCRATCH: PerCpuArray<TraceEvent> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
 static GLOBALS: Globals = Globals {
     delegated_mask_be: [0; 8],
-    gateway_mac: [0; 6],
+    gateway_mac: MacWord::new([0; 6]),
+    slots: 0,
     default_operator: 0,
+    flags: 0,
+    punt_line: doorstep_gateway_common::limit::Pace::per_second(0, 0),
+    punt_all: doorstep_gateway_common::limit::Pace::per_second(0, 0),
+    answer_line: doorstep_gateway_common::limit::Pace::per_second(0, 0),
 };
 
-/// The constants of this boot.
+/// The constants of this boot. The loader changes what the compiler sees as zero, so it must not
+/// see where they come from.
 #[inline(always)]
-pub fn globals() -> Globals {
-    // SAFETY: a live static; volatile because the loader changes what the compiler sees as zero.
-    unsafe { core::ptr::read_volatile(&raw const GLOBALS) }
+pub fn globals() -> &'static Globals {
+    core::hint::black_box(&GLOBALS)
 }

@@ -1,11 +1,18 @@
 //! The maps as the deciding code sees them.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use core::arch::asm;
 use doorstep_datapath::Tables;
+use doorstep_gateway_common::account::Account;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::limit::LineUse;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot, Word};
 
 use crate::maps;
 
@@ -22,7 +29,7 @@ macro_rules! get {
 
 impl Tables for KernelTables {
     #[inline(always)]
-    fn globals(&self) -> Globals {
+    fn globals(&self) -> &Globals {
         maps::globals()
     }
 
@@ -59,5 +66,58 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn uplink(&self, key: &UplinkKey) -> Option<&UplinkValue> {
         get!(UPLINKS, key)
+    }
+
+    #[inline(always)]
+    fn is_in_garden(&self, key: &GardenKey) -> bool {
+        get!(GARDEN, key).is_some()
+    }
+
+    #[inline(always)]
+    fn account(&self, slot: Slot) -> Option<&Account> {
+        // SAFETY: a plain helper call.
+        let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+        maps::ACCOUNTS.get(cpu * maps::globals().slots + slot)
+    }
+
+    #[inline(always)]
+    fn policers(&self, slot: Slot) -> Option<&Policers> {
+        maps::POLICERS.get(slot)
+    }
+
+    #[inline(always)]
+    fn line_use(&self, key: &LineKey) -> Option<&LineUse> {
+        if let Some(line_use) = get!(LIMITS, key) {
+            return Some(line_use);
+        }
+        // Another CPU may have been faster: either is as good.
+        let _ = maps::LIMITS.insert(key, &LineUse::default(), BPF_NOEXIST.into());
+        get!(LIMITS, key)
+    }
+
+    #[inline(always)]
+    fn punts(&self) -> Option<&Word> {
+        maps::LIMIT_ALL.get(0)
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: a plain helper call.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn swap(&self, cell: &Word, old: u64, new: u64) -> bool {
+        let found: u64;
+        // SAFETY: the cell is shared memory of a map, valid for as long as it is borrowed.
+        unsafe {
+            asm!(
+                "r0 = cmpxchg_64({cell} + 0, r0, {new})",
+                cell = in(reg) cell.as_ptr(),
+                new = in(reg) new,
+                inlateout("r0") old => found,
+            );
+        }
+        found == old
     }
 }

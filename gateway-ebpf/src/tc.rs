@@ -2,17 +2,20 @@
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::bpf_redirect;
-use aya_ebpf::helpers::generated::bpf_skb_vlan_push;
+use aya_ebpf::helpers::generated::{bpf_skb_set_tstamp, bpf_skb_vlan_push};
 use aya_ebpf::programs::TcContext;
-use doorstep_datapath::egress::{self, Delivery};
+use doorstep_datapath::egress::{self, Delivery, Segments};
 use doorstep_datapath::headers::{ETHERNET_LEN, Ethernet, ether_type};
-use doorstep_datapath::verdict::PushTag;
-use doorstep_datapath::{Frame, Wire};
-use doorstep_gateway_common::Reason;
+use doorstep_datapath::{Frame, Tables as _, Wire};
+use doorstep_gateway_common::downstream::WireTag;
 use doorstep_gateway_common::meta::{self, PassMeta};
+use doorstep_gateway_common::{OperatorIndex, Reason};
 
 use crate::tables::KernelTables;
-use crate::{count, maps, transit};
+use crate::{count, trace, transit};
+
+/// `BPF_SKB_TSTAMP_DELIVERY_MONO` of linux/bpf.h, since Linux 5.18.
+const DELIVERY_TIME: u32 = 1;
 
 /// `PACKET_HOST` of linux/if_packet.h.
 const PACKET_HOST: u32 = 0;
@@ -108,29 +111,100 @@ fn is_tagged(ctx: &TcContext) -> bool {
 fn deliver(ctx: &TcContext) -> Result<i32, Reason> {
     // SAFETY: the context is the program's own.
     let (mark, ifindex) = unsafe { ((*ctx.skb.skb).mark, (*ctx.skb.skb).ifindex) };
-    let operator = meta::operator_of_mark(mark).unwrap_or_else(|| maps::globals().default_operator);
-    let delivery = egress::decide(&SkbFrame(ctx), &KernelTables, operator)?;
-    relink(ctx, &delivery)?;
-    let elsewhere = delivery.ifindex != ifindex;
-    // The other port's egress program passes a tagged frame, and looks an untagged one up again.
-    let counts_there = elsewhere && delivery.link.inner.vid == 0 && delivery.link.outer.vid == 0;
-    if !counts_there {
-        count::session(&delivery.account);
-        count::reason(Reason::EgressToLine);
+    let operator = meta::operator_of_mark(mark).unwrap_or(KernelTables.globals().default_operator);
+    let followed = trace::to_line(ctx, &SkbFrame(ctx), operator);
+    let result = send(ctx, operator, ifindex);
+    match result {
+        // The other port's program tells.
+        Ok(Sent { counted: false, .. }) => {}
+        Ok(_) => trace::tell(followed, Reason::EgressToLine),
+        Err(reason) => trace::tell(followed, reason),
     }
-    if elsewhere {
-        // SAFETY: a plain helper call.
-        return Ok(unsafe { bpf_redirect(delivery.ifindex, 0) as i32 });
-    }
-    Ok(TC_ACT_OK)
+    result.map(|sent| sent.action)
+}
+
+struct Sent {
+    action: i32,
+    counted: bool,
 }
 
 #[inline(always)]
-fn relink(ctx: &TcContext, delivery: &Delivery) -> Result<(), Reason> {
+fn send(ctx: &TcContext, operator: OperatorIndex, ifindex: u32) -> Result<Sent, Reason> {
+    let (home, tos) = egress::find(&SkbFrame(ctx), &KernelTables, operator)?;
+    let elsewhere = home.ifindex != ifindex;
+    // The other port's egress program passes a tagged frame, and looks an untagged one up again.
+    if elsewhere && !home.inner.is_some() {
+        return Ok(Sent {
+            action: redirect(home.ifindex),
+            counted: false,
+        });
+    }
+    let delivery = egress::decide(&KernelTables, home, tos, segments(ctx))?;
+    relink(ctx, &delivery)?;
+    if let Some(at) = delivery.departure_ns {
+        pace(ctx, at);
+    }
+    delivery.count();
+    count::reason(Reason::EgressToLine);
+    Ok(Sent {
+        action: match elsewhere {
+            true => redirect(delivery.ifindex),
+            false => TC_ACT_OK,
+        },
+        counted: true,
+    })
+}
+
+#[inline(always)]
+fn redirect(port: u32) -> i32 {
+    // SAFETY: a plain helper call.
+    unsafe { bpf_redirect(port, 0) as i32 }
+}
+
+/// Has the port's `fq` hold the packet until its time.
+#[inline(always)]
+fn pace(ctx: &TcContext, at_ns: u64) {
+    // SAFETY: a helper call on the program's own context. It fails only for what is not IP.
+    unsafe { bpf_skb_set_tstamp(ctx.skb.skb, at_ns, DELIVERY_TIME) };
+}
+
+/// A packet of the kernel's may be many in one, to be cut up later.
+#[inline(always)]
+fn segments(ctx: &TcContext) -> Segments {
+    const LINK: u32 = ETHERNET_LEN as u32;
+    // SAFETY: the context is the program's own.
+    let (len, wire_len, packets, size) = unsafe {
+        let skb = ctx.skb.skb;
+        (
+            (*skb).len,
+            (*skb).wire_len,
+            (*skb).gso_segs,
+            (*skb).gso_size,
+        )
+    };
+    if packets <= 1 {
+        let bytes = len.saturating_sub(LINK);
+        return Segments {
+            packets: 1,
+            bytes,
+            longest: bytes,
+        };
+    }
+    // On the wire each has headers of its own (`qdisc_pkt_len_init` of net/core/dev.c).
+    let headers = wire_len.saturating_sub(len) / (packets - 1);
+    Segments {
+        packets,
+        bytes: wire_len.saturating_sub(LINK * packets),
+        longest: (size + headers).saturating_sub(LINK),
+    }
+}
+
+#[inline(always)]
+fn relink(ctx: &TcContext, delivery: &Delivery<'_>) -> Result<(), Reason> {
     let header: Ethernet = SkbFrame(ctx).load(0).ok_or(Reason::Truncated)?;
     let header = Ethernet {
-        destination: delivery.link.destination,
-        source: delivery.link.source,
+        destination: delivery.link.destination.bytes(),
+        source: delivery.link.source.bytes(),
         ..header
     };
     const _: () = assert!(ETHERNET_LEN == size_of::<Ethernet>());
@@ -140,12 +214,12 @@ fn relink(ctx: &TcContext, delivery: &Delivery) -> Result<(), Reason> {
 }
 
 #[inline(always)]
-fn push(ctx: &TcContext, tag: PushTag) -> Result<(), Reason> {
-    if tag.vid == 0 {
+fn push(ctx: &TcContext, tag: WireTag) -> Result<(), Reason> {
+    if !tag.is_some() {
         return Ok(());
     }
     // SAFETY: a helper call on the program's own context; no pointer into the packet is alive.
-    let refused = unsafe { bpf_skb_vlan_push(ctx.skb.skb, tag.tpid.to_be(), tag.vid) };
+    let refused = unsafe { bpf_skb_vlan_push(ctx.skb.skb, tag.tpid_be, u16::from_be(tag.tci_be)) };
     if refused == 0 {
         Ok(())
     } else {

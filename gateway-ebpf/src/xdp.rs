@@ -5,14 +5,13 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_meta};
 use aya_ebpf::programs::XdpContext;
-use aya_log_ebpf::warn;
 use doorstep_datapath::verdict::ToKernel;
-use doorstep_datapath::{Forward, Frame, Verdict, Wire, downstream, parse, rewrite, upstream};
+use doorstep_datapath::{Frame, Verdict, Wire, downstream, parse, upstream};
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::{LineKey, Reason};
 
 use crate::tables::KernelTables;
-use crate::{count, punt};
+use crate::{count, punt, trace};
 
 struct XdpFrame<'c>(&'c XdpContext);
 
@@ -64,27 +63,36 @@ fn ifindex(ctx: &XdpContext) -> u32 {
 /// From a line.
 #[inline(always)]
 pub fn access(ctx: XdpContext) -> u32 {
-    let verdict = upstream::decide(&mut XdpFrame(&ctx), &KernelTables, ifindex(&ctx));
-    act(&ctx, &verdict)
+    let port = ifindex(&ctx);
+    let followed = trace::from_line(&ctx, &XdpFrame(&ctx), port);
+    let verdict = upstream::decide(&mut XdpFrame(&ctx), &KernelTables, port);
+    let (reason, action) = act(&ctx, verdict);
+    trace::tell(followed, reason);
+    finish(reason, action)
 }
 
 /// From the world.
 #[inline(always)]
 pub fn uplink(ctx: XdpContext) -> u32 {
-    let verdict = downstream::decide(&XdpFrame(&ctx), &KernelTables, ifindex(&ctx));
-    act(&ctx, &verdict)
+    let port = ifindex(&ctx);
+    let followed = trace::from_world(&ctx, &XdpFrame(&ctx), port);
+    let verdict = downstream::decide(&mut XdpFrame(&ctx), &KernelTables, port);
+    let (reason, action) = act(&ctx, verdict);
+    trace::tell(followed, reason);
+    finish(reason, action)
 }
 
-/// Counts the packet and says what the driver does with it.
+/// What the driver does with the packet, and the reason under which it counts.
 #[inline(always)]
-fn act(ctx: &XdpContext, verdict: &Verdict) -> u32 {
+fn act(ctx: &XdpContext, verdict: Verdict) -> (Reason, u32) {
     match verdict {
-        Verdict::Drop(reason) => finish(*reason, XDP_DROP),
-        Verdict::Host(reason) => finish(*reason, XDP_PASS),
-        Verdict::Answer(reason) => finish(*reason, XDP_TX),
-        Verdict::Punt(reason) => finish(punt::punt(ctx, line_of(ctx), *reason), XDP_DROP),
-        Verdict::Forward(forward) => redirect(ctx, forward),
-        Verdict::Kernel(to_kernel) => pass(ctx, to_kernel),
+        // SAFETY: a plain helper call.
+        Verdict::Forward(reason, port) => (reason, unsafe { bpf_redirect(port, 0) } as u32),
+        Verdict::Drop(reason) => (reason, XDP_DROP),
+        Verdict::Host(reason) => (reason, XDP_PASS),
+        Verdict::Answer(reason) => (reason, XDP_TX),
+        Verdict::Punt(reason) => (punt::punt(ctx, line_of(ctx), reason), XDP_DROP),
+        Verdict::Kernel(to_kernel) => pass(ctx, &to_kernel),
     }
 }
 
@@ -108,40 +116,19 @@ fn line_of(ctx: &XdpContext) -> LineKey {
 }
 
 #[inline(always)]
-fn redirect(ctx: &XdpContext, forward: &Forward) -> u32 {
-    if let Err(reason) = rewrite::forward(&mut XdpFrame(ctx), forward) {
-        warn!(
-            ctx,
-            "cannot rewrite a frame of {} bytes",
-            XdpFrame(ctx).len()
-        );
-        return finish(reason, XDP_DROP);
-    }
-    count::session(&forward.account);
-    count::reason(forward.reason);
-    // SAFETY: a plain helper call.
-    unsafe { bpf_redirect(forward.ifindex, 0) as u32 }
-}
-
-#[inline(always)]
-fn pass(ctx: &XdpContext, to_kernel: &ToKernel) -> u32 {
-    if let Some(link_len) = to_kernel.strip
-        && let Err(reason) = rewrite::strip_tags(&mut XdpFrame(ctx), link_len, to_kernel.family)
-    {
-        return finish(reason, XDP_DROP);
-    }
+fn pass(ctx: &XdpContext, to_kernel: &ToKernel) -> (Reason, u32) {
     let flags = if to_kernel.for_host {
         0
     } else {
         PassMeta::TRANSIT
     };
     if !label(ctx, PassMeta::new(to_kernel.operator, flags)) {
-        return finish(Reason::NoMetadata, XDP_DROP);
+        return (Reason::NoMetadata, XDP_DROP);
     }
-    if let Some(account) = &to_kernel.account {
-        count::session(account);
+    if let Some(due) = &to_kernel.due {
+        count::session(due);
     }
-    finish(to_kernel.reason, XDP_PASS)
+    (to_kernel.reason, XDP_PASS)
 }
 
 /// Tells TC whose packet it is; false where the driver has no room for metadata.

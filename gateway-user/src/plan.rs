@@ -6,13 +6,16 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use doorstep_gateway_common::Slot;
-use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_establish::Tag;
+use doorstep_gateway_common::downstream::{
+    DownstreamV4Key, DownstreamV6Key, DownstreamValue, WireTag,
+};
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
+use doorstep_gateway_common::{MacWord, Slot, flag};
 use ipnet::Ipv6Net;
 
-use crate::session::SessionEntry;
+use crate::session::{Service, SessionEntry};
 
 mod owner;
 
@@ -29,23 +32,26 @@ pub struct Rows {
 
 /// The rows that a session has in the maps. Its IPv6 prefix has the gateway's delegated length.
 pub fn rows(entry: &SessionEntry) -> Rows {
+    let [policed_upstream, policed_downstream] = rate_flags(&entry.service);
+    let priority = u16::from(entry.service.priority & 7);
     let upstream = UpstreamValue {
         generation: entry.generation,
+        mac: MacWord::new(entry.mac.0),
         slot: entry.slot,
         operator: entry.operator,
-        flags: 0,
-        mac: entry.mac.0,
-        pad: [0; 2],
+        flags: entry.flags | policed_upstream | priority << flag::PRIORITY_SHIFT,
     };
-    let (s_tpid, c_tpid) = tpids(entry);
+    let [outer, inner] = tags(entry);
     let downstream = DownstreamValue {
         generation: entry.generation,
-        line: entry.line.key,
+        mac: MacWord::new(entry.mac.0),
+        ifindex: entry.line.key.ifindex,
         slot: entry.slot,
-        s_tpid,
-        c_tpid,
-        mac: entry.mac.0,
+        outer,
+        inner,
         mtu: entry.mtu,
+        flags: entry.flags | policed_downstream,
+        pad: 0,
     };
     let v4 = entry.ipv4.map(|address| address.octets());
     let v6 = entry.ipv6.map(masked);
@@ -93,13 +99,26 @@ fn masked(prefix: Ipv6Net) -> [u8; 8] {
     std::array::from_fn(|i| octets[i] & mask[i])
 }
 
-/// TPIDs of the outer and the inner tag; 0 where there is no such tag.
-fn tpids(entry: &SessionEntry) -> (u16, u16) {
+/// Tags of the outer and the inner VLAN, with the session's priority; none where there is no such
+/// tag.
+fn tags(entry: &SessionEntry) -> [WireTag; 2] {
+    let tag = |tag: &Tag| WireTag::new(tag.tpid, tag.vid, entry.service.priority & 7);
     match entry.line.tags.as_slice() {
-        [] => (0, 0),
-        [single] => (0, single.tpid),
-        [outer, inner, ..] => (outer.tpid, inner.tpid),
+        [] => [WireTag::NONE; 2],
+        [single] => [WireTag::NONE, tag(single)],
+        [outer, inner, ..] => [tag(outer), tag(inner)],
     }
+}
+
+/// What the rates of a service are to the programs, upstream and downstream.
+fn rate_flags(service: &Service) -> [u16; 2] {
+    let policed = |bps| if bps == 0 { 0 } else { flag::POLICED };
+    let downstream = match policed(service.downstream_bps) {
+        0 => 0,
+        _ if service.shape_downstream => flag::SHAPED,
+        policed => policed,
+    };
+    [policed(service.upstream_bps), downstream]
 }
 
 /// The content of the four maps of sessions.

@@ -45,6 +45,8 @@ pub struct SessionEntry {
     /// Largest IP packet on the line, in bytes.
     pub mtu: u16,
     pub service: Service,
+    /// Bits of [`doorstep_gateway_common::flag`] besides those that the service means.
+    pub flags: u16,
 }
 
 /// What a subscriber has paid for. It may change while a session is open.

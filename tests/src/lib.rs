@@ -2,6 +2,7 @@
 
 pub mod frames;
 pub mod lab;
+pub mod model;
 pub mod programs;
 pub mod suite;
 

@@ -2,76 +2,26 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap as BpfHashMap, PerCpuArray, RingBuf};
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, GlobalData, Pod};
 use doorstep_datapath::slice::SliceFrame;
-use doorstep_datapath::{Frame as _, Tables, Verdict, downstream, rewrite, upstream};
+use doorstep_datapath::{Frame as _, Verdict, downstream, upstream};
 use doorstep_gateway::dataplane::OBJECT;
-use doorstep_gateway::plan;
-use doorstep_gateway_common::counters::{self, Tally};
-use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
-use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::account::{self, Account};
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::names::{GLOBALS, map, program};
-use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
-use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{Direction, LineKey, LineValue, OperatorIndex, Reason, Slot};
+use doorstep_gateway_common::operator::OperatorValue;
+use doorstep_gateway_common::policer::Policers;
+use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot};
+
+use crate::model::Model;
 
 /// The port that test runs come from: the loopback of the namespace.
 pub const IFINDEX: u32 = 1;
 
-const MAX_SESSIONS: u32 = 64;
-
-/// What the maps hold, for the host model.
-#[derive(Clone, Debug, Default)]
-pub struct Model {
-    pub globals: Globals,
-    pub lines: HashMap<LineKey, LineValue>,
-    pub sessions: plan::Tables,
-    pub operators: HashMap<OperatorIndex, OperatorValue>,
-    pub uplinks: HashMap<UplinkKey, UplinkValue>,
-}
-
-impl Tables for Model {
-    fn globals(&self) -> Globals {
-        self.globals
-    }
-    fn line(&self, key: &LineKey) -> Option<&LineValue> {
-        self.lines.get(key)
-    }
-    fn upstream_v4(&self, key: &UpstreamV4Key) -> Option<&UpstreamValue> {
-        self.sessions.upstream_v4.get(key)
-    }
-    fn upstream_v6(&self, key: &UpstreamV6Key) -> Option<&UpstreamValue> {
-        self.sessions.upstream_v6.get(key)
-    }
-    fn downstream_v4(&self, key: &DownstreamV4Key) -> Option<&DownstreamValue> {
-        self.sessions.downstream_v4.get(key)
-    }
-    fn downstream_v6(&self, key: &DownstreamV6Key) -> Option<&DownstreamValue> {
-        self.sessions.downstream_v6.get(key)
-    }
-    fn operator(&self, index: OperatorIndex) -> Option<&OperatorValue> {
-        // The kernel's map is an array: what was never set is all zero.
-        const NOT_SET: OperatorValue = OperatorValue {
-            ifindex: 0,
-            vid: 0,
-            flags: 0,
-            port_mac: [0; 6],
-            next_hop_v4_mac: [0; 6],
-            next_hop_v6_mac: [0; 6],
-            mtu: 0,
-            gateway_v4_be: [0; 4],
-            gateway_v6_be: [0; 16],
-        };
-        Some(self.operators.get(&index).unwrap_or(&NOT_SET))
-    }
-    fn uplink(&self, key: &UplinkKey) -> Option<&UplinkValue> {
-        self.uplinks.get(key)
-    }
-}
+pub const MAX_SESSIONS: u32 = 64;
 
 /// Which XDP program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +50,13 @@ pub fn model(model: &Model, side: Side, bytes: &[u8]) -> (Fate, Verdict, Reason)
     let mut frame = SliceFrame::new(bytes);
     let verdict = match side {
         Side::Access => upstream::decide(&mut frame, model, IFINDEX),
-        Side::Uplink => downstream::decide(&frame, model, IFINDEX),
+        Side::Uplink => downstream::decide(&mut frame, model, IFINDEX),
     };
     let mut reason = verdict.reason();
     let action = match &verdict {
         Verdict::Drop(_) => XDP_DROP,
-        Verdict::Host(_) => XDP_PASS,
+        Verdict::Forward(..) => XDP_REDIRECT,
+        Verdict::Host(_) | Verdict::Kernel(_) => XDP_PASS,
         Verdict::Answer(_) => XDP_TX,
         Verdict::Punt(_) => {
             if frame.len() > doorstep_gateway_common::punt::MAX_FRAME {
@@ -113,26 +64,15 @@ pub fn model(model: &Model, side: Side, bytes: &[u8]) -> (Fate, Verdict, Reason)
             }
             XDP_DROP
         }
-        Verdict::Forward(forward) => match rewrite::forward(&mut frame, forward) {
-            Ok(()) => XDP_REDIRECT,
-            Err(error) => {
-                reason = error;
-                XDP_DROP
-            }
-        },
-        Verdict::Kernel(to_kernel) => match to_kernel.strip {
-            None => XDP_PASS,
-            Some(len) => match rewrite::strip_tags(&mut frame, len, to_kernel.family) {
-                Ok(()) => XDP_PASS,
-                Err(error) => {
-                    reason = error;
-                    XDP_DROP
-                }
-            },
-        },
     };
     let operator = match &verdict {
-        Verdict::Kernel(to_kernel) if action == XDP_PASS => Some(to_kernel.operator),
+        Verdict::Kernel(to_kernel) => {
+            if let Some(due) = to_kernel.due {
+                let account = &model.accounts.0[due.slot as usize];
+                account.upstream.count(1, due.bytes.into());
+            }
+            Some(to_kernel.operator)
+        }
         _ => None,
     };
     (
@@ -146,11 +86,19 @@ pub fn model(model: &Model, side: Side, bytes: &[u8]) -> (Fate, Verdict, Reason)
     )
 }
 
+/// What a session has sent or received, and was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub packets: u64,
+    pub bytes: u64,
+    pub policed: u64,
+}
+
 /// The programs in the kernel, with maps of their own.
 pub struct Loaded {
     ebpf: Ebpf,
-    punt: RingBuf<aya::maps::MapData>,
-    reasons: PerCpuArray<aya::maps::MapData, u64>,
+    punt: RingBuf<MapData>,
+    reasons: PerCpuArray<MapData, u64>,
     out: Vec<u8>,
 }
 
@@ -168,7 +116,11 @@ impl Loaded {
         ] {
             loader.map_max_entries(name, MAX_SESSIONS);
         }
-        loader.map_max_entries(map::COUNTERS, counters::entries(MAX_SESSIONS));
+        let slots = account::slots(MAX_SESSIONS);
+        ensure!(model.globals.slots == slots, "the model has other slots");
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        loader.map_max_entries(map::ACCOUNTS, slots * u32::try_from(cpus)?);
+        loader.map_max_entries(map::POLICERS, slots);
         let mut ebpf = loader.load(OBJECT).context("loading the object")?;
         for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
@@ -190,6 +142,14 @@ impl Loaded {
             .try_into()?;
         for (index, value) in &model.operators {
             operators.set(u32::from(*index), value, 0)?;
+        }
+        fill(&mut ebpf, map::GARDEN, &model.garden)?;
+        let mut policers: Array<_, [u64; POLICERS_WORDS]> = ebpf
+            .map_mut(map::POLICERS)
+            .context("POLICERS")?
+            .try_into()?;
+        for (slot, value) in model.policers.0.iter().enumerate() {
+            policers.set(u32::try_from(slot)?, words(value), 0)?;
         }
         let punt = RingBuf::try_from(ebpf.take_map(map::PUNT).context("PUNT")?)?;
         let reasons = PerCpuArray::try_from(ebpf.take_map(map::REASONS).context("REASONS")?)?;
@@ -240,24 +200,50 @@ impl Loaded {
         Reason::ALL.iter().map(|reason| self.count(*reason)).sum()
     }
 
-    /// Packets and bytes of a session.
+    /// What a session has counted on all CPUs.
     pub fn tally(&self, slot: Slot, direction: Direction) -> Result<Tally> {
-        let counters: PerCpuArray<_, Tally> = self
+        let accounts: Array<_, [u64; ACCOUNT_WORDS]> = self
             .ebpf
-            .map(map::COUNTERS)
-            .context("COUNTERS")?
+            .map(map::ACCOUNTS)
+            .context("ACCOUNTS")?
             .try_into()?;
-        let values = counters.get(&counters::index(slot, direction), 0)?;
-        Ok(values.iter().fold(Tally::default(), |sum, cpu| Tally {
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-        }))
+        let slots = account::slots(MAX_SESSIONS);
+        let at = match direction {
+            Direction::Upstream => 0,
+            Direction::Downstream => ACCOUNT_WORDS / 2,
+        };
+        let mut sum = Tally::default();
+        for cpu in 0..accounts.len() / slots {
+            let words = accounts.get(&(cpu * slots + slot), 0)?;
+            sum.packets += words[at];
+            sum.bytes += words[at + 1];
+            sum.policed += words[at + 2];
+        }
+        Ok(sum)
     }
 
     /// The next record of the punt ring.
     pub fn next_punt(&mut self) -> Option<Vec<u8>> {
         self.punt.next().map(|record| record.to_vec())
     }
+}
+
+const ACCOUNT_WORDS: usize = size_of::<Account>() / 8;
+const POLICERS_WORDS: usize = size_of::<Policers>() / 8;
+
+fn words(policers: &Policers) -> [u64; POLICERS_WORDS] {
+    let [up, down] = [&policers.upstream, &policers.downstream].map(|policer| {
+        [
+            policer.spent_until_ns.get(),
+            policer.grant_ns.get(),
+            policer.grant_bytes.get(),
+            policer.depth_ns.get(),
+        ]
+    });
+    let mut words = [0; POLICERS_WORDS];
+    words[..4].copy_from_slice(&up);
+    words[4..].copy_from_slice(&down);
+    words
 }
 
 fn split_meta(out: &[u8]) -> Option<(OperatorIndex, &[u8])> {

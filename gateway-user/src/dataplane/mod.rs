@@ -124,8 +124,9 @@ impl Dataplane {
     pub fn open_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
         let desired = plan::rows(entry);
         if !self.maps.holds(&desired)? {
-            self.maps.reset_counters(entry.slot)?;
+            self.maps.accounts().reset(entry.slot);
         }
+        self.maps.accounts().set_rates(entry);
         self.apply(&Plan {
             changes: inserts(&desired),
         })
@@ -133,6 +134,7 @@ impl Dataplane {
 
     /// Gives an open session another service. No packet is lost by it.
     pub fn change_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
+        self.maps.accounts().set_rates(entry);
         self.apply(&Plan {
             changes: inserts(&plan::rows(entry)),
         })
@@ -144,11 +146,11 @@ impl Dataplane {
         let rows = plan::rows(entry);
         let held = self.maps.held(&rows)?;
         self.apply(&Plan { changes: held })?;
-        self.maps.counters(entry.slot)
+        Ok(self.maps.accounts().counters(entry.slot))
     }
 
     pub fn counters(&self, slot: Slot) -> Result<Counters, DataplaneError> {
-        self.maps.counters(slot)
+        Ok(self.maps.accounts().counters(slot))
     }
 
     /// Packets by reason since the maps were made, every reason included.

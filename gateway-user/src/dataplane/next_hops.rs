@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorstep_establish::Mac;
-use doorstep_gateway_common::OperatorIndex;
 use doorstep_gateway_common::operator::OperatorValue;
+use doorstep_gateway_common::{MacWord, OperatorIndex};
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
@@ -183,7 +183,7 @@ fn value(operator: &Operator, port: &Port) -> OperatorValue {
     OperatorValue {
         ifindex: port.ifindex,
         vid: operator.uplink_vlan,
-        port_mac: port.mac.0,
+        port_mac: MacWord::new(port.mac.0),
         mtu: u16::try_from(port.mtu).unwrap_or(u16::MAX),
         gateway_v4_be: operator
             .gateway_v4
@@ -205,11 +205,11 @@ fn with_next_hops<'h>(
         let Some(mac) = hop.mac else { continue };
         match hop.address {
             IpAddr::V4(_) => {
-                value.next_hop_v4_mac = mac.0;
+                value.next_hop_v4_mac = MacWord::new(mac.0);
                 value.flags |= OperatorValue::NEXT_HOP_V4;
             }
             IpAddr::V6(_) => {
-                value.next_hop_v6_mac = mac.0;
+                value.next_hop_v6_mac = MacWord::new(mac.0);
                 value.flags |= OperatorValue::NEXT_HOP_V6;
             }
         }

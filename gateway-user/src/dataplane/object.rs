@@ -3,14 +3,18 @@
 use aya::maps::MapType;
 use aya::{Ebpf, EbpfLoader, GlobalData};
 use doorstep_establish::Mac;
-use doorstep_gateway_common::counters::{self, Tally};
+use doorstep_gateway_common::account::{self, Account};
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::garden::{self, GardenKey};
 use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
 use doorstep_gateway_common::names::{GLOBALS, map};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
+use doorstep_gateway_common::trace::{self, MAX_FILTERS, TraceFilter};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue};
+use doorstep_gateway_common::{LineKey, LineValue, MacWord, punt};
 
 use super::DataplaneError;
 use super::pins::{MapShape, Pins};
@@ -19,15 +23,19 @@ use crate::config::Config;
 /// The object file that this daemon was built with.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GATEWAY_OBJECT"));
 
-/// Bytes of the punt ring, as in the object.
-const PUNT_BYTES: u32 = 256 * 1024;
+/// Establishment replies: a terminal repeats each a few times a second at the most.
+const PUNT_LINE: Pace = Pace::per_second(20, 40);
+/// What the daemon can keep up with.
+const PUNT_ALL: Pace = Pace::per_second(20_000, 4_000);
+/// A home's devices ask for addresses of their neighbours; each answer lasts for half a minute.
+const ANSWER_LINE: Pace = Pace::per_second(100, 200);
 
 /// Lines that the inventory may name for each session that the gateway may have.
 const LINES_PER_SESSION: u32 = 2;
 
 /// Loads the object: maps adopted or made and pinned, programs not yet loaded.
 pub(super) fn load(config: &Config, gateway_mac: Mac, pins: &Pins) -> Result<Ebpf, DataplaneError> {
-    let shapes = shapes(config.max_sessions);
+    let shapes = shapes(config.max_sessions)?;
     for (name, shape) in shapes {
         pins.check_map(name, shape)?;
     }
@@ -49,13 +57,20 @@ fn globals(config: &Config, gateway_mac: Mac) -> Globals {
     };
     Globals {
         delegated_mask_be: Globals::delegated_mask(config.delegated_prefix_len),
-        gateway_mac: gateway_mac.0,
+        gateway_mac: MacWord::new(gateway_mac.0),
+        slots: account::slots(config.max_sessions),
         default_operator,
+        flags: 0,
+        punt_line: PUNT_LINE,
+        punt_all: PUNT_ALL,
+        answer_line: ANSWER_LINE,
     }
 }
 
 /// What each pinned map must be.
-fn shapes(max_sessions: u32) -> [(&'static str, MapShape); map::PINNED.len()] {
+fn shapes(
+    max_sessions: u32,
+) -> Result<[(&'static str, MapShape); map::PINNED.len()], DataplaneError> {
     fn shape<K, V>(kind: MapType, max_entries: u32) -> MapShape {
         MapShape {
             kind,
@@ -64,10 +79,11 @@ fn shapes(max_sessions: u32) -> [(&'static str, MapShape); map::PINNED.len()] {
             max_entries,
         }
     }
-    use MapType::{Array, Hash, PerCpuArray, RingBuf};
+    use MapType::{Array, Hash, LruHash, PerCpuArray, RingBuf};
     let lines = max_sessions.saturating_mul(LINES_PER_SESSION);
-    let tallies = counters::entries(max_sessions);
-    [
+    let slots = account::slots(max_sessions);
+    let accounts = slots.saturating_mul(cpus()?);
+    Ok([
         (
             map::UPSTREAM_V4,
             shape::<UpstreamV4Key, UpstreamValue>(Hash, max_sessions),
@@ -93,8 +109,29 @@ fn shapes(max_sessions: u32) -> [(&'static str, MapShape); map::PINNED.len()] {
             map::UPLINKS,
             shape::<UplinkKey, UplinkValue>(Hash, MAX_OPERATORS),
         ),
-        (map::COUNTERS, shape::<u32, Tally>(PerCpuArray, tallies)),
+        (
+            map::GARDEN,
+            shape::<GardenKey, u32>(Hash, garden::MAX_ENTRIES),
+        ),
+        (map::ACCOUNTS, shape::<u32, Account>(Array, accounts)),
+        (map::POLICERS, shape::<u32, Policers>(Array, slots)),
         (map::REASONS, shape::<u32, u64>(PerCpuArray, MAX_REASONS)),
-        (map::PUNT, shape::<(), ()>(RingBuf, PUNT_BYTES)),
-    ]
+        (map::LIMITS, shape::<LineKey, LineUse>(LruHash, MAX_LINES)),
+        (map::LIMIT_ALL, shape::<u32, u64>(Array, 1)),
+        (map::PUNT, shape::<(), ()>(RingBuf, punt::RING_BYTES)),
+        (map::TRACE, shape::<(), ()>(RingBuf, trace::RING_BYTES)),
+        (
+            map::TRACE_FILTERS,
+            shape::<u32, TraceFilter>(Array, MAX_FILTERS),
+        ),
+    ])
+}
+
+/// CPUs that the kernel may ever have.
+pub(super) fn cpus() -> Result<u32, DataplaneError> {
+    let cpus = aya::util::nr_cpus().map_err(|(file, source)| DataplaneError::Io {
+        path: file.into(),
+        source,
+    })?;
+    Ok(u32::try_from(cpus).unwrap_or(u32::MAX))
 }

@@ -297,6 +297,7 @@ impl Session {
             ipv6: connect.ipv6,
             mtu: self.mtu,
             service: Service::default(),
+            flags: 0,
         }
     }
 

@@ -31,6 +31,7 @@ fn entry(number: u8, vids: &[u16]) -> SessionEntry {
         ipv6: Some("2001:db8:1000:1ff::/56".parse().expect("a prefix")),
         mtu: 1500,
         service: Service::default(),
+        flags: 0,
     }
 }
 
@@ -40,14 +41,16 @@ fn rows_of_a_session() {
     let (key, value) = rows.upstream_v4.expect("IPv4");
     assert_eq!(key.source_be, [100, 64, 1, 9]);
     assert_eq!((key.line.s_vid, key.line.c_vid), (101, 1004));
+    let key_line = key.line;
     assert_eq!((value.slot, value.operator, value.generation), (9, 2, 3));
     let (key, _) = rows.upstream_v6.expect("IPv6");
     let masked = [0x20, 0x01, 0x0d, 0xb8, 0x10, 0x00, 0x01, 0x00];
     assert_eq!(key.prefix_be, masked, "bits beyond the length are off");
     let (key, value) = rows.downstream_v6.expect("IPv6");
     assert_eq!((key.operator, key.prefix_be), (2, masked));
-    assert_eq!((value.s_tpid, value.c_tpid), (0x88a8, 0x8100));
-    assert_eq!(value.mac, [2, 0, 0, 0, 0, 9]);
+    assert_eq!((value.outer.tpid(), value.inner.tpid()), (0x88a8, 0x8100));
+    assert_eq!(value.line(), key_line);
+    assert_eq!(value.mac.bytes(), [2, 0, 0, 0, 0, 9]);
 }
 
 #[test]
@@ -58,7 +61,8 @@ fn tpids_by_the_number_of_tags() {
         (&[4, 5], (0x88a8, 0x8100)),
     ] {
         let (_, value) = rows(&entry(1, vids)).downstream_v4.expect("IPv4");
-        assert_eq!((value.s_tpid, value.c_tpid), expected, "{vids:?}");
+        let found = (value.outer.tpid(), value.inner.tpid());
+        assert_eq!(found, expected, "{vids:?}");
     }
 }
 

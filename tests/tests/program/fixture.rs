@@ -3,13 +3,15 @@
 use doorstep_establish::{Mac, TPID_8021AD, TPID_8021Q, Tag, Tags};
 use doorstep_gateway::plan;
 use doorstep_gateway::session::{Line, Service, SessionEntry};
+use doorstep_gateway_common::account;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::{LineKey, LineValue};
 use doorstep_tests::frames::{
     Ether, GATEWAY_MAC, GATEWAY_V4, HOME_MAC, HOME_V4, HOME_V6, NEXT_HOP_MAC, UPLINK_MAC,
 };
-use doorstep_tests::programs::{IFINDEX, Model};
+use doorstep_tests::model::Model;
+use doorstep_tests::programs::{IFINDEX, MAX_SESSIONS};
 
 pub const OPERATOR: u16 = 1;
 pub const DELEGATED_LEN: u8 = 56;
@@ -99,6 +101,7 @@ impl Home {
             ),
             mtu: 1500,
             service: Service::default(),
+            flags: 0,
         }
     }
 }
@@ -129,8 +132,10 @@ pub fn model() -> Model {
     let mut model = Model {
         globals: Globals {
             delegated_mask_be: Globals::delegated_mask(DELEGATED_LEN),
-            gateway_mac: GATEWAY_MAC,
+            gateway_mac: GATEWAY_MAC.into(),
             default_operator: OPERATOR,
+            slots: account::slots(MAX_SESSIONS),
+            ..Globals::default()
         },
         sessions: plan::Tables::of(&entries),
         ..Model::default()
@@ -148,9 +153,9 @@ pub fn model() -> Model {
         OperatorValue {
             ifindex: 9,
             flags: OperatorValue::NEXT_HOP_V4 | OperatorValue::NEXT_HOP_V6,
-            port_mac: UPLINK_MAC,
-            next_hop_v4_mac: NEXT_HOP_MAC,
-            next_hop_v6_mac: NEXT_HOP_MAC,
+            port_mac: UPLINK_MAC.into(),
+            next_hop_v4_mac: NEXT_HOP_MAC.into(),
+            next_hop_v6_mac: NEXT_HOP_MAC.into(),
             mtu: 1500,
             gateway_v4_be: GATEWAY_V4,
             ..OperatorValue::default()
@@ -163,8 +168,9 @@ pub fn model() -> Model {
             pad: 0,
         },
         UplinkValue {
+            port_mac: UPLINK_MAC.into(),
             operator: OPERATOR,
-            port_mac: UPLINK_MAC,
+            pad: [0; 3],
         },
     );
     model

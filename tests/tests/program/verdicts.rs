@@ -447,19 +447,30 @@ pub fn hands_to_the_kernel() -> CaseResult {
     }
     let [.., two] = fixture::homes();
     let mut loaded = Loaded::new(&fixture::model())?;
-    for (name, bytes) in [
-        ("TTL expires", udp_v4(two.up(), two.v4, WORLD_V4, 1)),
-        ("hop limit expires", udp_v6(two.up(), two.v6, WORLD_V6, 1)),
+    let only_kernel = Reason::KernelUpstream;
+    for (name, bytes, reason) in [
+        (
+            "TTL expires",
+            udp_v4(two.up(), two.v4, WORLD_V4, 1),
+            only_kernel,
+        ),
+        (
+            "hop limit expires",
+            udp_v6(two.up(), two.v6, WORLD_V6, 1),
+            only_kernel,
+        ),
         (
             "an echo request for the gateway",
             echo_v4(two.up(), two.v4, GATEWAY_V4, 56),
+            Reason::KernelGateway,
         ),
         (
             "too big for the uplink",
             echo_v4(two.up(), two.v4, WORLD_V4, 1473),
+            only_kernel,
         ),
     ] {
-        let fate = run(&mut loaded, Side::Access, &bytes, Reason::KernelUpstream).context(name)?;
+        let fate = run(&mut loaded, Side::Access, &bytes, reason).context(name)?;
         ensure!(fate.action == XDP_PASS, "{name}: {}", fate.action);
         ensure!(fate.operator == Some(fixture::OPERATOR), "{name}: nobody's");
         ensure!(tags(&fate.frame).is_empty(), "{name}: tags are left");

@@ -1,19 +1,20 @@
 //! The maps, each with its types. Removing what is absent is success.
 
-mod counts;
+mod accounts;
+mod mapped;
 mod table;
 
 use std::collections::HashMap;
 
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
-use doorstep_gateway_common::counters::Tally;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex};
+use doorstep_gateway_common::{LineKey, LineValue, MacWord, OperatorIndex, Reason};
 use serde::Serialize;
 
+use self::accounts::Accounts;
 use self::table::Table;
 use super::DataplaneError;
 use super::pins::Pins;
@@ -36,7 +37,7 @@ pub(super) struct Maps {
     downstream_v6: Table<DownstreamV6Key, DownstreamValue>,
     lines: Table<LineKey, LineValue>,
     uplinks: Table<UplinkKey, UplinkValue>,
-    counters: PerCpuArray<MapData, Tally>,
+    accounts: Accounts,
     reasons: PerCpuArray<MapData, u64>,
 }
 
@@ -49,7 +50,7 @@ impl Maps {
             downstream_v6: Table::open(pins, map::DOWNSTREAM_V6)?,
             lines: Table::open(pins, map::LINES)?,
             uplinks: Table::open(pins, map::UPLINKS)?,
-            counters: pinned(pins, map::COUNTERS)?,
+            accounts: Accounts::open(pins)?,
             reasons: pinned(pins, map::REASONS)?,
         })
     }
@@ -101,6 +102,23 @@ impl Maps {
         Ok(changes.into_iter().flatten().collect())
     }
 
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    pub(super) fn reasons(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
+        Reason::ALL
+            .iter()
+            .map(|reason| {
+                let values = self
+                    .reasons
+                    .get(&u32::from(reason.number()), 0)
+                    .map_err(error(map::REASONS))?;
+                Ok((*reason, values.iter().sum()))
+            })
+            .collect()
+    }
+
     /// Makes `LINES` equal to this.
     pub(super) fn set_lines(
         &mut self,
@@ -126,7 +144,8 @@ impl Maps {
             };
             let value = UplinkValue {
                 operator: operator.index,
-                port_mac: port.mac.0,
+                port_mac: MacWord::new(port.mac.0),
+                pad: [0; 3],
             };
             desired.insert(key, value);
         }

@@ -160,8 +160,7 @@ mod tests {
             slot,
             operator: 1,
             flags: 0,
-            mac: [2, 0, 0, 0, 0, 1],
-            pad: [0; 2],
+            mac: [2, 0, 0, 0, 0, 1].into(),
         };
         let own = value(3, 7);
         let other_flags = UpstreamValue { flags: 1, ..own };
