@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use doorstep_establish::Mac;
 use doorstep_tests::lab::netns::{Netns, cable};
 use doorstep_tests::lab::street::{Gateway, Plan, Street};
 use doorstep_tests::lab::traffic::{self, Pinger};
@@ -253,7 +254,7 @@ pub fn forms_of_routes() -> CaseResult {
     let gateway = &street.gateways[0];
     let ip = |words: &str| gateway.netns.ip(words).map(drop);
     ip("route add default via 2001:db8:ff1::1 dev uplink0 table 100")?;
-    ip("route add default via inet6 2001:db8:ff1::1 dev uplink0 table 100")?;
+    ip("-4 route add default via inet6 2001:db8:ff1::1 dev uplink0 table 100")?;
     wait_for_v4(gateway, 0, "2001:db8:ff1::1")?;
     let session = connect(&street, 0)?;
     let home = &street.homes[0];
@@ -273,22 +274,16 @@ pub fn forms_of_routes() -> CaseResult {
     })?;
     ensure!(kernel > 0, "the neighbour was never unresolved");
 
-    ip("link add other0 type dummy")
-        .or_else(|_| cable((&gateway.netns, "other0"), (&street.street, "other0")))?;
+    cable((&gateway.netns, "other0"), (&street.street, "other0"))?;
     ip("addr add 198.51.100.1/24 dev other0")?;
-    ip("link set other0 up")?;
     ip("route replace default table 100 \
         nexthop via 198.51.100.9 dev other0 nexthop via 192.0.2.5 dev uplink0")?;
     wait_for_v4(gateway, 0, "192.0.2.5")?;
     by_xdp("multipath")?;
 
-    ip("route del default table 100")?;
-    ip("route add default via 2001:db8:ff1::1 dev uplink0 table 100").or_else(|_| {
-        // The removal was of IPv4's.
-        ip("-6 route show table 100")
-    })?;
+    ip("-4 route del default table 100")?;
     ip("nexthop add id 7 via 192.0.2.5 dev uplink0")?;
-    ip("route add default nhid 7 table 100")?;
+    ip("-4 route add default nhid 7 table 100")?;
     wait_for_v4(gateway, 0, "192.0.2.5")?;
     by_xdp("a next-hop object")
 }
@@ -384,7 +379,9 @@ pub fn ports_come_back() -> CaseResult {
     let gateway = &street.gateways[0];
     let session = connect(&street, 0)?;
     let target = street.echo(false).ip();
+    let mac_of = |name| traffic::mac(&gateway.netns, name).map(|mac| Mac(mac).to_string());
     for name in ["uplink0", "access0"] {
+        let mac = mac_of(name)?;
         gateway.netns.ip(&format!("link del {name}"))?;
         wait_until(gateway, "absent", SOON, |status| {
             port(status, name).is_some_and(|port| port.state == "absent")
@@ -394,10 +391,18 @@ pub fn ports_come_back() -> CaseResult {
             "uplink0" => street.connect_uplink(0, 0)?,
             _ => street.connect_access(0)?,
         }
+        // A card keeps its address, and the homes know the gateway by it.
+        gateway
+            .netns
+            .ip(&format!("link set {name} address {mac}"))?;
+        street.inet.ip("neigh flush dev gw1")?;
         wait_until(gateway, "up again", ANEW, |status| {
             let up = |name| port(status, name).is_some_and(|port| port.state == "up");
             let hop = &status.operators[0].next_hop_v6;
-            up("uplink0") && up("access0") && hop.as_ref().is_some_and(|hop| hop.mac.is_some())
+            let same = port(status, name).is_some_and(|port| port.mac == mac);
+            same && up("uplink0")
+                && up("access0")
+                && hop.as_ref().is_some_and(|hop| hop.mac.is_some())
         })?;
         let forwarded = counted(gateway, "forwarded_upstream", || {
             flows(&street, &street.homes[0], &session)
