@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         uplinks::{
             default_route_replaced,
             a_table_for_each_operator,
+            events_are_lost,
             forms_of_routes,
             mac_and_mtu,
             link_down_and_up,

@@ -123,7 +123,10 @@ impl Follower {
             }
             tokio::select! {
                 event = events.next() => {
-                    let Some(event) = event else { return Ok(None) };
+                    let Some(event) = event else {
+                        events.close().await;
+                        return Ok(None);
+                    };
                     let effect = self.kernel.take(event, &self.tables);
                     self.act_on(effect).await?;
                 }

@@ -60,6 +60,14 @@ impl Events {
         })
     }
 
+    /// Hears no more. What is dropped without this has the connection complain of every message
+    /// that nobody takes from it any more.
+    pub(in crate::dataplane) async fn close(mut self) {
+        self.connection.abort();
+        // That it was aborted is no news.
+        let _ = (&mut self.connection).await;
+    }
+
     /// The next change; none when events may have been lost: listen and list anew.
     pub(in crate::dataplane) async fn next(&mut self) -> Option<Event> {
         loop {
