@@ -10,6 +10,8 @@ mod kernel_path;
 mod lines;
 #[path = "netns/operators.rs"]
 mod operators;
+#[path = "netns/port_changes.rs"]
+mod port_changes;
 #[path = "netns/ports.rs"]
 mod ports;
 #[path = "netns/refusals.rs"]
@@ -63,11 +65,9 @@ fn main() -> ExitCode {
             a_table_for_each_operator,
             events_are_lost,
             forms_of_routes,
-            mac_and_mtu,
-            link_down_and_up,
-            ports_come_back,
             on_a_vlan,
         },
+        port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
         survival::{server_away, gateway_killed, terminal_killed, load_and_unload},
         ports::{
             name_of_another_device,
