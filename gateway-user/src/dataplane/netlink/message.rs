@@ -70,8 +70,8 @@ pub(super) fn route(route: &Route) -> RouteMessage {
     }
 }
 
-/// A route that takes packets up to so many bytes of IP. The value is locked: only then the kernel
-/// minds it for IPv6 that it forwards, and nothing that it learns later replaces it.
+/// A route that takes packets up to so many bytes of IP. The value is locked: nothing that the
+/// kernel learns later replaces it, and no kernel passes it over for packets that it forwards.
 pub(super) fn route_with_mtu(of: &Route, mtu: u16) -> RouteMessage {
     let mut message = route(of);
     message.attributes.push(RouteAttribute::Metrics(vec![
