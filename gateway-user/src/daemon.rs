@@ -1,5 +1,6 @@
 //! The composition root: everything that runs is made and joined here.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use doorstep_daemon::socket::AdminSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::Config;
@@ -22,8 +23,33 @@ use crate::runtime::{Feeds, Frame, FrameSender, Runtime};
 const REPORTS: usize = 1024;
 
 /// Runs the gateway until told to stop. The fast path stays as it is.
-pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+///
+/// A port that comes back as another device needs all that a start does; so the gateway starts
+/// anew, in the same process, as a daemon that adopts what the one before has left.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
+    while let End::Renewal(why) = run_once(config.clone(), started, &stop).await? {
+        warn!(
+            why,
+            "setting the data plane up anew; it forwards on meanwhile"
+        );
+    }
+    Ok(())
+}
+
+/// Why the gateway has ended without an error.
+enum End {
+    Stopped,
+    /// It is to start anew.
+    Renewal(String),
+}
+
+async fn run_once(
+    mut config: Config,
+    started: Instant,
+    stop: &CancellationToken,
+) -> anyhow::Result<End> {
+    let stop = stop.child_token();
     let journal = Journal::admit(&mut config)?;
     info!(?config, "effective configuration");
     let inventory = Arc::new(inventory(&config)?);
@@ -37,15 +63,13 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<
 
     let mut tasks = JoinSet::new();
     let punt = dataplane.take_punt().context("the punt ring is taken")?;
-    let next_hops = dataplane.take_next_hops().context("next hops are taken")?;
-    let next_hop_states = next_hops.states();
-    tasks.spawn(next_hops.run());
+    let follower = dataplane.take_follower().context("the follower is taken")?;
+    let uplinks = follower.states();
     if let Some(log) = dataplane.take_log() {
         tasks.spawn(log);
     }
 
     let settings = settings(&config, &dataplane, inventory);
-    let ports = dataplane.ports().to_vec();
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
     let (runtime, feeds) = Runtime::start(
@@ -72,26 +96,32 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> anyhow::Result<
     let punts = follow_punts(punt, frames);
     let admin = Admin {
         config,
-        ports,
-        next_hops: next_hop_states,
+        uplinks,
         servers: states,
         inputs,
         started,
     };
     let admin = tokio::spawn(socket.serve(admin.router(), stop.clone()));
 
-    let result = tokio::select! {
-        result = runtime.run(stop.clone()) => result,
+    let mut runtime = pin!(runtime.run(stop.clone()));
+    let (ended, end) = tokio::select! {
+        result = &mut runtime => (Some(result), Ok(End::Stopped)),
         // Without its frames no session can be established: whoever supervises starts it again.
-        () = punts => Err(anyhow!("the punt ring cannot be read any more")),
+        () = punts => (None, Err(anyhow!("the punt ring cannot be read any more"))),
+        why = follower.run() => (None, Ok(End::Renewal(why))),
     };
     // The loop may have ended by itself; the others follow.
     stop.cancel();
+    let result = match ended {
+        Some(result) => result,
+        // It finishes what it has begun, and lets go of journal and data plane.
+        None => runtime.await,
+    };
     clients.join_all().await;
     admin.await.context("the admin socket")??;
     tasks.shutdown().await;
     info!("stopped; the fast path forwards on");
-    result
+    result.and(end)
 }
 
 /// Loads and attaches everything, and leaves it.
@@ -101,8 +131,8 @@ pub async fn load(mut config: Config) -> anyhow::Result<Dataplane> {
     let inventory = inventory(&config)?;
     let mut dataplane = Dataplane::open(&config).await?;
     dataplane.set_lines(&inventory.map_rows())?;
-    if let Some(mut next_hops) = dataplane.take_next_hops() {
-        next_hops.resync().await?;
+    if let Some(mut follower) = dataplane.take_follower() {
+        follower.resync().await?;
     }
     Ok(dataplane)
 }

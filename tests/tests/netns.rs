@@ -10,6 +10,8 @@ mod kernel_path;
 mod lines;
 #[path = "netns/operators.rs"]
 mod operators;
+#[path = "netns/port_changes.rs"]
+mod port_changes;
 #[path = "netns/ports.rs"]
 mod ports;
 #[path = "netns/refusals.rs"]
@@ -22,6 +24,8 @@ mod sessions;
 mod support;
 #[path = "netns/survival.rs"]
 mod survival;
+#[path = "netns/uplinks.rs"]
+mod uplinks;
 
 use std::process::ExitCode;
 
@@ -49,12 +53,21 @@ fn main() -> ExitCode {
             time_exceeded,
             no_service_of_the_host,
             unresolved_next_hop,
+            too_big_for_the_line,
         },
         operators::{
             each_by_its_own_uplink,
             each_has_its_own_answers,
             a_router_away,
         },
+        uplinks::{
+            default_route_replaced,
+            a_table_for_each_operator,
+            events_are_lost,
+            forms_of_routes,
+            on_a_vlan,
+        },
+        port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
         survival::{server_away, gateway_killed, terminal_killed, load_and_unload},
         ports::{
             name_of_another_device,

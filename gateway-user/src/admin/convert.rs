@@ -24,14 +24,14 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
         summary,
         inspection,
     } = summaries;
-    let hops = admin.next_hops.get();
+    let hops = admin.uplinks.next_hops();
     let uptime = admin.started.elapsed().as_millis();
     v1::GatewayStatus {
         gateway_id: admin.config.id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: kernel(),
         uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
-        ports: admin.ports.iter().map(port).collect(),
+        ports: admin.uplinks.ports().iter().map(port).collect(),
         servers: servers(admin),
         operators: operators(&admin.config, &hops),
         sessions: Some(v1::GatewaySessionCounts {
@@ -67,6 +67,7 @@ fn port(port: &Port) -> v1::GatewayPort {
         mtu: port.mtu,
         role: role.to_owned(),
         xdp_mode: port.xdp_mode.to_owned(),
+        state: port.state.name().to_owned(),
     }
 }
 
@@ -91,24 +92,23 @@ fn operators(config: &Config, hops: &[NextHop]) -> Vec<v1::GatewayOperator> {
         .operators
         .iter()
         .map(|operator| {
-            let hop = |address: std::net::IpAddr| {
-                let mac = hops
-                    .iter()
-                    .find(|hop| hop.operator == operator.index && hop.address == address)
-                    .and_then(|hop| hop.mac);
-                v1::GatewayNextHop {
-                    address: address.to_string(),
-                    resolved: mac.is_some(),
-                    mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
-                }
+            let hop = |v6| {
+                let own = |hop: &&NextHop| hop.operator == operator.index && hop.v6 == v6;
+                let hop = hops.iter().find(own)?;
+                Some(v1::GatewayNextHop {
+                    address: hop.address.to_string(),
+                    resolved: hop.mac.is_some(),
+                    mac: text(hop.mac),
+                })
             };
             v1::GatewayOperator {
                 name: operator.name.clone(),
                 index: operator.index.into(),
                 uplink: operator.uplink.clone(),
                 uplink_vlan: operator.uplink_vlan.into(),
-                next_hop_v4: operator.next_hop_v4.map(|address| hop(address.into())),
-                next_hop_v6: operator.next_hop_v6.map(|address| hop(address.into())),
+                next_hop_v4: hop(false),
+                next_hop_v6: hop(true),
+                routing_table: operator.routing_table.unwrap_or_default(),
             }
         })
         .collect()

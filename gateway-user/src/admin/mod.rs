@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::{NextHopStates, Port};
+use crate::dataplane::UplinkStates;
 use crate::runtime::{Input, Query};
 
 /// Sessions in one part of the answer.
@@ -22,8 +22,7 @@ const PART: usize = 500;
 /// What the answers are made of.
 pub struct Admin {
     pub config: Config,
-    pub ports: Vec<Port>,
-    pub next_hops: NextHopStates,
+    pub uplinks: UplinkStates,
     pub servers: ServerStates,
     pub inputs: mpsc::Sender<Input>,
     pub started: Instant,

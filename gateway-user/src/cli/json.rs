@@ -26,6 +26,7 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "mtu": port.mtu,
             "role": port.role,
             "xdp_mode": port.xdp_mode,
+            "state": port.state,
         })).collect::<Vec<_>>(),
         "servers": status.servers.iter().map(|server| json!({
             "operator": server.operator,
@@ -39,6 +40,7 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "index": operator.index,
             "uplink": operator.uplink,
             "uplink_vlan": operator.uplink_vlan,
+            "routing_table": (operator.routing_table != 0).then_some(operator.routing_table),
             "next_hop_v4": operator.next_hop_v4.as_ref().map(next_hop),
             "next_hop_v6": operator.next_hop_v6.as_ref().map(next_hop),
         })).collect::<Vec<_>>(),

@@ -48,9 +48,16 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         .iter()
         .map(|port| {
             let mtu = port.mtu.to_string();
-            [&port.name, &port.role, &port.xdp_mode, &port.mac, &mtu]
-                .map(String::clone)
-                .to_vec()
+            [
+                &port.name,
+                &port.role,
+                &port.state,
+                &port.xdp_mode,
+                &port.mac,
+                &mtu,
+            ]
+            .map(String::clone)
+            .to_vec()
         })
         .collect();
     println!("{}", table(&PORT_HEADER, &ports));
@@ -76,7 +83,7 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     output::print(&table(&["PACKETS", "COUNT"], &packets))
 }
 
-const PORT_HEADER: [&str; 5] = ["PORT", "ROLE", "XDP", "MAC", "MTU"];
+const PORT_HEADER: [&str; 6] = ["PORT", "ROLE", "STATE", "XDP", "MAC", "MTU"];
 
 /// Ports as the data plane knows them.
 pub fn ports(ports: &[Port]) -> String {
@@ -90,6 +97,7 @@ pub fn ports(ports: &[Port]) -> String {
             vec![
                 port.name.clone(),
                 role.to_owned(),
+                port.state.name().to_owned(),
                 port.xdp_mode.to_owned(),
                 port.mac.to_string(),
                 port.mtu.to_string(),
@@ -103,6 +111,10 @@ fn operator_row(operator: &v1::GatewayOperator, servers: &[v1::GatewayServer]) -
     let uplink = match operator.uplink_vlan {
         0 => operator.uplink.clone(),
         vid => format!("{}.{vid}", operator.uplink),
+    };
+    let by = match operator.routing_table {
+        0 => String::new(),
+        table => format!(" by table {table}"),
     };
     let hops: Vec<_> = [&operator.next_hop_v4, &operator.next_hop_v6]
         .into_iter()
@@ -125,7 +137,7 @@ fn operator_row(operator: &v1::GatewayOperator, servers: &[v1::GatewayServer]) -
     );
     vec![
         operator.name.clone(),
-        uplink,
+        format!("{uplink}{by}"),
         hops.join(", "),
         url.unwrap_or_default(),
         stream.unwrap_or_default(),

@@ -72,8 +72,11 @@ pub struct Operator {
     pub uplink: String,
     /// VLAN id on the uplink; 0: untagged.
     pub uplink_vlan: u16,
+    /// Fixed; none of either family where a routing table has them.
     pub next_hop_v4: Option<Ipv4Addr>,
     pub next_hop_v6: Option<Ipv6Addr>,
+    /// The kernel's routing table whose default routes have the next hops.
+    pub routing_table: Option<u32>,
     /// What the operator's sessions may have as addresses.
     pub subscriber_v4: Vec<Ipv4Net>,
     pub subscriber_v6: Vec<Ipv6Net>,
@@ -151,12 +154,15 @@ impl Operator {
         self.subscriber_v6.iter().any(|own| own.contains(&prefix))
     }
 
-    /// How its packets leave, for people: `uplink0 via 192.0.2.1`.
+    /// How its packets leave, for people: `uplink0 via 192.0.2.1`, `uplink0 by table 254`.
     pub fn route(&self) -> String {
         let port = match self.uplink_vlan {
             0 => self.uplink.clone(),
             vid => format!("{}.{vid}", self.uplink),
         };
+        if let Some(table) = self.routing_table {
+            return format!("{port} by table {table}");
+        }
         let v4 = self.next_hop_v4.map(|address| address.to_string());
         let v6 = self.next_hop_v6.map(|address| address.to_string());
         match v4.or(v6) {

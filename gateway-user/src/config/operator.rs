@@ -13,8 +13,12 @@ use tonic::codegen::http::Uri;
 use super::problem::Problems;
 use super::validate::{name, port_name, ranged};
 use super::{AccessPort, Operator, Server, raw};
+use crate::dataplane;
 
 const MAX_VID: u16 = 4094;
+/// linux/rtnetlink.h
+const UNSPECIFIED: u32 = 0;
+const LOCAL_TABLE: u32 = 255;
 
 /// What earlier operators have taken, and whose it is.
 #[derive(Default)]
@@ -46,6 +50,7 @@ impl Check<'_, '_> {
         let fixed_index = self.index(raw.index, &operator_name);
         let uplink_vlan = self.uplink(&raw.uplink, raw.uplink_vlan, &operator_name);
         let (subscriber_v4, subscriber_v6) = self.prefixes(raw.subscriber_prefixes, &operator_name);
+        let routing_table = self.routing_table(raw.routing_table, !raw.next_hops.is_empty());
         let (next_hop_v4, next_hop_v6) = self.addresses("next hop", raw.next_hops, |address| {
             let inside = match address {
                 IpAddr::V4(address) => subscriber_v4.iter().any(|net| net.contains(&address)),
@@ -68,6 +73,7 @@ impl Check<'_, '_> {
             uplink_vlan,
             next_hop_v4,
             next_hop_v6,
+            routing_table,
             subscriber_v4,
             subscriber_v6,
             gateway_v4,
@@ -127,6 +133,36 @@ impl Check<'_, '_> {
             );
         }
         vid
+    }
+
+    fn routing_table(&mut self, table: Option<Spanned<u32>>, has_next_hops: bool) -> Option<u32> {
+        let table = table?;
+        let (span, table) = (table.span(), table.into_inner());
+        if has_next_hops {
+            self.problems.add(
+                span.clone(),
+                "an operator has either next_hops, which are fixed, or a routing_table that has \
+                 them; leave one out",
+            );
+        }
+        if table == UNSPECIFIED || table == LOCAL_TABLE {
+            self.problems.add(
+                span,
+                format_args!(
+                    "routing_table = {table} is no table for default routes; write 254 for the \
+                     main table, or the one that the routing daemon fills"
+                ),
+            );
+        } else if dataplane::is_own_table(table) {
+            self.problems.add(
+                span,
+                format_args!(
+                    "routing_table = {table} is one that the gateway fills by itself; write the \
+                     one that the routing daemon fills"
+                ),
+            );
+        }
+        Some(table)
     }
 
     fn prefixes(

@@ -43,6 +43,7 @@ pub struct Operator {
     pub uplink_vlan: Option<Spanned<u16>>,
     #[serde(default)]
     pub next_hops: Vec<Spanned<String>>,
+    pub routing_table: Option<Spanned<u32>>,
     pub subscriber_prefixes: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub gateway_addresses: Vec<Spanned<String>>,

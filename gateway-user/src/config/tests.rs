@@ -81,6 +81,10 @@ fn each_mistake_is_named_with_its_place() {
         ("\"192.0.2.1\"", "\"192.0.2.1\", \"192.0.2.2\"", "10:27: a second next hop of one family"),
         ("\"192.0.2.1\"", "\"100.64.1.7\"", "10:14: next hop 100.64.1.7 lies in the operator's subscriber_prefixes"),
         ("\"192.0.2.1\"", "\"router\"", "10:14: next hop 'router' is not an IP address"),
+        ("uplink_vlan = 7", "uplink_vlan = 7\nrouting_table = 0", "23:17: routing_table = 0 is no table for default routes"),
+        ("uplink_vlan = 7", "uplink_vlan = 7\nrouting_table = 255", "23:17: routing_table = 255 is no table for default routes"),
+        ("uplink_vlan = 7", "uplink_vlan = 7\nrouting_table = 52100", "23:17: routing_table = 52100 is one that the gateway fills"),
+        ("next_hops", "routing_table = 100\nnext_hops", "10:17: an operator has either next_hops, which are fixed, or a routing_table"),
         ("[\"100.64.1.1\"]", "[\"224.0.0.1\"]", "12:22: gateway address 224.0.0.1 is not a host's"),
         ("https://198.51.100.1:7443", "http://198.51.100.1:7443", "14:7: url 'http://198.51.100.1:7443' is not of the form"),
         ("server_name = \"north-net\"", "server_name = \"\"", "15:15: server_name is empty"),
@@ -93,6 +97,20 @@ fn each_mistake_is_named_with_its_place() {
         // The row of a length that no prefix fits is about the second error it makes.
         assert!(error.contains(&place), "{to}: {error}");
     }
+}
+
+#[test]
+fn next_hops_by_a_table() {
+    let text = GOOD.replace("uplink_vlan = 7", "uplink_vlan = 7\nrouting_table = 100");
+    let config = parse(&text).expect("valid");
+    let [north, south] = &config.operators[..] else {
+        panic!("two operators")
+    };
+    assert_eq!(
+        (north.routing_table, south.routing_table),
+        (None, Some(100))
+    );
+    assert_eq!(south.route(), "uplink0.7 by table 100");
 }
 
 #[test]

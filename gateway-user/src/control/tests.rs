@@ -28,6 +28,7 @@ fn operator(folder: &Path, port: u16) -> Operator {
         uplink_vlan: 0,
         next_hop_v4: None,
         next_hop_v6: None,
+        routing_table: None,
         subscriber_v4: Vec::new(),
         subscriber_v6: Vec::new(),
         gateway_v4: None,

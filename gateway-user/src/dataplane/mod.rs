@@ -5,14 +5,15 @@
 
 mod attach;
 mod error;
+mod follow;
 mod grace;
 mod host;
 mod inject;
+mod line_routes;
 mod lock;
 mod log;
 mod maps;
 mod netlink;
-mod next_hops;
 mod object;
 mod offload;
 mod pins;
@@ -20,20 +21,23 @@ mod ports;
 mod punt;
 mod sysctl;
 
+use std::sync::Arc;
+
 use doorstep_establish::Mac;
-use doorstep_gateway_common::{LineKey, LineValue, Reason, Slot};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 
 use crate::config::Config;
 use crate::plan::{self, Change, Plan, Tables};
 use crate::session::{Counters, SessionEntry};
 
 pub use error::DataplaneError;
+pub use follow::{Follower, NextHop, UplinkStates, look as next_hops};
+pub use host::is_own_table;
 pub use inject::Injector;
 pub use maps::MapUse;
-pub use next_hops::{NextHop, NextHopStates, NextHops};
 pub use object::OBJECT;
 pub use offload::{Feature, FeatureState, Offloads};
-pub use ports::{Port, Role};
+pub use ports::{Port, Role, State};
 pub use punt::{Punt, PuntStream};
 
 /// The loaded fast path. Dropping it leaves everything in place.
@@ -43,7 +47,8 @@ pub struct Dataplane {
     maps: maps::Maps,
     punt: Option<PuntStream>,
     injector: Injector,
-    next_hops: Option<NextHops>,
+    follower: Option<Follower>,
+    line_routes: Arc<line_routes::LineRoutes>,
     log: Option<log::ProgramLog>,
     _lock: lock::Lock,
 }
@@ -65,7 +70,8 @@ impl Dataplane {
         attach::attach(&mut ebpf, config.xdp_mode, &pins, &mut ports)?;
         let mut maps = maps::Maps::open(&pins)?;
         maps.set_uplinks(config, &ports)?;
-        let next_hops = NextHops::new(config, &ports, maps::Operators::open(&pins)?, netlink)?;
+        let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
+        let follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
         let punt = Some(PuntStream::open(&pins)?);
         Ok(Self {
             ports,
@@ -73,7 +79,8 @@ impl Dataplane {
             maps,
             punt,
             injector: Injector::open()?,
-            next_hops: Some(next_hops),
+            follower: Some(follower),
+            line_routes,
             log,
             _lock: lock,
         })
@@ -99,6 +106,7 @@ impl Dataplane {
 
     /// Makes `LINES` equal to this.
     pub fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), DataplaneError> {
+        self.line_routes.start(lines, &self.maps.tables()?);
         self.maps.set_lines(lines)
     }
 
@@ -111,6 +119,7 @@ impl Dataplane {
     pub fn apply(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
         let mut removed = false;
         for change in &plan.changes {
+            self.line_routes.note(change)?;
             self.maps.apply(change)?;
             removed |= change.is_removal();
         }
@@ -118,6 +127,16 @@ impl Dataplane {
             grace::wait();
         }
         Ok(())
+    }
+
+    /// Has the kernel answer packets for the operator's lines that are bigger than this, if it let
+    /// bigger ones pass. [`Dataplane::apply`] does so for each row that it writes.
+    pub fn lower_line_mtu(
+        &mut self,
+        operator: OperatorIndex,
+        mtu: u16,
+    ) -> Result<(), DataplaneError> {
+        self.line_routes.lower(operator, mtu)
     }
 
     /// Opens the fast path for a session. Doing it again changes nothing.
@@ -168,9 +187,9 @@ impl Dataplane {
         self.punt.take()
     }
 
-    /// The task that follows the operators' next hops; the first call has it, later ones have none.
-    pub fn take_next_hops(&mut self) -> Option<NextHops> {
-        self.next_hops.take()
+    /// The task that follows uplinks and ports; the first call has it, later ones have none.
+    pub fn take_follower(&mut self) -> Option<Follower> {
+        self.follower.take()
     }
 
     /// The task that carries the programs' own log lines to `tracing`.

@@ -1,6 +1,7 @@
 //! The ports of this host that the gateway uses.
 
 use doorstep_establish::Mac;
+use rtnetlink::packet_route::link::LinkFlags;
 use serde::Serialize;
 
 use super::DataplaneError;
@@ -17,6 +18,27 @@ pub enum Role {
     Uplink,
 }
 
+/// Whether a port can carry anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Up,
+    /// Switched off, or without carrier.
+    Down,
+    /// Not on this host any more.
+    Absent,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Absent => "absent",
+        }
+    }
+}
+
 /// A port with the gateway's programs on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
@@ -27,9 +49,7 @@ pub struct Port {
     pub role: Role,
     /// `native` or `generic`; empty before the programs are attached.
     pub xdp_mode: &'static str,
-    /// Where the kernel keeps the neighbours of each VLAN on the port: (VLAN id, ifindex).
-    #[serde(skip)]
-    pub(super) vlans: Vec<(u16, u32)>,
+    pub state: State,
 }
 
 /// Finds every configured port.
@@ -63,10 +83,6 @@ fn port(links: &[Link], name: &str, role: Role) -> Result<Port, DataplaneError> 
             .ok_or_else(|| DataplaneError::NoPort {
                 name: name.to_owned(),
             })?;
-    let above = links.iter().filter_map(|upper| match upper.vlan {
-        Some((vid, below)) if below == link.index => Some((vid, upper.index)),
-        _ => None,
-    });
     Ok(Port {
         name: link.name.clone(),
         ifindex: link.index,
@@ -76,22 +92,11 @@ fn port(links: &[Link], name: &str, role: Role) -> Result<Port, DataplaneError> 
         mtu: link.mtu,
         role,
         xdp_mode: "",
-        vlans: above.collect(),
+        state: match link.flags.contains(LinkFlags::Up | LinkFlags::LowerUp) {
+            true => State::Up,
+            false => State::Down,
+        },
     })
-}
-
-impl Port {
-    /// The link on which the kernel resolves neighbours of that VLAN of the port (0: untagged).
-    pub(super) fn neighbour_ifindex(&self, vid: u16) -> Option<u32> {
-        match vid {
-            0 => Some(self.ifindex),
-            _ => self
-                .vlans
-                .iter()
-                .find(|(id, _)| *id == vid)
-                .map(|(_, index)| *index),
-        }
-    }
 }
 
 /// The MAC address on every line: the first access port's own.

@@ -18,7 +18,7 @@ mod connect;
 mod establish;
 mod io;
 pub mod message;
-mod mtu;
+pub(crate) mod mtu;
 mod recover;
 pub mod row;
 mod slots;

@@ -9,7 +9,7 @@ use crate::session::Line;
 const TAG: u32 = 4;
 
 /// The largest IP packet that leaves a port with that many tags: one tag is free.
-fn fits(port_mtu: u32, tags: usize) -> u32 {
+pub(crate) fn fits(port_mtu: u32, tags: usize) -> u32 {
     let tags = u32::try_from(tags).unwrap_or(u32::MAX);
     let bytes = TAG.saturating_mul(tags.saturating_sub(1));
     port_mtu.saturating_sub(bytes)

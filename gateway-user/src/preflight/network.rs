@@ -10,7 +10,7 @@ use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::Report;
 use crate::config::Config;
-use crate::dataplane::{Feature, Offloads};
+use crate::dataplane::{Feature, Offloads, next_hops};
 
 /// What a line's frames need above the IP packet's 1500 bytes: one tag is free, the second is not.
 const DOUBLE_TAGGED_MTU: u32 = 1504;
@@ -52,6 +52,7 @@ pub(super) async fn check(report: &mut Report, config: &Config, double_tagged: b
             next_hop(report, &operator.name, hop);
         }
     }
+    routed_next_hops(report, config).await;
     forwarding(report, "IPv4 forwarding", "net/ipv4/ip_forward");
     forwarding(report, "IPv6 forwarding", "net/ipv6/conf/all/forwarding");
 }
@@ -147,6 +148,40 @@ fn next_hop(report: &mut Report, operator: &str, hop: IpAddr) {
             title,
             format_args!("{hop} has no route ({error}); give the uplink an address in its network"),
         ),
+    }
+}
+
+/// What the operators' routing tables say now; the daemon follows them.
+async fn routed_next_hops(report: &mut Report, config: &Config) {
+    let mut operators = config.operators.iter();
+    if operators.all(|operator| operator.routing_table.is_none()) {
+        return;
+    }
+    let hops = match next_hops(config).await {
+        Ok(hops) => hops,
+        Err(error) => return report.warn("routing tables", error),
+    };
+    for operator in &config.operators {
+        let Some(table) = operator.routing_table else {
+            continue;
+        };
+        let title = format!("next hop of {}", operator.name);
+        let own = hops.iter().filter(|hop| hop.operator == operator.index);
+        let found: Vec<_> = own.map(|hop| hop.address.to_string()).collect();
+        let uplink = &operator.uplink;
+        match found.is_empty() {
+            false => report.ok(
+                title,
+                format_args!("{}, by table {table}", found.join(", ")),
+            ),
+            true => report.warn(
+                title,
+                format_args!(
+                    "table {table} has no default route with a gateway over {uplink} yet; \
+                     `ip route show table {table}` lists what it has"
+                ),
+            ),
+        }
     }
 }
 

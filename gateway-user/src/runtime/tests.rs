@@ -508,8 +508,7 @@ async fn the_admin_socket_answers_and_goes_away() {
     assert_eq!(mode & 0o777, 0o600);
     let admin = Admin {
         config: gateway.config.clone(),
-        ports: Vec::new(),
-        next_hops: Default::default(),
+        uplinks: Default::default(),
         servers: gateway.states.clone(),
         inputs: gateway.inputs.clone(),
         started: std::time::Instant::now(),

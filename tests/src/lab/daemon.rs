@@ -154,6 +154,17 @@ impl Daemon {
         Ok(said)
     }
 
+    /// Has the kernel stop its running, or go on with it.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let child = self.child.lock().expect("not poisoned");
+        let signal = if frozen {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        Ok(kill(Pid::from_raw(child.id() as i32), signal)?)
+    }
+
     /// Ends it without warning.
     pub fn kill(&self) -> Result<()> {
         let mut child = self.child.lock().expect("not poisoned");

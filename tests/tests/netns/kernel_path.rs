@@ -1,13 +1,13 @@
 //! What only the kernel can answer, through tags and back.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use doorstep_tests::lab::netns::Netns;
-use doorstep_tests::lab::street::{Plan, Street};
-use doorstep_tests::lab::traffic::ping;
+use doorstep_tests::lab::street::{Plan, Street, WORLD_V4, WORLD_V6};
+use doorstep_tests::lab::traffic::{download, ping};
 use doorstep_tests::suite::CaseResult;
 
 use crate::support::{connect, counted, flows, silent};
@@ -125,6 +125,92 @@ pub fn unresolved_next_hop() -> CaseResult {
         ensure!(Instant::now() < end, "the next hop is not found again");
     }
     flows(&street, &street.homes[0], &session)
+}
+
+/// The sessions' MTU is smaller than what the world sends, and nobody has said so to the world's
+/// TCP: the gateway's kernel does when it must.
+pub fn too_big_for_the_line() -> CaseResult {
+    let mut street = Street::new(Plan::default())?;
+    let config = street.operators[0].config.clone();
+    let text = std::fs::read_to_string(&config)?;
+    street.server().stop()?;
+    let smaller = text.replace(
+        "delegated_prefix_len = 56",
+        "delegated_prefix_len = 56\nmtu = 1400",
+    );
+    ensure!(smaller != text, "no gateway in {text}");
+    std::fs::write(&config, smaller)?;
+    street.restart_server()?;
+    let session = connect(&street, 0)?;
+    let home = &street.homes[0].netns;
+    let expected = [
+        (session.v4()?, ["mtu = 1400", "mtu=1400"]),
+        (session.v6()?, ["mtu=1400", "mtu: 1400"]),
+    ];
+    for (address, texts) in expected {
+        let said = big_ping(&street.inet, None, address, 1450)?;
+        ensure!(texts.iter().any(|text| said.contains(text)), "{said}");
+        let fits = big_ping(&street.inet, None, address, 1400)?;
+        ensure!(fits.contains(" 0% packet loss"), "{fits}");
+    }
+    for (source, route) in [
+        (
+            session.v4()?,
+            format!("{WORLD_V4}/32 via 100.64.1.1 dev wan0 onlink advmss 1460"),
+        ),
+        (
+            session.v6()?,
+            format!("{WORLD_V6}/128 via fe80::1 dev wan0 advmss 1440"),
+        ),
+    ] {
+        let family = if source.is_ipv4() { "-4" } else { "-6" };
+        street.inet.ip(&format!("{family} route flush cache"))?;
+        home.ip(&format!("{family} route replace {route}"))?;
+        let big = counted(&street.gateways[0], "kernel_downstream", || {
+            let http = street.http(source.is_ipv6());
+            download(home, http, Some(source), 2_000_000, |_| {}).map(drop)
+        })?;
+        ensure!(
+            big > 0,
+            "{source}: the world never sent more than the line takes"
+        );
+    }
+    // A daemon that comes after knows it from the sessions that are open.
+    street.gateways[0].daemon.stop()?;
+    let route = || {
+        street.gateways[0]
+            .netns
+            .ip("route show table 52001 100.64.1.0/24")
+    };
+    ensure!(route()?.contains("mtu lock 1400"), "{}", route()?);
+    street.restart_gateway(0)?;
+    let route = street.gateways[0]
+        .netns
+        .ip("route show table 52001 100.64.1.0/24")?;
+    ensure!(route.contains("mtu lock 1400"), "{route}");
+    Ok(())
+}
+
+/// One ping of so many bytes of IP that must not be fragmented; what `ping` says of it. What the
+/// host has learned of the way's MTU before is forgotten.
+pub fn big_ping(
+    netns: &Netns,
+    source: Option<IpAddr>,
+    target: IpAddr,
+    bytes: usize,
+) -> anyhow::Result<String> {
+    let family = if target.is_ipv4() { "-4" } else { "-6" };
+    netns.ip(&format!("{family} route flush cache"))?;
+    let headers = if target.is_ipv4() { 28 } else { 48 };
+    let mut command: Command = netns.command("ping")?;
+    command.args(["-n", "-c", "1", "-W", "2", "-M", "do"]);
+    command.args(["-s", &(bytes - headers).to_string()]);
+    if let Some(source) = source {
+        command.args(["-I", &source.to_string()]);
+    }
+    let output = command.arg(target.to_string()).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// One ping that dies at the gateway; what `ping` says of it.

@@ -18,7 +18,7 @@ fn street() -> Result<Street> {
 }
 
 /// Packets that came in at an operator's router.
-fn received(inet: &Netns, port: &str) -> Result<u64> {
+pub fn received(inet: &Netns, port: &str) -> Result<u64> {
     let text = inet.ip(&format!("-j -s link show {port}"))?;
     let links: serde_json::Value = serde_json::from_str(&text)?;
     links[0]["stats64"]["rx"]["packets"]

@@ -90,8 +90,10 @@ fn state(netns: &Netns) -> Result<String> {
     for words in [
         "-d -o link show",
         "-o addr show",
-        "route show",
-        "-6 route show",
+        "route show table all",
+        "-6 route show table all",
+        "rule show",
+        "-6 rule show",
     ] {
         state.push_str(&netns.ip(words)?);
     }

@@ -21,6 +21,8 @@ use crate::config::Config;
 use record::Record;
 use setting::Setting;
 pub(super) use setting::{Hop, Route, Rule};
+pub use wanted::is_own_table;
+pub(super) use wanted::{default_route, line_routes, tables};
 
 /// Changes the host as the fast path needs it. Doing it again changes nothing; what an earlier
 /// configuration needed and this one does not is put back.
@@ -140,6 +142,11 @@ impl<'n> Host<'n> {
                 rule: rule.clone(),
                 present: false,
             }),
+            Setting::Followed { table, v6, .. } => Some(Setting::Followed {
+                table: *table,
+                v6: *v6,
+                present: false,
+            }),
         };
         Ok(now.filter(|now| now != wanted))
     }
@@ -177,6 +184,11 @@ impl<'n> Host<'n> {
             Setting::Rule { rule, present } => match present {
                 true => self.netlink.add_rule(rule).await,
                 false => self.netlink.remove_rule(rule).await,
+            },
+            Setting::Followed { table, v6, present } => match present {
+                // The follower puts it where the next hop is.
+                true => Ok(()),
+                false => self.netlink.remove_default(*table, *v6).await,
             },
         }
     }

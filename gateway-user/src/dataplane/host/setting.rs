@@ -39,6 +39,12 @@ pub(super) enum Setting {
         rule: Rule,
         present: bool,
     },
+    /// The default route of a table of the gateway's own, which follows the next hop.
+    Followed {
+        table: u32,
+        v6: bool,
+        present: bool,
+    },
 }
 
 /// A route in a table of the gateway's own.
@@ -80,7 +86,7 @@ pub(in crate::dataplane) struct Rule {
 impl Setting {
     /// Whether both are about the same thing, whatever its value.
     pub(super) fn is_same_place(&self, other: &Self) -> bool {
-        use Setting::{Address, Flag, Offload, Route, Rule, Sysctl};
+        use Setting::{Address, Flag, Followed, Offload, Route, Rule, Sysctl};
         match (self, other) {
             (Sysctl { name: a, .. }, Sysctl { name: b, .. }) => a == b,
             (
@@ -117,6 +123,14 @@ impl Setting {
             ) => a == b && x == y,
             (Route { route: a, .. }, Route { route: b, .. }) => a == b,
             (Rule { rule: a, .. }, Rule { rule: b, .. }) => a == b,
+            (
+                Followed {
+                    table: a, v6: x, ..
+                },
+                Followed {
+                    table: b, v6: y, ..
+                },
+            ) => a == b && x == y,
             _ => false,
         }
     }

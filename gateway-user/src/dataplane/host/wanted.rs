@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use doorstep_establish::Mac;
-use doorstep_gateway_common::meta;
+use doorstep_gateway_common::operator::MAX_OPERATORS;
+use doorstep_gateway_common::{OperatorIndex, meta};
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::LinkFlags;
 
@@ -17,7 +18,7 @@ const FROM_LINES: u32 = 5200;
 const FROM_ELSEWHERE: u32 = 5201;
 /// Tables of an operator, plus its index. In `HOME` are its subscribers and its next hops; in
 /// `WORLD`, for packets from the lines, only the next hops, so that no subscriber reaches another
-/// on the kernel's path.
+/// on the kernel's path. The next hops are the follower's (`dataplane/follow`).
 const HOME_TABLE: u32 = 52_000;
 const WORLD_TABLE: u32 = 52_100;
 
@@ -93,67 +94,40 @@ fn flags(ports: &[Port], gateway_mac: Mac) -> Vec<Setting> {
 
 /// Addresses, routes and rules of an operator.
 fn operator_settings(config: &Config, operator: &Operator, ports: &[Port]) -> Vec<Setting> {
-    let find = |name: &str| ports.iter().find(|port| port.name == name);
-    // The kernel sends to any access port; the TC program finds the line's.
-    let access = config
-        .access_ports
-        .first()
-        .and_then(|access| find(&access.name));
-    let (Some(access), Some(uplink)) = (access, find(&operator.uplink)) else {
+    let Some(access) = first_access(config, ports) else {
         return Vec::new();
     };
-    let (home, world) = tables(operator);
-    let own = [
-        operator.gateway_v4.map(IpAddr::V4),
-        operator.gateway_v6.map(IpAddr::V6),
-    ];
-    let mut settings: Vec<Setting> = own
-        .iter()
+    let [home, world] = tables(operator.index);
+    let mut settings: Vec<Setting> = own(operator)
+        .into_iter()
         .flatten()
         .map(|address| Setting::Address {
             port: access.name.clone(),
-            address: *address,
+            address,
             present: true,
         })
         .collect();
-    let mut route = |table, prefix, hop| {
-        settings.push(Setting::Route {
-            route: Route { table, prefix, hop },
-            present: true,
-        });
-    };
-    for prefix in subscribers(operator) {
-        let source = own
-            .iter()
-            .flatten()
-            .find(|own| own.is_ipv4() == is_v4(&prefix))
-            .copied();
-        route(
-            home,
-            prefix,
-            Hop::Link {
-                ifindex: access.ifindex,
-                source,
-            },
-        );
-    }
-    let next_hops = [
-        operator.next_hop_v4.map(IpAddr::V4),
-        operator.next_hop_v6.map(IpAddr::V6),
-    ];
-    let uplink_index = uplink.neighbour_ifindex(operator.uplink_vlan);
+    let to_lines = line_routes(config, operator, ports);
+    settings.extend(to_lines.map(|route| Setting::Route {
+        route,
+        present: true,
+    }));
     for table in [home, world] {
-        for address in next_hops.into_iter().flatten() {
-            if let Some(ifindex) = uplink_index {
-                route(
-                    table,
-                    default_route(address.is_ipv4()),
-                    Hop::Via { ifindex, address },
-                );
-            }
-        }
-        for v4 in [true, false] {
-            route(table, default_route(v4), Hop::Unreachable);
+        for v6 in [false, true] {
+            settings.push(Setting::Followed {
+                table,
+                v6,
+                present: true,
+            });
+            let route = Route {
+                table,
+                prefix: default_route(!v6),
+                hop: Hop::Unreachable,
+            };
+            settings.push(Setting::Route {
+                route,
+                present: true,
+            });
         }
     }
     let access_ports = ports.iter().filter(|port| port.role == Role::Access);
@@ -176,9 +150,53 @@ fn operator_settings(config: &Config, operator: &Operator, ports: &[Port]) -> Ve
     settings
 }
 
-fn tables(operator: &Operator) -> (u32, u32) {
-    let index = u32::from(operator.index);
-    (HOME_TABLE + index, WORLD_TABLE + index)
+/// Whether a routing table is one of the gateway's own, of whichever operator.
+pub fn is_own_table(table: u32) -> bool {
+    let first = |first: u32| (first..first + MAX_OPERATORS).contains(&table);
+    first(HOME_TABLE) || first(WORLD_TABLE)
+}
+
+/// The tables of an operator: home, world.
+pub(in crate::dataplane) fn tables(operator: OperatorIndex) -> [u32; 2] {
+    [HOME_TABLE, WORLD_TABLE].map(|first| first + u32::from(operator))
+}
+
+/// The routes to an operator's subscribers. The kernel sends to any access port; the TC program
+/// finds the line's.
+pub(in crate::dataplane) fn line_routes(
+    config: &Config,
+    operator: &Operator,
+    ports: &[Port],
+) -> impl Iterator<Item = Route> + use<> {
+    let [home, _] = tables(operator.index);
+    let (own, access) = (own(operator), first_access(config, ports));
+    let ifindex = access.map(|port| port.ifindex);
+    let prefixes: Vec<_> = subscribers(operator).collect();
+    prefixes.into_iter().filter_map(move |prefix| {
+        let mut own = own.into_iter().flatten();
+        let hop = Hop::Link {
+            ifindex: ifindex?,
+            source: own.find(|own| own.is_ipv4() == is_v4(&prefix)),
+        };
+        Some(Route {
+            table: home,
+            prefix,
+            hop,
+        })
+    })
+}
+
+/// The gateway's own addresses toward the operator's lines.
+fn own(operator: &Operator) -> [Option<IpAddr>; 2] {
+    [
+        operator.gateway_v4.map(IpAddr::V4),
+        operator.gateway_v6.map(IpAddr::V6),
+    ]
+}
+
+fn first_access<'p>(config: &Config, ports: &'p [Port]) -> Option<&'p Port> {
+    let first = config.access_ports.first()?;
+    ports.iter().find(|port| port.name == first.name)
 }
 
 fn subscribers(operator: &Operator) -> impl Iterator<Item = IpNet> {
@@ -191,7 +209,7 @@ fn is_v4(prefix: &IpNet) -> bool {
     matches!(prefix, IpNet::V4(_))
 }
 
-fn default_route(v4: bool) -> IpNet {
+pub(in crate::dataplane) fn default_route(v4: bool) -> IpNet {
     match v4 {
         true => IpNet::V4(ipnet::Ipv4Net::default()),
         false => IpNet::V6(ipnet::Ipv6Net::default()),

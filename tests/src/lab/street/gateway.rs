@@ -103,9 +103,15 @@ impl Gateway {
 
 /// The building's bridge, and the trunk between it and the gateway.
 fn building(number: usize, gateway: &Netns, street: &Netns) -> Result<()> {
-    let (bridge, trunk) = (format!("br{number}"), format!("trunk{number}"));
+    let bridge = format!("br{number}");
     street.ip(&format!("link add {bridge} type bridge mcast_snooping 0"))?;
     street.ip(&format!("link set {bridge} up"))?;
+    connect_access(number, gateway, street)
+}
+
+/// The trunk between a building's bridge and the gateway.
+pub(super) fn connect_access(number: usize, gateway: &Netns, street: &Netns) -> Result<()> {
+    let (bridge, trunk) = (format!("br{number}"), format!("trunk{number}"));
     cable((gateway, "access0"), (street, &trunk))?;
     // Tagged frames are longer than the packets in them.
     gateway.ip(&format!("link set access0 mtu {TAGGED_MTU}"))?;
@@ -117,7 +123,12 @@ fn building(number: usize, gateway: &Netns, street: &Netns) -> Result<()> {
 }
 
 /// The cable to an operator's router, which the world's host plays, and the routes over it.
-fn connect_uplink(operator: usize, number: usize, gateway: &Netns, inet: &Netns) -> Result<Uplink> {
+pub(super) fn connect_uplink(
+    operator: usize,
+    number: usize,
+    gateway: &Netns,
+    inet: &Netns,
+) -> Result<Uplink> {
     let uplink = addresses::uplink(operator, number);
     let Uplink {
         near_port,

@@ -189,6 +189,18 @@ impl Street {
         Ok(())
     }
 
+    /// Lays the cable between a gateway and an operator's router again, after it was taken away.
+    pub fn connect_uplink(&self, gateway: usize, operator: usize) -> Result<()> {
+        let netns = &self.gateways[gateway].netns;
+        gateway::connect_uplink(operator, gateway, netns, &self.hosts.inet).map(drop)
+    }
+
+    /// Lays the cable between a gateway and its building again, after it was taken away.
+    pub fn connect_access(&self, gateway: usize) -> Result<()> {
+        let netns = &self.gateways[gateway].netns;
+        gateway::connect_access(gateway, netns, &self.hosts.street)
+    }
+
     /// Changes the tags that the switch adds for a home.
     pub fn retag(&mut self, home: usize, tags: &[(u16, u16)]) -> Result<()> {
         let ifindex = index(&self.hosts.street, &format!("home{home}"))?;
