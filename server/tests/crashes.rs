@@ -119,6 +119,8 @@ impl World {
                 upstream_bytes: 2,
                 downstream_packets: 3,
                 downstream_bytes: 4,
+                upstream_policed: 5,
+                downstream_policed: 6,
             },
             at_ms: 1,
             recorded_ms: 2,
@@ -162,7 +164,7 @@ async fn a_crash_after_each_step_loses_nothing() {
     assert_eq!(repeated.key, first.key);
 
     for (event, state) in [
-        (GatewayEvent::Ack, State::Establishing),
+        (GatewayEvent::Ack { revision: 1 }, State::Establishing),
         (
             GatewayEvent::Established {
                 terminal_mac: String::new(),
@@ -246,7 +248,7 @@ async fn a_crash_after_each_step_loses_nothing() {
 
     world
         .engine()
-        .gateway_event("gw2", first.session, 3, &GatewayEvent::Ack)
+        .gateway_event("gw2", first.session, 3, &GatewayEvent::Ack { revision: 1 })
         .await
         .unwrap();
     world.engine().release(subscriber, None).await.unwrap();
