@@ -16,6 +16,8 @@ mod ports;
 mod refusals;
 #[path = "netns/rooms.rs"]
 mod rooms;
+#[path = "netns/service.rs"]
+mod service;
 #[path = "netns/sessions.rs"]
 mod sessions;
 #[path = "netns/support.rs"]
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             each_has_its_own_answers,
             a_router_away,
         },
+        service::{changed_live},
         survival::{server_away, gateway_killed, terminal_killed, load_and_unload},
         ports::{
             name_of_another_device,
