@@ -97,6 +97,12 @@ impl World {
         all
     }
 
+    /// What `gw1` is told repeatedly.
+    async fn unanswered(&self) -> Vec<Uuid> {
+        let rows = self.engine().store.unanswered_at_gateway("gw1").await;
+        rows.unwrap().iter().map(|row| row.session.id).collect()
+    }
+
     /// What `gw1` is told of a session that it has answered for.
     async fn due(&self, session: Uuid) -> Option<Kind> {
         let row = self.engine().store.session(session).await.unwrap().unwrap();
@@ -203,6 +209,11 @@ async fn a_crash_after_each_step_loses_nothing() {
         .unwrap();
     world.crash().await;
     assert_eq!(world.due(first.session).await, Some(Kind::ChangeService));
+    assert_eq!(
+        world.unanswered().await,
+        [first.session],
+        "told again and again"
+    );
     world
         .engine()
         .gateway_event("gw1", first.session, 1, &GatewayEvent::Ack { revision: 2 })
@@ -210,6 +221,7 @@ async fn a_crash_after_each_step_loses_nothing() {
         .unwrap();
     world.crash().await;
     assert_eq!(world.due(first.session).await, Some(Kind::Connect));
+    assert!(world.unanswered().await.is_empty());
 
     let request = world.request(AccessKind::Move, HOME_2);
     let moved = world

@@ -159,10 +159,17 @@ impl Store {
 
     /// Sessions with an instruction that a gateway has not answered yet.
     pub async fn unanswered_at_gateway(&self, gateway: &str) -> Result<Vec<SessionRow>> {
-        sqlx::query(select_sessions!(
-            "WHERE gateway = ? AND (state IN ('connecting', 'disconnecting', \
-             'disconnecting-unconfirmed') OR (state IN ('establishing', 'established') \
-             AND service_acknowledged < service_revision))"
+        // Two searches by index: with OR, SQLite reads every session of the gateway.
+        sqlx::query(concat!(
+            select_sessions!(
+                "WHERE gateway = ?1 AND state IN ('connecting', 'disconnecting', \
+                 'disconnecting-unconfirmed')"
+            ),
+            " UNION ALL ",
+            select_sessions!(
+                "WHERE gateway = ?1 AND state IN ('establishing', 'established') \
+                 AND service_acknowledged < service_revision"
+            )
         ))
         .bind(gateway)
         .fetch_all(&self.readers)

@@ -16,6 +16,8 @@ ALTER TABLE sessions ADD COLUMN service_problem      TEXT   NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN up_policed           BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN down_policed         BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX sessions_by_plan ON sessions (plan, state);
+CREATE INDEX sessions_behind ON sessions (gateway, state)
+    WHERE service_acknowledged < service_revision;
 
 ALTER TABLE receipts ADD COLUMN up_policed   BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE receipts ADD COLUMN down_policed BIGINT NOT NULL DEFAULT 0;
