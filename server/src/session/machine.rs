@@ -4,7 +4,11 @@
 //! its connection only after the receipt of the former gateway (or an operator's force), so that
 //! no Connect for the target can be derived before.
 
-use super::service::{Grant, Service};
+mod grants;
+
+use grants::{acknowledged, granted, service_refused};
+
+use super::service::Service;
 use super::{Addresses, Connection, SealedSecret, Session, State, Target};
 
 /// What has happened to a session.
@@ -246,57 +250,6 @@ fn step(session: &Session, state: State, detail: &str) -> Outcome {
         Vec::new(),
         false,
     )
-}
-
-/// A change of the service only: no step of the session's history.
-fn granted(session: &Session, service: Grant, instruct: bool) -> Outcome {
-    if service == session.service {
-        return Outcome::Ignored(Ignored::NotApplicable);
-    }
-    Outcome::Changed(Box::new(Change {
-        session: Session {
-            service,
-            ..session.clone()
-        },
-        free_addresses_at: Vec::new(),
-        instruct,
-        step: false,
-    }))
-}
-
-fn acknowledged(session: &Session, revision: u64) -> Outcome {
-    if !session.state.is_connected_side() {
-        return Outcome::Ignored(Ignored::NotApplicable);
-    }
-    let service = session.service.acknowledge(revision);
-    if session.state != State::Connecting {
-        return granted(session, service, false);
-    }
-    // The service may have been changed while the Connect was on its way.
-    let instruct = !service.is_acknowledged();
-    changed(
-        Session {
-            state: State::Establishing,
-            detail: "the gateway has recorded it and asks the terminal".to_owned(),
-            service,
-            ..session.clone()
-        },
-        Vec::new(),
-        instruct,
-    )
-}
-
-/// The session goes on by the service that it has; why becomes visible.
-fn service_refused(session: &Session, revision: u64, reason: &str) -> Outcome {
-    let grant = &session.service;
-    if !session.state.is_connected_side() || revision != grant.revision || grant.is_acknowledged() {
-        return Outcome::Ignored(Ignored::NotApplicable);
-    }
-    let grant = Grant {
-        problem: reason.to_owned(),
-        ..grant.clone()
-    };
-    granted(session, grant, false)
 }
 
 fn nack(session: &Session, reason: &str) -> Outcome {
