@@ -3,6 +3,7 @@
 //! All of it is plain data: [`rows`] says what a session needs, [`Tables`] is the content of the
 //! four maps, [`Plan::diff`] is what must change. Applying a plan twice is the same as once.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -11,6 +12,7 @@ use doorstep_gateway_common::downstream::{
     DownstreamV4Key, DownstreamV6Key, DownstreamValue, WireTag,
 };
 use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::policer::Rate;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{MacWord, Slot, flag};
 use ipnet::Ipv6Net;
@@ -28,6 +30,34 @@ pub struct Rows {
     pub upstream_v6: Option<(UpstreamV6Key, UpstreamValue)>,
     pub downstream_v4: Option<(DownstreamV4Key, DownstreamValue)>,
     pub downstream_v6: Option<(DownstreamV6Key, DownstreamValue)>,
+    pub rates: (Slot, Rates),
+}
+
+/// How fast a session may be, as its policers keep it; all zero: as fast as can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    pub upstream: Rate,
+    pub downstream: Rate,
+}
+
+/// How much of a policed rate may pass at once. Long enough for TCP to fill the rate over a path of
+/// some tens of milliseconds, short enough to disturb nobody.
+const BURST_NS: u64 = 50_000_000;
+
+/// How long a packet may wait for its turn where the rate is shaped.
+const LONGEST_WAIT_NS: u64 = 100_000_000;
+
+impl Rates {
+    pub fn of(service: &Service) -> Self {
+        let downstream_depth_ns = match service.shape_downstream {
+            true => LONGEST_WAIT_NS,
+            false => BURST_NS,
+        };
+        Self {
+            upstream: Rate::new(service.upstream_bps, BURST_NS),
+            downstream: Rate::new(service.downstream_bps, downstream_depth_ns),
+        }
+    }
 }
 
 /// The rows that a session has in the maps. Its IPv6 prefix has the gateway's delegated length.
@@ -56,6 +86,7 @@ pub fn rows(entry: &SessionEntry) -> Rows {
     let v4 = entry.ipv4.map(|address| address.octets());
     let v6 = entry.ipv6.map(masked);
     Rows {
+        rates: (entry.slot, Rates::of(&entry.service)),
         upstream_v4: v4.map(|source_be| {
             let key = UpstreamV4Key {
                 line: entry.line.key,
@@ -128,6 +159,8 @@ pub struct Tables {
     pub upstream_v6: HashMap<UpstreamV6Key, UpstreamValue>,
     pub downstream_v4: HashMap<DownstreamV4Key, DownstreamValue>,
     pub downstream_v6: HashMap<DownstreamV6Key, DownstreamValue>,
+    /// Of every slot that a row counts in and that has any.
+    pub rates: HashMap<Slot, Rates>,
 }
 
 impl Tables {
@@ -140,8 +173,19 @@ impl Tables {
             tables.upstream_v6.extend(rows.upstream_v6);
             tables.downstream_v4.extend(rows.downstream_v4);
             tables.downstream_v6.extend(rows.downstream_v6);
+            let (slot, rates) = rows.rates;
+            tables.set_rates(slot, rates);
         }
         tables
+    }
+
+    /// Takes in the rates of a slot, which may be none.
+    pub fn set_rates(&mut self, slot: Slot, rates: Rates) {
+        if rates == Rates::default() {
+            self.rates.remove(&slot);
+        } else {
+            self.rates.insert(slot, rates);
+        }
     }
 
     /// Every slot that a row counts in.
@@ -157,13 +201,15 @@ impl Tables {
             .collect()
     }
 
-    /// Carries one change out; what the maps do, for a model of them.
+    /// Carries one change out; what the maps do, for a model of them. The rates of a slot without
+    /// rows are nobody's.
     pub fn apply(&mut self, change: &Change) {
         match *change {
             Change::RemoveUpstreamV4(key) => drop(self.upstream_v4.remove(&key)),
             Change::RemoveUpstreamV6(key) => drop(self.upstream_v6.remove(&key)),
             Change::RemoveDownstreamV4(key) => drop(self.downstream_v4.remove(&key)),
             Change::RemoveDownstreamV6(key) => drop(self.downstream_v6.remove(&key)),
+            Change::SetRates(slot, rates) => self.set_rates(slot, rates),
             Change::UpsertDownstreamV4(key, value) => {
                 self.downstream_v4.insert(key, value);
             }
@@ -176,6 +222,10 @@ impl Tables {
             Change::UpsertUpstreamV6(key, value) => {
                 self.upstream_v6.insert(key, value);
             }
+        }
+        if change.is_removal() && !self.rates.is_empty() {
+            let slots = self.slots();
+            self.rates.retain(|slot, _| slots.contains(slot));
         }
     }
 }
@@ -191,6 +241,7 @@ pub enum Change {
     UpsertDownstreamV6(DownstreamV6Key, DownstreamValue),
     UpsertUpstreamV4(UpstreamV4Key, UpstreamValue),
     UpsertUpstreamV6(UpstreamV6Key, UpstreamValue),
+    SetRates(Slot, Rates),
 }
 
 impl Change {
@@ -209,7 +260,7 @@ impl Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Removals come first, upstream before downstream, so that an address never belongs to two
-    /// lines; then insertions, downstream before upstream, so that an answer to the first packet
+    /// lines; then rates, and insertions, downstream before upstream, so that an answer to the first packet
     /// out finds its way back.
     pub changes: Vec<Change>,
 }
@@ -226,6 +277,17 @@ impl Plan {
             .for_each(|key| changes.push(Change::RemoveDownstreamV4(key)));
         stale(&desired.downstream_v6, &actual.downstream_v6)
             .for_each(|key| changes.push(Change::RemoveDownstreamV6(key)));
+        // After the removals: what a slot keeps of its rows then, it keeps of its rates.
+        let mut rest = Cow::Borrowed(actual);
+        if !changes.is_empty() && !actual.rates.is_empty() {
+            changes
+                .iter()
+                .for_each(|change| rest.to_mut().apply(change));
+        }
+        stale(&desired.rates, &rest.rates)
+            .for_each(|slot| changes.push(Change::SetRates(slot, Rates::default())));
+        wanting(&desired.rates, &rest.rates)
+            .for_each(|(slot, rates)| changes.push(Change::SetRates(slot, rates)));
         wanting(&desired.downstream_v4, &actual.downstream_v4)
             .for_each(|(key, value)| changes.push(Change::UpsertDownstreamV4(key, value)));
         wanting(&desired.downstream_v6, &actual.downstream_v6)

@@ -11,6 +11,7 @@ pub mod hub;
 pub mod identity;
 pub mod keys;
 pub mod pool;
+pub mod rate;
 pub mod serve;
 pub mod service;
 pub mod session;

@@ -61,6 +61,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let store = Store::open(&config.database()).await?;
     let config = Arc::new(config);
     let engine = Engine::new(Arc::clone(&config), store, keyring, vault);
+    // Before a gateway can ask: its Hello is answered by what the plans say now.
+    engine.follow_plans().await?;
 
     let listener = TcpListener::bind(config.listen)
         .await

@@ -153,19 +153,36 @@ fn keys_daemon_and_clients() {
     assert!(run(dir, &["gateways"]).stdout.starts_with(b"GATEWAY"));
     let nobody = "0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e";
     for arguments in [
-        ["sessions", "show", nobody],
-        ["sessions", "force", nobody],
-        ["sessions", "disconnect", nobody],
-        ["subscribers", "show", nobody],
-        ["subscribers", "reset-secret", nobody],
+        &["sessions", "show", nobody][..],
+        &["sessions", "force", nobody],
+        &["sessions", "disconnect", nobody],
+        &["sessions", "service", nobody, "--down", "20M", "--police"],
+        &["subscribers", "show", nobody],
+        &["subscribers", "reset-secret", nobody],
+        &["subscribers", "plan", nobody, "--default"],
     ] {
-        let (code, error) = fails(dir, &arguments);
+        let (code, error) = fails(dir, arguments);
         assert_eq!(code, 1);
         assert!(
             error.starts_with("error: ") && error.contains("there is no such"),
             "{error}"
         );
     }
+    for (arguments, expected) in [
+        (&["--up", "63k"][..], "must be at least 64k"),
+        (&["--down", "fast"], "must be bits per second"),
+        (&["--priority", "8"], "0..=7"),
+        (&["--plan", "home", "--up", "1M"], "cannot be used with"),
+        (&["--shape", "--police"], "cannot be used with"),
+        (&[], "required"),
+    ] {
+        let (code, error) = fails(dir, &[&["sessions", "service", nobody], arguments].concat());
+        assert_eq!(code, 2, "{arguments:?}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    assert_eq!(fails(dir, &["subscribers", "plan", nobody]).0, 2);
+    let (_, error) = fails(dir, &["subscribers", "plan", nobody, "gold"]);
+    assert!(error.contains("no [[plan]] is configured"), "{error}");
     // A second daemon on the same folder is refused, and the first goes on.
     let (_, error) = fails(dir, &["run", "--config", config]);
     assert!(error.contains("another server runs"), "{error}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{CONFIG, HOME_1, HOME_2, PHONE};
 use doorstep_server::config::Config;
-use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent};
+use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent, Wanted};
 use doorstep_server::identity::Phone;
 use doorstep_server::keys;
 use doorstep_server::session::State;
@@ -97,6 +97,18 @@ impl World {
         all
     }
 
+    /// What `gw1` is told repeatedly.
+    async fn unanswered(&self) -> Vec<Uuid> {
+        let rows = self.engine().store.unanswered_at_gateway("gw1").await;
+        rows.unwrap().iter().map(|row| row.session.id).collect()
+    }
+
+    /// What `gw1` is told of a session that it has answered for.
+    async fn due(&self, session: Uuid) -> Option<Kind> {
+        let row = self.engine().store.session(session).await.unwrap().unwrap();
+        instruct::due(&row.session, "gw1").map(|wanted| wanted.kind)
+    }
+
     async fn state(&self, session: Uuid) -> State {
         self.engine()
             .store
@@ -119,6 +131,8 @@ impl World {
                 upstream_bytes: 2,
                 downstream_packets: 3,
                 downstream_bytes: 4,
+                upstream_policed: 5,
+                downstream_policed: 6,
             },
             at_ms: 1,
             recorded_ms: 2,
@@ -162,7 +176,7 @@ async fn a_crash_after_each_step_loses_nothing() {
     assert_eq!(repeated.key, first.key);
 
     for (event, state) in [
-        (GatewayEvent::Ack, State::Establishing),
+        (GatewayEvent::Ack { revision: 1 }, State::Establishing),
         (
             GatewayEvent::Established {
                 terminal_mac: String::new(),
@@ -181,6 +195,33 @@ async fn a_crash_after_each_step_loses_nothing() {
         assert_eq!(world.state(first.session).await, state);
         assert_eq!(world.instructions().await, [("gw1", 1, Kind::Connect)]);
     }
+
+    let slower = Wanted::Parts {
+        upstream_bps: None,
+        downstream_bps: Some(20_000_000),
+        shape_downstream: None,
+        priority: None,
+    };
+    world
+        .engine()
+        .set_service(first.session, &slower)
+        .await
+        .unwrap();
+    world.crash().await;
+    assert_eq!(world.due(first.session).await, Some(Kind::ChangeService));
+    assert_eq!(
+        world.unanswered().await,
+        [first.session],
+        "told again and again"
+    );
+    world
+        .engine()
+        .gateway_event("gw1", first.session, 1, &GatewayEvent::Ack { revision: 2 })
+        .await
+        .unwrap();
+    world.crash().await;
+    assert_eq!(world.due(first.session).await, Some(Kind::Connect));
+    assert!(world.unanswered().await.is_empty());
 
     let request = world.request(AccessKind::Move, HOME_2);
     let moved = world
@@ -246,7 +287,7 @@ async fn a_crash_after_each_step_loses_nothing() {
 
     world
         .engine()
-        .gateway_event("gw2", first.session, 3, &GatewayEvent::Ack)
+        .gateway_event("gw2", first.session, 3, &GatewayEvent::Ack { revision: 1 })
         .await
         .unwrap();
     world.engine().release(subscriber, None).await.unwrap();

@@ -139,10 +139,12 @@ async fn malformed_messages_disturb_nothing() {
         Some(FromGateway::Ack(pb::Ack {
             session_id: Uuid::new_v4().to_string(),
             generation: 1,
+            revision: 1,
         })),
         Some(FromGateway::Ack(pb::Ack {
             session_id: id.clone(),
             generation: u64::MAX,
+            revision: u64::MAX,
         })),
         Some(FromGateway::Nack(pb::Nack {
             session_id: "?".repeat(5000),
@@ -153,6 +155,7 @@ async fn malformed_messages_disturb_nothing() {
             generation: 0,
             reason: 77,
             detail: String::new(),
+            revision: u64::MAX,
         })),
         Some(FromGateway::Established(pb::Established {
             session_id: id.clone(),

@@ -32,6 +32,8 @@ async fn connect_and_release() {
             ipv4_gateway: "100.64.1.1".to_owned(),
             dns: vec!["192.0.2.53".to_owned()],
             mtu: 1500,
+            service: Some(pb::Service::default()),
+            service_revision: 1,
         }
     );
     gw1.ack(&answer.session_id, 1).await;
@@ -60,7 +62,10 @@ async fn connect_and_release() {
     let detail = server.detail(&answer.session_id).await;
     let view = detail.session.unwrap();
     assert_eq!(view.ipv4_address, "", "addresses are given back");
-    assert_eq!(view.final_counters.unwrap().downstream_bytes, 2000);
+    let last = view.final_counters.unwrap();
+    assert_eq!(last.downstream_bytes, 2000);
+    assert_eq!((last.upstream_policed, last.downstream_policed), (3, 4));
+    assert_eq!(detail.receipts[0].counters, Some(last));
     assert_eq!(detail.receipts.len(), 1);
     let states: Vec<_> = detail.steps.iter().map(pb::SessionStep::state).collect();
     assert_eq!(

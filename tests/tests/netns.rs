@@ -18,6 +18,8 @@ mod ports;
 mod refusals;
 #[path = "netns/rooms.rs"]
 mod rooms;
+#[path = "netns/service.rs"]
+mod service;
 #[path = "netns/sessions.rs"]
 mod sessions;
 #[path = "netns/support.rs"]
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
             on_a_vlan,
         },
         port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
+        service::{changed_live},
         survival::{server_away, gateway_killed, terminal_killed, load_and_unload},
         ports::{
             name_of_another_device,

@@ -154,6 +154,7 @@ pub fn sessions(
                 ipv6_prefix: text(view.connect.ipv6),
                 mac: text(view.mac),
                 counters: Some(control::counters(reading.unwrap_or_default())),
+                service: Some(control::service_message(view.connect.service)),
                 steps: view
                     .steps
                     .iter()

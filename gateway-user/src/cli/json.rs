@@ -67,6 +67,7 @@ fn next_hop(hop: &v1::GatewayNextHop) -> Value {
 
 pub fn session(session: &v1::GatewaySession) -> Value {
     let counters = session.counters.unwrap_or_default();
+    let service = session.service.unwrap_or_default();
     json!({
         "session_id": session.session_id,
         "operator": session.operator,
@@ -78,11 +79,17 @@ pub fn session(session: &v1::GatewaySession) -> Value {
         "ipv4_address": text(&session.ipv4_address),
         "ipv6_prefix": text(&session.ipv6_prefix),
         "mac": text(&session.mac),
+        "upstream_bps": service.upstream_bps,
+        "downstream_bps": service.downstream_bps,
+        "shape_downstream": service.shape_downstream,
+        "priority": service.priority,
         "counters": {
             "upstream_packets": counters.upstream_packets,
             "upstream_bytes": counters.upstream_bytes,
             "downstream_packets": counters.downstream_packets,
             "downstream_bytes": counters.downstream_bytes,
+            "upstream_policed": counters.upstream_policed,
+            "downstream_policed": counters.downstream_policed,
         },
         "steps": session.steps.iter().map(|step| json!({
             "step": step.step,

@@ -160,7 +160,7 @@ pub async fn sessions(socket: &Path, output: Output) -> anyhow::Result<()> {
     }
     let rows: Vec<_> = sessions.iter().map(session_row).collect();
     #[rustfmt::skip]
-    let header = ["SESSION", "OPERATOR", "GEN", "PHASE", "LINE", "LOCATION", "ADDRESSES", "MAC", "UP", "DOWN", "DETAIL"];
+    let header = ["SESSION", "OPERATOR", "GEN", "PHASE", "LINE", "LOCATION", "ADDRESSES", "MAC", "SERVICE", "UP", "DOWN", "POLICED", "DETAIL"];
     output::print(&table(&header, &rows))
 }
 
@@ -180,21 +180,57 @@ fn session_row(session: &v1::GatewaySession) -> Vec<String> {
         session.location_id.clone(),
         addresses.join(" "),
         session.mac.clone(),
+        service(&session.service.unwrap_or_default()),
         bytes(counters.upstream_bytes),
         bytes(counters.downstream_bytes),
+        format!(
+            "{}/{}",
+            counters.upstream_policed, counters.downstream_policed
+        ),
         session.detail.clone(),
     ]
 }
 
-/// `1.5 MB`: decimal, as line rates are.
+/// `100.0 Mbit/s up, 300.0 Mbit/s down shaped, priority 2`; empty where nothing is limited.
+fn service(service: &v1::Service) -> String {
+    let mut parts = Vec::new();
+    if service.upstream_bps > 0 {
+        parts.push(format!("{} up", rate(service.upstream_bps)));
+    }
+    if service.downstream_bps > 0 {
+        let how = if service.shape_downstream {
+            " shaped"
+        } else {
+            ""
+        };
+        parts.push(format!("{} down{how}", rate(service.downstream_bps)));
+    }
+    if service.priority > 0 {
+        parts.push(format!("priority {}", service.priority));
+    }
+    parts.join(", ")
+}
+
+fn rate(bps: u64) -> String {
+    scaled(
+        bps,
+        "bit/s",
+        ["kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"],
+    )
+}
+
 fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    scaled(count, "B", ["kB", "MB", "GB", "TB", "PB"])
+}
+
+/// `1.5 MB`: decimal, as line rates are.
+fn scaled(count: u64, base: &str, larger: [&str; 5]) -> String {
     if count < 1000 {
-        return format!("{count} B");
+        return format!("{count} {base}");
     }
     let mut value = count as f64 / 1000.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
+    let mut units = larger.into_iter();
+    let mut unit = units.next().unwrap_or_default();
     for next in units {
         if value < 999.95 {
             break;
@@ -234,7 +270,24 @@ pub async fn drops(socket: &Path, output: Output, all: bool) -> anyhow::Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use doorstep_proto::v1;
+
+    use super::{bytes, service};
+
+    #[test]
+    fn services() {
+        let mut shown = v1::Service::default();
+        assert_eq!(service(&shown), "");
+        shown.downstream_bps = 300_000_000;
+        assert_eq!(service(&shown), "300.0 Mbit/s down");
+        shown.shape_downstream = true;
+        shown.upstream_bps = 2_500_000_000;
+        shown.priority = 2;
+        assert_eq!(
+            service(&shown),
+            "2.5 Gbit/s up, 300.0 Mbit/s down shaped, priority 2"
+        );
+    }
 
     #[test]
     fn sizes() {

@@ -9,9 +9,9 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::engine::message::{
-    Connect, Held, HeldPhase, Instruction, Receipt, Refusal, RefusalReason, Report,
+    ChangeService, Connect, Held, HeldPhase, Instruction, Receipt, Refusal, RefusalReason, Report,
 };
-use crate::session::Counters;
+use crate::session::{Counters, Service};
 
 /// MTU of a line unless the server says otherwise.
 const DEFAULT_MTU: u16 = 1500;
@@ -43,7 +43,15 @@ pub fn incoming(message: v1::ServerMessage) -> Result<Incoming, EmptyMessage> {
             let (session, generation) = (echo(&message.session_id), message.generation);
             match connect(message) {
                 Ok(connect) => Instruction::Connect(connect),
-                Err(detail) => malformed(session, generation, detail),
+                Err(detail) => malformed(session, generation, 0, detail),
+            }
+        }
+        Body::ChangeService(message) => {
+            let (session, generation) = (echo(&message.session_id), message.generation);
+            let revision = message.revision;
+            match change_service(message) {
+                Ok(change) => Instruction::ChangeService(change),
+                Err(detail) => malformed(session, generation, revision, detail),
             }
         }
         Body::Disconnect(v1::Disconnect {
@@ -54,7 +62,7 @@ pub fn incoming(message: v1::ServerMessage) -> Result<Incoming, EmptyMessage> {
                 session,
                 generation,
             },
-            Err(detail) => malformed(echo(&session_id), generation, detail),
+            Err(detail) => malformed(echo(&session_id), generation, 0, detail),
         },
         Body::Synced(v1::Synced {}) => Instruction::Synced,
         Body::ReceiptAck(v1::ReceiptAck { number }) => Instruction::ReceiptAck { number },
@@ -91,7 +99,39 @@ fn connect(message: v1::Connect) -> Result<Connect, String> {
             .map(|text| required("dns", text))
             .collect::<Result<_, _>>()?,
         mtu,
+        service: service(message.service)?,
+        service_revision: message.service_revision,
     })
+}
+
+fn change_service(message: v1::ChangeService) -> Result<ChangeService, String> {
+    Ok(ChangeService {
+        session: uuid(&message.session_id)?,
+        generation: message.generation,
+        revision: message.revision,
+        service: service(message.service)?,
+    })
+}
+
+/// Its bounds are checked where it is decided on.
+fn service(message: Option<v1::Service>) -> Result<Service, String> {
+    let message = message.unwrap_or_default();
+    Ok(Service {
+        upstream_bps: message.upstream_bps,
+        downstream_bps: message.downstream_bps,
+        shape_downstream: message.shape_downstream,
+        priority: u8::try_from(message.priority)
+            .map_err(|_| format!("service.priority: {} is beyond 7", message.priority))?,
+    })
+}
+
+pub fn service_message(service: Service) -> v1::Service {
+    v1::Service {
+        upstream_bps: service.upstream_bps,
+        downstream_bps: service.downstream_bps,
+        shape_downstream: service.shape_downstream,
+        priority: service.priority.into(),
+    }
 }
 
 fn uuid(text: &str) -> Result<Uuid, String> {
@@ -120,10 +160,11 @@ fn echo(text: &str) -> String {
         .collect()
 }
 
-fn malformed(session: String, generation: u64, detail: String) -> Instruction {
+fn malformed(session: String, generation: u64, revision: u64, detail: String) -> Instruction {
     Instruction::Malformed(Refusal {
         session,
         generation,
+        revision,
         reason: RefusalReason::Malformed,
         detail,
     })
@@ -141,15 +182,18 @@ pub fn outgoing(gateway_id: &str, report: Report) -> v1::GatewayMessage {
         Report::Ack {
             session,
             generation,
+            revision,
         } => Body::Ack(v1::Ack {
             session_id: session.to_string(),
             generation,
+            revision,
         }),
         Report::Nack(refusal) => Body::Nack(v1::Nack {
             session_id: refusal.session,
             generation: refusal.generation,
             reason: reason(refusal.reason).into(),
             detail: refusal.detail,
+            revision: refusal.revision,
         }),
         Report::Established {
             session,
@@ -191,6 +235,7 @@ fn held_session(held: Held) -> v1::HeldSession {
         session_id: held.session.to_string(),
         generation: held.generation,
         phase: phase.into(),
+        service_revision: held.revision,
     }
 }
 
@@ -210,6 +255,8 @@ pub fn counters(counters: Counters) -> v1::Counters {
         upstream_bytes: counters.upstream_bytes,
         downstream_packets: counters.downstream_packets,
         downstream_bytes: counters.downstream_bytes,
+        upstream_policed: counters.upstream_policed,
+        downstream_policed: counters.downstream_policed,
     }
 }
 
@@ -221,88 +268,9 @@ fn reason(reason: RefusalReason) -> v1::NackReason {
         RefusalReason::AddressInUse => v1::NackReason::AddressInUse,
         RefusalReason::NoCapacity => v1::NackReason::NoCapacity,
         RefusalReason::Dataplane => v1::NackReason::Dataplane,
+        RefusalReason::NotHeld => v1::NackReason::NotHeld,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn good() -> v1::Connect {
-        v1::Connect {
-            session_id: "0190f3e8-0000-7000-8000-000000000001".into(),
-            generation: 3,
-            location_id: "110103-xinjing-001-002-004".into(),
-            session_key: vec![7; 32],
-            ipv4_address: "100.64.1.10".into(),
-            ipv6_prefix: "2001:db8:1000:100::/56".into(),
-            ipv4_gateway: String::new(),
-            dns: vec!["192.0.2.53".into()],
-            mtu: 0,
-        }
-    }
-
-    fn read(message: v1::Connect) -> Instruction {
-        let body = Some(v1::server_message::Body::Connect(message));
-        match incoming(v1::ServerMessage { body }) {
-            Ok(Incoming::Instruction(instruction)) => instruction,
-            other => panic!("an instruction, not {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_connect() {
-        let Instruction::Connect(connect) = read(good()) else {
-            panic!("readable");
-        };
-        assert_eq!(connect.mtu, 1500);
-        assert_eq!(connect.ipv4, Some([100, 64, 1, 10].into()));
-        assert_eq!(connect.ipv4_gateway, None);
-        assert_eq!(connect.dns.len(), 1);
-    }
-
-    #[test]
-    fn each_malformed_field_is_named() {
-        type Spoil = fn(&mut v1::Connect);
-        #[rustfmt::skip]
-        let rows: [(Spoil, &str); 8] = [
-            (|c| c.session_id = "x\n".into(), "session_id: 'x\\n'"),
-            (|c| c.location_id = "110103".into(), "location_id: "),
-            (|c| c.session_key = vec![7; 31], "session_key: session key: 31 bytes"),
-            (|c| c.ipv4_address = "100.64.1".into(), "ipv4_address: '100.64.1'"),
-            (|c| c.ipv6_prefix = "2001:db8::".into(), "ipv6_prefix: '2001:db8::'"),
-            (|c| c.dns = vec!["resolver".into()], "dns: 'resolver'"),
-            (|c| c.dns = vec!["192.0.2.1".into(); 9], "dns: 9 addresses"),
-            (|c| c.mtu = 65536, "mtu: 65536"),
-        ];
-        for (spoil, expected) in rows {
-            let mut message = good();
-            spoil(&mut message);
-            let Instruction::Malformed(refusal) = read(message) else {
-                panic!("{expected}: refused");
-            };
-            assert!(refusal.detail.starts_with(expected), "{}", refusal.detail);
-            assert_eq!(refusal.generation, 3);
-            assert_eq!(refusal.reason, RefusalReason::Malformed);
-        }
-    }
-
-    #[test]
-    fn what_is_echoed_is_short() {
-        let mut message = good();
-        message.session_id = "y".repeat(100_000);
-        let Instruction::Malformed(refusal) = read(message) else {
-            panic!("refused");
-        };
-        assert_eq!(refusal.session.len(), MAX_ECHO);
-        assert!(refusal.detail.len() < 300);
-    }
-
-    #[test]
-    fn a_message_without_a_body_is_an_error() {
-        assert_eq!(
-            incoming(v1::ServerMessage { body: None }),
-            Err(EmptyMessage)
-        );
-    }
-}
+mod tests;

@@ -8,5 +8,5 @@ mod state;
 mod tests;
 
 pub use client::{Client, StreamEvent, StreamLink, check_credentials, check_server};
-pub use convert::counters;
+pub use convert::{counters, service_message};
 pub use state::{ServerState, ServerStates};

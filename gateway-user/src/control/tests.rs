@@ -123,6 +123,7 @@ fn hello() -> Report {
             session: uuid::Uuid::from_u128(7),
             generation: 3,
             phase: HeldPhase::Established,
+            revision: 4,
         }],
     }
 }
@@ -144,6 +145,7 @@ async fn a_stream_begins_with_hello_and_carries_both_ways() {
     let first = greeted(&mut stream).await;
     assert_eq!((first.protocol_version, &first.gateway_id[..]), (1, "gw1"));
     assert_eq!(first.held[0].generation, 3);
+    assert_eq!(first.held[0].service_revision, 4);
     stream.send(welcome());
     stream.send(message(Down::Synced(v1::Synced {})));
     stream.send(v1::ServerMessage { body: None });
@@ -222,6 +224,7 @@ async fn a_server_that_does_not_keep_up_is_cut_off() {
     let refusal = crate::engine::message::Refusal {
         session: String::new(),
         generation: 1,
+        revision: 0,
         reason: crate::engine::message::RefusalReason::Malformed,
         detail: "x".repeat(100_000),
     };

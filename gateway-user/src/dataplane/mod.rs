@@ -145,7 +145,6 @@ impl Dataplane {
         if !self.maps.holds(&desired)? {
             self.maps.accounts().reset(entry.slot);
         }
-        self.maps.accounts().set_rates(entry);
         self.apply(&Plan {
             changes: inserts(&desired),
         })
@@ -153,7 +152,6 @@ impl Dataplane {
 
     /// Gives an open session another service. No packet is lost by it.
     pub fn change_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
-        self.maps.accounts().set_rates(entry);
         self.apply(&Plan {
             changes: inserts(&plan::rows(entry)),
         })
@@ -202,7 +200,7 @@ impl Dataplane {
     }
 }
 
-/// Downstream before upstream, so that the answer to the first packet out finds its way back.
+/// Rates before rows; downstream before upstream, so that the answer to the first packet out finds its way back.
 fn inserts(rows: &plan::Rows) -> Vec<Change> {
     let down_v4 = rows
         .downstream_v4
@@ -216,7 +214,9 @@ fn inserts(rows: &plan::Rows) -> Vec<Change> {
     let up_v6 = rows
         .upstream_v6
         .map(|(key, value)| Change::UpsertUpstreamV6(key, value));
-    [down_v4, down_v6, up_v4, up_v6]
+    let (slot, rates) = rows.rates;
+    let rates = Some(Change::SetRates(slot, rates));
+    [rates, down_v4, down_v6, up_v4, up_v6]
         .into_iter()
         .flatten()
         .collect()

@@ -87,6 +87,8 @@ impl Engine {
                 *phase = Phase::Closing { opened, then };
                 held.step(StepName::Closing, now);
                 held.detail = None;
+                held.failures = 0;
+                held.changing = None;
                 // Until the close has been sent off, the timer stands for it.
                 self.timers.set(Timer::Session(session), Some(now.at));
             }
@@ -151,9 +153,7 @@ impl Engine {
             Err(error) => {
                 tracing::error!(?session, generation, error, "cannot close; trying again");
                 held.detail = Some(format!("cannot close the fast path: {error}"));
-                let pause = held.close_pause();
-                held.failed_closes += 1;
-                let at = now.at + pause;
+                let at = now.at + held.pause();
                 self.timers.set(Timer::Session(session), Some(at));
             }
         }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
+use super::service::check_service;
 use super::{Engine, Now, Objection, Session};
 use crate::session::Line;
 
@@ -29,12 +30,23 @@ impl Engine {
             .get(&session)
             .and_then(Session::newest_connect);
         if let Some(newest) = newest.filter(|newest| newest.generation == generation) {
-            if *newest != connect {
+            if !newest.same_but_for_service(&connect) {
                 let what = format!(
                     "generation {generation} is held with other values; \
                      a change needs a newer generation"
                 );
                 let why = Objection::new(RefusalReason::Malformed, what);
+                return self.refuse(session, generation, why);
+            }
+            let Connect {
+                service,
+                service_revision: revision,
+                ..
+            } = connect;
+            // An older service is passed over: the newest revision counts.
+            if revision >= newest.service_revision
+                && let Err(why) = self.take_service(session, service, revision)
+            {
                 return self.refuse(session, generation, why);
             }
             self.acknowledge(session, generation);
@@ -100,6 +112,7 @@ impl Engine {
         if connect.generation == 0 {
             return malformed("generation: 0; the first is 1".into());
         }
+        check_service(&connect.service)?;
         if connect.ipv4.is_none() && connect.ipv6.is_none() {
             return malformed("ipv4_address, ipv6_prefix: both are empty; give one".into());
         }
@@ -296,6 +309,7 @@ impl Engine {
 
 impl Session {
     fn new(row: SessionRow, line: Line, mtu: u16, initiator: Initiator) -> Self {
+        let in_force = row.connect.service_revision;
         Self {
             row,
             line,
@@ -304,14 +318,18 @@ impl Session {
             opening: None,
             claims: Vec::new(),
             detail: None,
-            failed_closes: 0,
+            failures: 0,
+            in_force,
+            changing: None,
         }
     }
 
-    /// How long to wait before the close is tried again.
-    pub(super) fn close_pause(&self) -> Duration {
+    /// How long to wait before an order that has failed is given again.
+    pub(super) fn pause(&mut self) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
         const LONGEST: Duration = Duration::from_secs(5);
-        (FIRST * 2u32.pow(self.failed_closes.min(8))).min(LONGEST)
+        let pause = (FIRST * 2u32.pow(self.failures.min(8))).min(LONGEST);
+        self.failures += 1;
+        pause
     }
 }

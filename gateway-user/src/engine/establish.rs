@@ -142,6 +142,8 @@ impl Engine {
                 self.persist_session(session);
                 self.confirm(session);
                 self.report_established(session);
+                // It may have been given another one while it was being opened.
+                self.change_service(session);
             }
             (Phase::Establishing, Some(_), Err(error)) => {
                 let what = format!("the fast path refused the session: {error}");

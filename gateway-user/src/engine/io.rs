@@ -41,6 +41,12 @@ pub enum Event {
         generation: u64,
         result: Result<(), String>,
     },
+    /// [`Action::Change`] is done.
+    Changed {
+        session: SessionRef,
+        generation: u64,
+        result: Result<(), String>,
+    },
     /// [`Action::Close`] is done: nothing is forwarded any more. With the final counters.
     Closed {
         session: SessionRef,
@@ -70,6 +76,11 @@ pub enum Action {
         entry: SessionEntry,
         /// Rows that have to go before.
         displaced: Plan,
+    },
+    /// Give an open session the entry's service.
+    Change {
+        session: SessionRef,
+        entry: SessionEntry,
     },
     Close {
         session: SessionRef,

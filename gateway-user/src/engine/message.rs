@@ -8,7 +8,7 @@ use ipnet::Ipv6Net;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
-use crate::session::Counters;
+use crate::session::{Counters, Service};
 
 /// From a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub enum Instruction {
         session: Uuid,
         generation: u64,
     },
+    ChangeService(ChangeService),
     /// Cannot be read; refused with what it said of itself.
     Malformed(Refusal),
     /// All differences to the Hello have been sent.
@@ -43,6 +44,22 @@ pub struct Connect {
     pub dns: Vec<IpAddr>,
     /// Largest IP packet on the line, in bytes.
     pub mtu: u16,
+    /// May change while the session is held. Older journals have neither.
+    #[serde(default)]
+    pub service: Service,
+    /// Grows with each change of the service.
+    #[serde(default)]
+    pub service_revision: u64,
+}
+
+/// Another service for a session that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeService {
+    pub session: Uuid,
+    /// The Connect's.
+    pub generation: u64,
+    pub revision: u64,
+    pub service: Service,
 }
 
 /// An instruction that is refused.
@@ -51,6 +68,8 @@ pub struct Refusal {
     /// As the server wrote it, which need not be a UUID.
     pub session: String,
     pub generation: u64,
+    /// Of the service, if it is a change of it that is refused.
+    pub revision: u64,
     pub reason: RefusalReason,
     pub detail: String,
 }
@@ -63,6 +82,8 @@ pub enum RefusalReason {
     AddressInUse,
     NoCapacity,
     Dataplane,
+    /// No session of this generation.
+    NotHeld,
 }
 
 /// To a server.
@@ -75,6 +96,8 @@ pub enum Report {
     Ack {
         session: Uuid,
         generation: u64,
+        /// Of the service that the session has, or is to be opened with; 0 where it ends.
+        revision: u64,
     },
     Nack(Refusal),
     Established {
@@ -94,6 +117,8 @@ pub struct Held {
     pub session: Uuid,
     pub generation: u64,
     pub phase: HeldPhase,
+    /// As in [`Report::Ack`].
+    pub revision: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

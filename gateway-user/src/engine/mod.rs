@@ -21,6 +21,7 @@ pub mod message;
 pub(crate) mod mtu;
 mod recover;
 pub mod row;
+mod service;
 mod slots;
 mod stream;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use uuid::Uuid;
 
 use crate::config::Operator;
 use crate::inventory::Inventory;
-use crate::session::{Line, Service, SessionEntry};
+use crate::session::{Line, SessionEntry};
 
 pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
@@ -95,7 +96,12 @@ struct Session {
     claims: Vec<IpNet>,
     /// What stands in the way, for people.
     detail: Option<String>,
-    failed_closes: u32,
+    /// Orders to the fast path that have failed, one after another.
+    failures: u32,
+    /// Revision of the service that the fast path has, or is to be opened with.
+    in_force: u64,
+    /// Revision of the change that the fast path has been ordered to make.
+    changing: Option<u64>,
 }
 
 #[derive(Default)]
@@ -122,6 +128,11 @@ impl Engine {
                 generation,
                 result,
             } => self.on_opened(session, generation, result, now),
+            Event::Changed {
+                session,
+                generation,
+                result,
+            } => self.on_changed(session, generation, result, now),
             Event::Closed {
                 session,
                 generation,
@@ -156,6 +167,7 @@ impl Engine {
                 session,
                 generation,
             } => self.on_disconnect(SessionRef { operator, session }, generation, now),
+            Instruction::ChangeService(change) => self.on_change_service(operator, change),
             Instruction::Malformed(refusal) => self.report(operator, Report::Nack(refusal)),
             Instruction::Synced => self.on_synced(operator, now),
             Instruction::ReceiptAck { number } => self.on_receipt_ack(operator, number),
@@ -166,7 +178,8 @@ impl Engine {
         match self.sessions.get(&session).map(|held| &held.row.phase) {
             Some(Phase::Establishing) => self.ask_terminal(session, now),
             Some(Phase::Closing { .. }) => self.close(session, now),
-            Some(Phase::Established(_)) | None => {}
+            Some(Phase::Established(_)) => self.change_service(session),
+            None => {}
         }
     }
 
@@ -210,19 +223,39 @@ impl Engine {
     }
 
     fn acknowledge(&mut self, session: SessionRef, generation: u64) {
+        let held = self.sessions.get(&session);
         let report = Report::Ack {
             session: session.session,
             generation,
+            revision: held.map_or(0, |held| held.revision(generation)),
         };
         self.report(session.operator, report);
     }
 
     fn refuse(&mut self, session: SessionRef, generation: u64, why: Objection) {
+        self.refuse_revision(session, generation, 0, why);
+    }
+
+    fn refuse_revision(
+        &mut self,
+        session: SessionRef,
+        generation: u64,
+        revision: u64,
+        why: Objection,
+    ) {
         let Objection { reason, detail } = why;
-        tracing::warn!(?session, generation, ?reason, detail, "instruction refused");
+        tracing::warn!(
+            ?session,
+            generation,
+            revision,
+            ?reason,
+            detail,
+            "instruction refused"
+        );
         let refusal = Refusal {
             session: session.session.to_string(),
             generation,
+            revision,
             reason,
             detail,
         };
@@ -296,7 +329,7 @@ impl Session {
             ipv4: connect.ipv4,
             ipv6: connect.ipv6,
             mtu: self.mtu,
-            service: Service::default(),
+            service: connect.service,
             flags: 0,
         }
     }

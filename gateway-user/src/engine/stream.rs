@@ -49,12 +49,14 @@ impl Engine {
     fn held(&self, operator: OperatorIndex) -> Vec<Held> {
         let mut all = Vec::new();
         for session in self.sessions_of(operator) {
-            let row = &self.sessions[&session].row;
+            let held = &self.sessions[&session];
+            let row = &held.row;
             let mut add = |generation, phase| {
                 all.push(Held {
                     session: session.session,
                     generation,
                     phase,
+                    revision: held.revision(generation),
                 });
             };
             match &row.phase {
@@ -75,6 +77,7 @@ impl Engine {
                 session: session.session,
                 generation,
                 phase: HeldPhase::Disconnected,
+                revision: 0,
             });
         }
         let receipts = self.operators.get(&operator).map(|state| &state.receipts);
@@ -83,6 +86,7 @@ impl Engine {
                 session: receipt.session,
                 generation: receipt.generation,
                 phase: HeldPhase::Disconnected,
+                revision: 0,
             });
         }
         all

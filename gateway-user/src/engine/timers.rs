@@ -9,7 +9,7 @@ use super::row::SessionRef;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
-    /// An establishment request to repeat, or a close to try again.
+    /// An establishment request to repeat, or a close or change to try again.
     Session(SessionRef),
     /// Receipts to repeat.
     Receipts(OperatorIndex),

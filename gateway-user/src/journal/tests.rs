@@ -7,7 +7,7 @@ use super::*;
 use crate::config::Config;
 use crate::engine::message::{Connect, Receipt};
 use crate::engine::row::{FenceKind, Opened, Phase, Place, Step, StepName, Then};
-use crate::session::Counters;
+use crate::session::{Counters, Service};
 
 fn session(operator: u16, number: u8) -> SessionRef {
     SessionRef {
@@ -27,6 +27,12 @@ fn connect(number: u8, generation: u64) -> Connect {
         ipv4_gateway: None,
         dns: vec![[192, 0, 2, 53].into()],
         mtu: 1500,
+        service: Service {
+            downstream_bps: 300_000_000,
+            priority: number % 8,
+            ..Service::default()
+        },
+        service_revision: generation,
     }
 }
 
@@ -192,6 +198,54 @@ fn a_folder_that_cannot_be_made_is_named() {
 }
 
 /// A configuration in a folder, with these operators in this order, each with a port of its own.
+/// Rows of the version that knew no service.
+#[test]
+fn rows_without_a_service_are_read_as_unlimited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = Journal::open(folder.path()).expect("opens");
+    let waiting = Then {
+        receipt: None,
+        connect: Some(Box::new(connect(1, 5))),
+    };
+    let closing = Phase::Closing {
+        opened: Some(opened()),
+        then: waiting,
+    };
+    let mut old = serde_json::to_value(row(1, 4, closing)).expect("JSON");
+    let mut counters = serde_json::to_value(receipt(3)).expect("JSON");
+    for connect in ["/connect", "/phase/closing/then/connect"] {
+        let connect = old.pointer_mut(connect).and_then(|c| c.as_object_mut());
+        let connect = connect.expect("a connect");
+        assert!(connect.remove("service").is_some());
+        assert!(connect.remove("service_revision").is_some());
+    }
+    let last = counters["final"].as_object_mut().expect("counters");
+    assert!(last.remove("upstream_policed").is_some());
+    assert!(last.remove("downstream_policed").is_some());
+
+    let transaction = journal.database.begin_write().expect("begins");
+    {
+        let mut sessions = transaction.open_table(SESSIONS).expect("opens");
+        let value = codec::encode(&old);
+        sessions.insert((1, 1), &value[..]).expect("inserts");
+        let mut receipts = transaction.open_table(RECEIPTS).expect("opens");
+        let value = codec::encode(&counters);
+        receipts.insert((1, 3), &value[..]).expect("inserts");
+    }
+    transaction.commit().expect("commits");
+    let snapshot = journal.load().expect("loads");
+    let read = &snapshot.sessions[&session(1, 1)];
+    let Phase::Closing { then, .. } = &read.phase else {
+        panic!("closing, not {:?}", read.phase);
+    };
+    let then = then.connect.as_deref().expect("waits");
+    for connect in [&read.connect, then] {
+        assert_eq!(connect.service, Service::default());
+        assert_eq!(connect.service_revision, 0);
+    }
+    assert_eq!(snapshot.receipts[&(1, 3)], receipt(3));
+}
+
 fn config(folder: &Path, operators: &[&str]) -> Config {
     let mut text =
         "id = \"gw1\"\nstate_dir = \"state\"\n[[access_port]]\nname = \"access0\"\n".to_owned();

@@ -61,7 +61,9 @@ impl Tables {
             downstream_v6: select(&self.downstream_v6, |key, _| {
                 v6(key.operator, key.prefix_be)
             }),
+            ..Self::default()
         }
+        .with_rates_of(self)
     }
 
     /// The rows whose keys `others` does not have.
@@ -79,7 +81,16 @@ impl Tables {
             downstream_v6: select(&self.downstream_v6, |key, _| {
                 !others.downstream_v6.contains_key(key)
             }),
+            ..Self::default()
         }
+        .with_rates_of(self)
+    }
+
+    /// The rates of those slots that the rows count in.
+    fn with_rates_of(mut self, all: &Self) -> Self {
+        let slots = self.slots();
+        self.rates = select(&all.rates, |slot, _| slots.contains(slot));
+        self
     }
 
     /// Takes rows in; a row of the same key is replaced.
@@ -88,6 +99,7 @@ impl Tables {
         self.upstream_v6.extend(&rows.upstream_v6);
         self.downstream_v4.extend(&rows.downstream_v4);
         self.downstream_v6.extend(&rows.downstream_v6);
+        self.rates.extend(&rows.rates);
     }
 
     pub fn len(&self) -> usize {

@@ -87,7 +87,8 @@ fn every_mask_of_a_prefix() {
 
 #[test]
 fn removals_come_before_insertions_and_upstream_goes_first_and_comes_last() {
-    let (old, new) = (entry(1, &[5]), entry(1, &[6]));
+    let (old, mut new) = (entry(1, &[5]), entry(1, &[6]));
+    new.service.upstream_bps = 20_000_000;
     let plan = Plan::diff(&Tables::of([&new]), &Tables::of([&old]));
     let kinds: Vec<&str> = plan
         .changes
@@ -97,17 +98,42 @@ fn removals_come_before_insertions_and_upstream_goes_first_and_comes_last() {
             Change::RemoveDownstreamV4(_) | Change::RemoveDownstreamV6(_) => "remove downstream",
             Change::UpsertDownstreamV4(..) | Change::UpsertDownstreamV6(..) => "downstream",
             Change::UpsertUpstreamV4(..) | Change::UpsertUpstreamV6(..) => "upstream",
+            Change::SetRates(..) => "rates",
         })
         .collect();
     let expected = [
         "remove upstream",
         "remove upstream",
+        "rates",
         "downstream",
         "downstream",
         "upstream",
         "upstream",
     ];
     assert_eq!(kinds, expected);
+}
+
+#[test]
+fn a_service_is_flags_and_rates() {
+    let mut policed = entry(1, &[5]);
+    policed.service = Service {
+        upstream_bps: 20_000_000,
+        downstream_bps: 100_000_000,
+        shape_downstream: false,
+        priority: 5,
+    };
+    let found = rows(&policed);
+    let (_, up) = found.upstream_v4.expect("IPv4");
+    assert_eq!(up.flags, flag::POLICED | 5 << flag::PRIORITY_SHIFT);
+    let (_, down) = found.downstream_v4.expect("IPv4");
+    assert_eq!(down.flags, flag::POLICED);
+    assert_eq!(down.inner, WireTag::new(0x8100, 5, 5), "with its priority");
+    assert_eq!(found.rates, (1, Rates::of(&policed.service)));
+    policed.service.shape_downstream = true;
+    let (_, down) = rows(&policed).downstream_v4.expect("IPv4");
+    assert_eq!(down.flags, flag::SHAPED);
+    let (_, up) = rows(&entry(1, &[5])).upstream_v4.expect("IPv4");
+    assert_eq!(up.flags, 0, "nothing is special about it");
 }
 
 #[test]
@@ -149,13 +175,14 @@ fn rows_without_others_are_told_by_their_keys() {
 
 /// Entries over few addresses and lines, so that histories collide.
 fn entries() -> impl Strategy<Value = Vec<SessionEntry>> {
-    let one = (0..4u8, 1..4u16, 1..5u64, any::<bool>());
+    let one = (0..4u8, 1..4u16, 1..5u64, any::<bool>(), 0..3u64);
     prop::collection::vec(one, 0..6).prop_map(|all| {
         all.into_iter()
-            .map(|(number, vid, generation, v6)| {
+            .map(|(number, vid, generation, v6, rate)| {
                 let mut entry = entry(number, &[vid]);
                 entry.generation = generation;
                 entry.ipv6 = entry.ipv6.filter(|_| v6);
+                entry.service.downstream_bps = rate * 1_000_000;
                 entry
             })
             .collect()

@@ -76,6 +76,10 @@ pub(super) enum Command {
         entry: SessionEntry,
         displaced: Plan,
     },
+    Change {
+        session: SessionRef,
+        entry: SessionEntry,
+    },
     Close {
         session: SessionRef,
         entry: SessionEntry,
@@ -130,6 +134,11 @@ fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mp
             Command::Remove { operator, plan } => Event::Removed {
                 operator,
                 result: fast_path.apply(&plan).map_err(|e| e.to_string()),
+            },
+            Command::Change { session, entry } => Event::Changed {
+                session,
+                generation: entry.generation,
+                result: fast_path.change_session(&entry).map_err(|e| e.to_string()),
             },
             Command::Close { session, entry } => Event::Closed {
                 session,

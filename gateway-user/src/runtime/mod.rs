@@ -241,6 +241,7 @@ impl Runtime {
                 entry,
                 displaced,
             },
+            Action::Change { session, entry } => Command::Change { session, entry },
             Action::Close { session, entry } => Command::Close { session, entry },
             Action::Remove { operator, plan } => Command::Remove { operator, plan },
             Action::ReadCounters { operator, slots } => Command::ReadCounters { operator, slots },

@@ -27,7 +27,7 @@ use crate::control::{Client, ServerStates};
 use crate::dataplane::MapUse;
 use crate::inventory::Inventory;
 use crate::plan::Tables;
-use crate::session::{Counters, SessionEntry};
+use crate::session::{Counters, Service, SessionEntry};
 use crate::testing::{Pki, ScriptedServer, Stream};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +43,7 @@ struct Maps(Arc<Mutex<MapsInner>>);
 struct MapsInner {
     tables: Tables,
     lines: HashMap<LineKey, LineValue>,
+    services: HashMap<Slot, Service>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,14 +74,18 @@ impl FastPath for Maps {
     }
 
     fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Never> {
+        self.with(|maps| maps.services.insert(entry.slot, entry.service));
         self.apply(&Plan::diff(&Tables::of([entry]), &Tables::default()))
     }
 
     fn change_session(&mut self, entry: &SessionEntry) -> Result<(), Never> {
-        self.open_session(entry)
+        let known = self.with(|maps| maps.services.insert(entry.slot, entry.service));
+        assert!(known.is_some(), "only an open session is changed");
+        Ok(())
     }
 
     fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Never> {
+        self.with(|maps| maps.services.remove(&entry.slot));
         self.apply(&Plan::diff(&Tables::default(), &Tables::of([entry])))?;
         self.counters(entry.slot)
     }
@@ -88,6 +93,7 @@ impl FastPath for Maps {
     fn counters(&self, slot: Slot) -> Result<Counters, Never> {
         Ok(Counters {
             upstream_packets: u64::from(slot) + 5,
+            downstream_policed: 2,
             ..Counters::default()
         })
     }
@@ -256,7 +262,28 @@ fn connect(generation: u64) -> v1::ServerMessage {
         location_id: "110103-xinjing-001-002-004".into(),
         session_key: vec![7; 32],
         ipv4_address: "100.64.1.10".into(),
+        service: Some(service(300)),
+        service_revision: 1,
         ..v1::Connect::default()
+    });
+    v1::ServerMessage { body: Some(body) }
+}
+
+fn service(megabits: u64) -> v1::Service {
+    v1::Service {
+        upstream_bps: 0,
+        downstream_bps: megabits * 1_000_000,
+        shape_downstream: true,
+        priority: 3,
+    }
+}
+
+fn change_service(generation: u64, revision: u64, megabits: u64) -> v1::ServerMessage {
+    let body = Down::ChangeService(v1::ChangeService {
+        session_id: SESSION.into(),
+        generation,
+        revision,
+        service: Some(service(megabits)),
     });
     v1::ServerMessage { body: Some(body) }
 }
@@ -340,7 +367,8 @@ async fn a_session_from_connect_to_receipt() {
         panic!("a receipt");
     };
     assert_eq!((receipt.number, receipt.generation), (1, 2));
-    assert_eq!(receipt.r#final.map(|last| last.upstream_packets), Some(5));
+    let last = receipt.r#final.expect("counters");
+    assert_eq!((last.upstream_packets, last.downstream_policed), (5, 2));
     assert_eq!(maps.with(|maps| maps.tables.clone()), Tables::default());
     gateway.stop().await;
 }
@@ -394,6 +422,49 @@ async fn after_a_crash_sessions_flow_on_and_receipts_are_repeated() {
     let gateway = Gateway::start(pki.folder(), server.port, &maps);
     let (_stream, hello) = greeted(&mut server).await;
     assert!(hello.held.is_empty(), "acknowledged: {hello:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_changes_while_the_session_is_open_and_outlives_the_daemon() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let maps = Maps::default();
+    let downstream_bps = || -> Vec<u64> {
+        maps.with(|maps| maps.services.values().map(|s| s.downstream_bps).collect())
+    };
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (mut stream, _) = greeted(&mut server).await;
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(ack) if ack.revision == 1));
+    established(&mut stream).await;
+    assert_eq!(downstream_bps(), [300_000_000]);
+    let before = maps.with(|maps| maps.tables.clone());
+
+    stream.send(change_service(1, 2, 20));
+    let Up::Ack(ack) = next(&mut stream).await else {
+        panic!("acknowledged");
+    };
+    assert_eq!((ack.generation, ack.revision), (1, 2));
+    assert_eq!(downstream_bps(), [20_000_000], "before it is acknowledged");
+    assert_eq!(maps.with(|maps| maps.tables.clone()), before);
+    stream.send(change_service(1, 1, 300));
+    let Up::Nack(nack) = next(&mut stream).await else {
+        panic!("refused");
+    };
+    assert_eq!(nack.reason(), v1::NackReason::StaleGeneration);
+    assert_eq!((nack.generation, nack.revision), (1, 1));
+    gateway.kill().await;
+
+    let gateway = Gateway::start(pki.folder(), server.port, &maps);
+    let (_stream, hello) = greeted(&mut server).await;
+    assert_eq!(hello.held[0].service_revision, 2);
+    let (sender, answer) = oneshot::channel();
+    let query = Input::Query(Query::Sessions(sender));
+    gateway.inputs.send(query).await.expect("listens");
+    let shown = answer.await.expect("answers");
+    let held = shown.sessions[0].connect.service;
+    assert_eq!(held.downstream_bps, 20_000_000);
     gateway.stop().await;
 }
 
@@ -537,6 +608,7 @@ async fn the_admin_socket_answers_and_goes_away() {
     assert_eq!(session.session_id, SESSION);
     assert_eq!(session.phase, "established");
     assert_eq!(session.mac, TERMINAL.to_string());
+    assert_eq!(session.service, Some(service(300)));
     assert_eq!(
         session.counters.map(|counted| counted.upstream_packets),
         Some(5)

@@ -14,7 +14,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 
 use super::tables::when;
-use super::{SessionAction, SubscriberAction, tables, views};
+use super::{ServiceArgs, SessionAction, SubscriberAction, tables, views};
 
 pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
@@ -157,6 +157,20 @@ pub async fn subscribers(
             print("\n")?;
             tables::sessions(sessions, output)
         }
+        SubscriberAction::Plan { id, plan, .. } => {
+            let view = client
+                .set_subscriber_plan(pb::SetSubscriberPlanRequest {
+                    subscriber_id: id,
+                    plan: plan.unwrap_or_default(),
+                })
+                .await
+                .map_err(refused)?
+                .into_inner();
+            if output == Output::Json {
+                return json(&views::Subscriber::from(view));
+            }
+            tables::subscribers(vec![view], output)
+        }
         SubscriberAction::ResetSecret { id } => {
             let credentials = client
                 .reset_secret(pb::ResetSecretRequest { subscriber_id: id })
@@ -195,6 +209,7 @@ pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Outp
                 .force_session(pb::ForceSessionRequest { session_id: id })
                 .await
         }
+        SessionAction::Service(service) => client.set_session_service(request(service)).await,
         SessionAction::Disconnect { id } => {
             client
                 .disconnect_session(pb::DisconnectSessionRequest { session_id: id })
@@ -202,6 +217,17 @@ pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Outp
         }
     };
     tables::detail(detail.map_err(refused)?.into_inner(), output)
+}
+
+fn request(service: ServiceArgs) -> pb::SetSessionServiceRequest {
+    pb::SetSessionServiceRequest {
+        session_id: service.id,
+        plan: service.plan.unwrap_or_default(),
+        upstream_bps: service.up,
+        downstream_bps: service.down,
+        shape_downstream: (service.shape || service.police).then_some(service.shape),
+        priority: service.priority,
+    }
 }
 
 async fn all_subscribers(client: &mut OperatorClient<Channel>) -> Result<Vec<pb::SubscriberView>> {

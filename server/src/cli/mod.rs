@@ -9,11 +9,12 @@ mod views;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use doorstep_daemon::exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::output::Output;
 use doorstep_server::config::DEFAULT_ADMIN_SOCKET;
+use doorstep_server::rate;
 
 /// The operator's Doorstep server: subscribers, sessions, and the gateways that carry them
 #[derive(Debug, Parser)]
@@ -95,6 +96,16 @@ enum SubscriberAction {
     Show { id: String },
     /// Give a subscriber a new secret; the old one is void at once
     ResetSecret { id: String },
+    /// Put a subscriber and all its sessions on a plan of the configuration (audited)
+    #[command(group(ArgGroup::new("which").required(true).args(["plan", "default"])))]
+    Plan {
+        id: String,
+        /// Name of the plan
+        plan: Option<String>,
+        /// The default plan, whichever that is
+        #[arg(long)]
+        default: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,8 +121,39 @@ enum SessionAction {
     /// Go on without the receipt that a session waits for (audited).
     /// Only when you know that the gateway forwards nothing more
     Force { id: String },
+    /// Give a session another service while it goes on (audited). What is left out stays as it is
+    Service(ServiceArgs),
     /// End a session (audited)
     Disconnect { id: String },
+}
+
+#[derive(Debug, Args)]
+#[command(group(
+    ArgGroup::new("what")
+        .required(true)
+        .multiple(true)
+        .args(["plan", "up", "down", "shape", "police", "priority"])
+))]
+struct ServiceArgs {
+    id: String,
+    /// Everything as a plan of the configuration says, also when it changes
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["up", "down", "shape", "police", "priority"])]
+    plan: Option<String>,
+    /// Rate from the subscriber: bit/s, or with k, M or G; `unlimited`
+    #[arg(long, value_name = "RATE", value_parser = rate::parse)]
+    up: Option<u64>,
+    /// Rate to the subscriber
+    #[arg(long, value_name = "RATE", value_parser = rate::parse)]
+    down: Option<u64>,
+    /// Delay what is too fast toward the subscriber
+    #[arg(long, conflicts_with = "police")]
+    shape: bool,
+    /// Drop what is too fast toward the subscriber
+    #[arg(long)]
+    police: bool,
+    /// Priority (PCP) of the session's frames
+    #[arg(long, value_name = "0..7", value_parser = clap::value_parser!(u32).range(0..=7))]
+    priority: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
+use doorstep_server::rate;
 use doorstep_server::service::convert::state_name;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -21,13 +22,21 @@ pub fn subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
                 view.subscriber_id,
                 view.phone_masked,
                 view.id_card_masked,
+                view.plan,
                 view.sessions.to_string(),
                 when(view.created_unix_ms),
             ]
         })
         .collect();
     print(&table(
-        &["SUBSCRIBER", "PHONE", "ID CARD", "SESSIONS", "SINCE"],
+        &[
+            "SUBSCRIBER",
+            "PHONE",
+            "ID CARD",
+            "PLAN",
+            "SESSIONS",
+            "SINCE",
+        ],
         &rows,
     ))
 }
@@ -64,13 +73,52 @@ pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
 fn counters(counters: Option<pb::Counters>) -> String {
     counters.map_or_else(String::new, |counters| {
         format!(
-            "up {} packets, {} bytes; down {} packets, {} bytes",
+            "up {} packets, {} bytes{}; down {} packets, {} bytes{}",
             counters.upstream_packets,
             counters.upstream_bytes,
+            policed(counters.upstream_policed),
             counters.downstream_packets,
-            counters.downstream_bytes
+            counters.downstream_bytes,
+            policed(counters.downstream_policed)
         )
     })
+}
+
+fn policed(packets: u64) -> String {
+    match packets {
+        0 => String::new(),
+        _ => format!(", {packets} above the rate"),
+    }
+}
+
+/// `up 100M, down 300M shaped, priority 2 (home-300)`.
+fn service(view: &pb::SessionView) -> String {
+    let service = view.service.unwrap_or_default();
+    let shaped = if service.shape_downstream {
+        " shaped"
+    } else {
+        ""
+    };
+    let plan = match view.plan.as_str() {
+        "" => String::new(),
+        plan => format!(" ({plan})"),
+    };
+    format!(
+        "up {}, down {}{shaped}, priority {}{plan}",
+        rate::show(service.upstream_bps),
+        rate::show(service.downstream_bps),
+        service.priority
+    )
+}
+
+/// How far the gateway has followed.
+fn follows(view: &pb::SessionView) -> String {
+    let revision = view.service_revision;
+    match (view.service_acknowledged, view.service_problem.as_str()) {
+        (true, _) => format!("revision {revision}, acknowledged by the gateway"),
+        (false, "") => format!("revision {revision}, not acknowledged yet"),
+        (false, problem) => format!("revision {revision}, not acknowledged: {problem}"),
+    }
 }
 
 pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
@@ -78,6 +126,7 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         return json(&views::SessionDetail::from(detail));
     }
     let view = detail.session.unwrap_or_default();
+    let (service, follows) = (service(&view), follows(&view));
     print(&fields(&[
         ("session", view.session_id),
         ("subscriber", view.subscriber_id),
@@ -94,6 +143,8 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         ("terminal", view.terminal_mac),
         ("line", view.line),
         ("route", view.route),
+        ("service", service),
+        ("", follows),
         ("counters", counters(view.counters)),
         ("final counters", counters(view.final_counters)),
     ]))?;

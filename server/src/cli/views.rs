@@ -51,6 +51,8 @@ pub struct Counters {
     upstream_bytes: u64,
     downstream_packets: u64,
     downstream_bytes: u64,
+    upstream_policed: u64,
+    downstream_policed: u64,
 }
 
 impl From<pb::Counters> for Counters {
@@ -60,6 +62,27 @@ impl From<pb::Counters> for Counters {
             upstream_bytes: counters.upstream_bytes,
             downstream_packets: counters.downstream_packets,
             downstream_bytes: counters.downstream_bytes,
+            upstream_policed: counters.upstream_policed,
+            downstream_policed: counters.downstream_policed,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Service {
+    upstream_bps: u64,
+    downstream_bps: u64,
+    shape_downstream: bool,
+    priority: u32,
+}
+
+impl From<pb::Service> for Service {
+    fn from(service: pb::Service) -> Self {
+        Service {
+            upstream_bps: service.upstream_bps,
+            downstream_bps: service.downstream_bps,
+            shape_downstream: service.shape_downstream,
+            priority: service.priority,
         }
     }
 }
@@ -84,6 +107,11 @@ pub struct Session {
     terminal_mac: String,
     line: String,
     route: String,
+    plan: String,
+    service: Service,
+    service_revision: u64,
+    service_acknowledged: bool,
+    service_problem: String,
 }
 
 impl From<pb::SessionView> for Session {
@@ -107,6 +135,11 @@ impl From<pb::SessionView> for Session {
             terminal_mac: view.terminal_mac,
             line: view.line,
             route: view.route,
+            plan: view.plan,
+            service: view.service.unwrap_or_default().into(),
+            service_revision: view.service_revision,
+            service_acknowledged: view.service_acknowledged,
+            service_problem: view.service_problem,
         }
     }
 }
@@ -179,6 +212,7 @@ pub struct Subscriber {
     generation: u64,
     sessions: u64,
     created_unix_ms: i64,
+    plan: String,
 }
 
 impl From<pb::SubscriberView> for Subscriber {
@@ -190,6 +224,7 @@ impl From<pb::SubscriberView> for Subscriber {
             generation: view.generation,
             sessions: view.sessions,
             created_unix_ms: view.created_unix_ms,
+            plan: view.plan,
         }
     }
 }

@@ -11,8 +11,10 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, is_name};
+use super::{Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, Plan, is_name};
 use crate::pool;
+use crate::rate::Rate;
+use crate::session::service::{MAX_PRIORITY, Service};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +36,22 @@ pub(super) struct File {
     limits: Limits,
     #[serde(default)]
     gateway: Vec<Spanned<GatewayFile>>,
+    #[serde(default)]
+    plan: Vec<PlanFile>,
+    default_plan: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanFile {
+    name: Spanned<String>,
+    #[serde(default)]
+    upstream: Rate,
+    #[serde(default)]
+    downstream: Rate,
+    #[serde(default)]
+    shape: bool,
+    priority: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +134,14 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         }
         gateways.push(gateway);
     }
+    let plans = plans(file.plan)?;
+    if let Some(default) = &file.default_plan
+        && !plans.iter().any(|plan| plan.name == *default.get_ref())
+    {
+        let at = default.span().start;
+        let name = default.get_ref();
+        return Err((at, format!("default_plan: there is no [[plan]] \"{name}\"")));
+    }
     let limits = file.limits;
     if limits.concurrent_requests == 0
         || limits.streams_per_connection == 0
@@ -142,7 +168,43 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
             .map(|seal| folder.join(seal.passphrase_file)),
         limits,
         gateways,
+        plans,
+        default_plan: file.default_plan.map(Spanned::into_inner),
     })
+}
+
+fn plans(files: Vec<PlanFile>) -> Result<Vec<Plan>, Problem> {
+    let mut plans: Vec<Plan> = Vec::with_capacity(files.len());
+    for file in files {
+        let at = file.name.span().start;
+        let name = file.name.into_inner();
+        if !is_name(&name) {
+            return Err((at, format!("plan name {NAME_RULE}")));
+        }
+        if plans.iter().any(|plan| plan.name == name) {
+            return Err((at, format!("plan \"{name}\" is there twice")));
+        }
+        let priority = match file.priority {
+            None => 0,
+            Some(given) => u8::try_from(*given.get_ref())
+                .ok()
+                .filter(|priority| *priority <= MAX_PRIORITY)
+                .ok_or_else(|| {
+                    let problem = format!("plan \"{name}\": priority: must be 0 to {MAX_PRIORITY}");
+                    (given.span().start, problem)
+                })?,
+        };
+        plans.push(Plan {
+            name,
+            service: Service {
+                upstream_bps: file.upstream.0,
+                downstream_bps: file.downstream.0,
+                shape_downstream: file.shape,
+                priority,
+            },
+        });
+    }
+    Ok(plans)
 }
 
 fn gateway(file: GatewayFile) -> Result<Gateway, String> {

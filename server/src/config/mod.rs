@@ -11,6 +11,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::pool::Pool;
+use crate::session::service::Service;
 
 /// Where the command line looks for the administration socket unless told otherwise.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/doorstep-server/admin.sock";
@@ -77,6 +78,16 @@ pub struct Config {
     pub legacy_passphrase_file: Option<PathBuf>,
     pub limits: Limits,
     pub gateways: Vec<Gateway>,
+    pub plans: Vec<Plan>,
+    pub default_plan: Option<String>,
+}
+
+/// What subscribers may be put on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    pub name: String,
+    #[serde(flatten)]
+    pub service: Service,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -133,6 +144,15 @@ impl Config {
 
     pub fn gateway(&self, id: &str) -> Option<&Gateway> {
         self.gateways.iter().find(|gateway| gateway.id == id)
+    }
+
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.name == name)
+    }
+
+    /// The plan of subscribers who were put on none.
+    pub fn default_plan(&self) -> Option<&Plan> {
+        self.plan(self.default_plan.as_deref()?)
     }
 
     /// The gateway that serves a location: of all prefixes that contain it, the most specific.

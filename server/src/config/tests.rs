@@ -18,6 +18,14 @@ id = "gw2"
 locations = ["110103-xinjingjiayuan-002", "1101"]
 ipv4_pool = "100.64.2.0/24"
 ipv4_gateway = "100.64.2.254"
+[[plan]]
+name = "home-300"
+upstream = "100M"
+downstream = 300_000_000
+shape = true
+priority = 2
+[[plan]]
+name = "open"
 "#;
 
 #[test]
@@ -40,6 +48,24 @@ fn a_good_file_is_read_and_paths_follow_it() {
     assert_eq!(served("110103-xinjingjiayuan-002-002-004"), Some("gw2"));
     assert_eq!(served("110199-other-001-001-001"), Some("gw2"));
     assert_eq!(served("440305-nanshan-001-001-001"), None);
+}
+
+#[test]
+fn plans_are_read() {
+    let text = GOOD.replacen("listen", "default_plan = \"home-300\"\nlisten", 1);
+    let config = Config::parse(&text, Path::new("server.toml")).unwrap();
+    let service = Service {
+        upstream_bps: 100_000_000,
+        downstream_bps: 300_000_000,
+        shape_downstream: true,
+        priority: 2,
+    };
+    assert_eq!(config.default_plan().unwrap().name, "home-300");
+    assert_eq!(config.plan("home-300").unwrap().service, service);
+    assert_eq!(config.plan("open").unwrap().service, Service::default());
+    assert!(config.plan("other").is_none());
+    let none = Config::parse(GOOD, Path::new("server.toml")).unwrap();
+    assert!(none.default_plan().is_none());
 }
 
 #[test]
@@ -84,6 +110,30 @@ fn errors_name_file_line_and_what_is_wrong() {
             "ipv4_gateway: makes sense only with",
         ),
         ("dns =", "mtu = 100\ndns =", "mtu: must be at least 1280"),
+        ("\"100M\"", "\"100 M\"", "line 21, column 12"),
+        ("\"100M\"", "\"100 M\"", "must be bits per second"),
+        ("\"100M\"", "\"63k\"", "must be at least 64k"),
+        ("300_000_000", "63_999", "line 22, column 14"),
+        ("300_000_000", "-1", "must be at least 64k"),
+        ("300_000_000", "2_000_000_000_000", "must be at most 1000G"),
+        ("300_000_000", "1.5", "a rate like"),
+        (
+            "priority = 2",
+            "priority = 8",
+            ":24:12: plan \"home-300\": priority: must be 0 to 7",
+        ),
+        ("priority = 2", "prio = 2", "line 24, column 1"),
+        (
+            "name = \"open\"",
+            "name = \"home-300\"",
+            ":26:8: plan \"home-300\" is there twice",
+        ),
+        ("name = \"open\"", "name = \"\"", ":26:8: plan name must be"),
+        (
+            "listen = ",
+            "default_plan = \"gold\"\nlisten = ",
+            ":4:16: default_plan: there is no [[plan]] \"gold\"",
+        ),
         (
             "dns =",
             "delegated_prefix_len = 65\ndns =",

@@ -262,6 +262,7 @@ impl Engine {
     ) -> Result<(Uuid, u64, SealedSecret)> {
         let id = Uuid::now_v7();
         let generation = tx.take_generations(ask.subscriber, 1).await?;
+        let service = self.grant(tx, ask.subscriber).await?;
         let mut session = Session {
             id,
             subscriber: ask.subscriber,
@@ -274,6 +275,7 @@ impl Engine {
                 key: self.new_key(id, generation)?,
             },
             target: None,
+            service,
             detail: format!("waits for gateway {}", ask.gateway.id),
         };
         // A lease names its session, so the row must be there first; it gets its addresses in the

@@ -9,10 +9,17 @@ use crate::store::{Counters, ReceiptRow, Who};
 /// A gateway's word about one session, checked and in plain types.
 #[derive(Clone, Debug)]
 pub enum GatewayEvent {
-    Ack,
+    Ack {
+        /// Of the service that the gateway follows.
+        revision: u64,
+    },
     Nack {
+        /// Of the service whose change is refused; 0: another instruction is.
+        revision: u64,
         reason: String,
     },
+    /// What a resynchronisation tells of the service that the gateway follows.
+    ServiceHeld { revision: u64 },
     /// Details are absent when only a resynchronisation tells that the session is established.
     Established {
         terminal_mac: String,
@@ -54,14 +61,21 @@ impl Engine {
         };
         let text;
         let decided = match event {
-            GatewayEvent::Ack => Event::Ack {
+            GatewayEvent::Ack { revision } => Event::Ack {
                 gateway,
                 generation,
+                revision: *revision,
             },
-            GatewayEvent::Nack { reason } => Event::Nack {
+            GatewayEvent::Nack { revision, reason } => Event::Nack {
                 gateway,
                 generation,
+                revision: *revision,
                 reason,
+            },
+            GatewayEvent::ServiceHeld { revision } => Event::ServiceHeld {
+                gateway,
+                generation,
+                revision: *revision,
             },
             GatewayEvent::Established { line, route, .. } => {
                 text = established_text(line, route);

@@ -4,6 +4,7 @@
 mod access;
 mod gateway;
 mod operator;
+mod service;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub use access::{AccessKind, AccessRequest, Granted};
 pub use gateway::{Applied, GatewayEvent};
+pub use service::Wanted;
 
 use crate::config::Config;
 use crate::hub::Hub;

@@ -4,10 +4,11 @@ use doorstep_proto::v1 as pb;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::engine::{AccessKind, AccessRequest, EngineError};
+use crate::engine::{AccessKind, AccessRequest, EngineError, Wanted};
 use crate::identity::{IdCard, Phone};
 use crate::session::State;
 use crate::session::instruct::{Held, Phase};
+use crate::session::service::{Service, ServiceError};
 use crate::store::{Counters, ReceiptRow, SessionRow, StepRow};
 use crate::vault::Secret;
 
@@ -244,6 +245,61 @@ pub fn session_view(row: SessionRow, last_receipt: Option<&ReceiptRow>) -> pb::S
         terminal_mac: row.terminal_mac,
         line: row.line,
         route: row.route,
+        service: Some(service(session.service.service)),
+        service_revision: session.service.revision,
+        service_acknowledged: session.service.is_acknowledged(),
+        service_problem: session.service.problem,
+        plan: session.service.plan.unwrap_or_default(),
+    }
+}
+
+pub fn service(service: Service) -> pb::Service {
+    pb::Service {
+        upstream_bps: service.upstream_bps,
+        downstream_bps: service.downstream_bps,
+        shape_downstream: service.shape_downstream,
+        priority: service.priority.into(),
+    }
+}
+
+/// Which session is to have what.
+pub fn wanted_service(request: pb::SetSessionServiceRequest) -> Result<(Uuid, Wanted), Status> {
+    let mut violations = Violations::default();
+    let session = violations.check("session_id", uuid(&request.session_id));
+    let priority = request
+        .priority
+        .map(|priority| u8::try_from(priority).map_err(|_| ServiceError::Priority))
+        .transpose();
+    if let Err(error) = &priority {
+        violations.add("service", error);
+    }
+    let wanted = Wanted::Parts {
+        upstream_bps: request.upstream_bps,
+        downstream_bps: request.downstream_bps,
+        shape_downstream: request.shape_downstream,
+        priority: priority.unwrap_or_default(),
+    };
+    let nothing = Wanted::Parts {
+        upstream_bps: None,
+        downstream_bps: None,
+        shape_downstream: None,
+        priority: None,
+    };
+    let wanted = match (request.plan.is_empty(), wanted == nothing) {
+        (true, false) => wanted,
+        (false, true) => Wanted::Plan(request.plan),
+        (true, true) => {
+            violations.add("service", "give a plan, or at least one of its parts");
+            nothing
+        }
+        (false, false) => {
+            violations.add("plan", "give either a plan or parts of a service");
+            nothing
+        }
+    };
+    match session {
+        Some(session) if violations.is_empty() => Ok((session, wanted)),
+        _ => Err(violations.status()),
     }
 }
 
@@ -253,6 +309,8 @@ pub fn counters(counters: Counters) -> pb::Counters {
         upstream_bytes: counters.upstream_bytes,
         downstream_packets: counters.downstream_packets,
         downstream_bytes: counters.downstream_bytes,
+        upstream_policed: counters.upstream_policed,
+        downstream_policed: counters.downstream_policed,
     }
 }
 
@@ -263,6 +321,8 @@ pub fn plain_counters(given: Option<pb::Counters>) -> Counters {
         upstream_bytes: given.upstream_bytes,
         downstream_packets: given.downstream_packets,
         downstream_bytes: given.downstream_bytes,
+        upstream_policed: given.upstream_policed,
+        downstream_policed: given.downstream_policed,
     }
 }
 
@@ -277,6 +337,7 @@ pub fn held(given: &pb::HeldSession) -> Result<Held, String> {
         session: uuid(&given.session_id).map_err(|error| format!("session_id: {error}"))?,
         generation: given.generation,
         phase,
+        revision: given.service_revision,
     })
 }
 
@@ -288,6 +349,7 @@ pub fn nack_reason(nack: &pb::Nack) -> String {
         Ok(pb::NackReason::AddressInUse) => "the address is in use at the gateway",
         Ok(pb::NackReason::NoCapacity) => "the gateway has no capacity left",
         Ok(pb::NackReason::Dataplane) => "the gateway's data plane refused it",
+        Ok(pb::NackReason::NotHeld) => "the gateway holds no session of this generation",
         _ => "the gateway refused it",
     };
     let detail = tidy(&nack.detail);
@@ -320,39 +382,5 @@ pub fn tidy(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_wrong_field_is_named_and_no_value_is_shown() {
-        let error = access_request(pb::RequestAccessRequest {
-            credentials: Some(pb::Credentials {
-                subscriber_id: "13800000000".to_owned(),
-                secret: vec![1; 31],
-            }),
-            kind: 9,
-            sealed_location_id: "x".repeat(2000),
-            session_id: "s".to_owned(),
-            request_id: String::new(),
-        })
-        .err()
-        .unwrap();
-        for field in [
-            "credentials.subscriber_id: must be a UUID",
-            "credentials.secret: must be 32 bytes",
-            "kind: must be",
-            "sealed_location_id: longer than",
-            "session_id: must be a UUID",
-            "request_id: must be a UUID",
-        ] {
-            assert!(error.message().contains(field), "{field}: {error}");
-        }
-        assert!(!error.message().contains("138"), "{error}");
-    }
-
-    #[test]
-    fn gateway_text_becomes_one_bounded_line() {
-        assert_eq!(tidy(" a\nb\u{1b}[31m "), "a b [31m");
-        assert_eq!(tidy(&"é".repeat(1000)).chars().count(), MAX_TEXT_LEN);
-    }
-}
+#[path = "convert_tests.rs"]
+mod tests;

@@ -102,7 +102,10 @@ impl GatewayStream<'_> {
         let lost = diff
             .acked
             .iter()
-            .map(|item| (item, GatewayEvent::Ack))
+            .map(|item| {
+                let revision = item.revision;
+                (item, GatewayEvent::Ack { revision })
+            })
             .chain(diff.established.iter().map(|item| {
                 (
                     item,
@@ -128,6 +131,9 @@ impl GatewayStream<'_> {
                 }
             }
         }
+        for item in &diff.services {
+            self.catch_up(item).await?;
+        }
         for item in &diff.held_though_refused {
             if let Some(generation) = self.engine.raise_refused(item.session).await? {
                 let _ = self
@@ -141,8 +147,29 @@ impl GatewayStream<'_> {
         Ok(())
     }
 
+    /// Notes which service a gateway follows, and tells it the newest one.
+    async fn catch_up(&self, item: &Held) -> Result<(), EngineError> {
+        let event = GatewayEvent::ServiceHeld {
+            revision: item.revision,
+        };
+        self.engine
+            .gateway_event(self.gateway, item.session, item.generation, &event)
+            .await?;
+        let row = self.engine.store.session(item.session).await?;
+        let Some(row) = row.map(|row| row.session) else {
+            return Ok(());
+        };
+        if let Some(wanted) = instruct::due(&row, self.gateway)
+            && wanted.kind == Kind::ChangeService
+        {
+            // The stream's end is noticed by whoever reads it.
+            let _ = self.send(self.message(&row, wanted)?).await;
+        }
+        Ok(())
+    }
+
     async fn instruct(&self, session: &Session) -> Result<(), Status> {
-        let Some(wanted) = instruct::derive(session, self.gateway) else {
+        let Some(wanted) = instruct::due(session, self.gateway) else {
             return Ok(());
         };
         match self.message(session, wanted) {
@@ -158,11 +185,23 @@ impl GatewayStream<'_> {
     fn message(&self, session: &Session, wanted: Instruction) -> Result<ToGateway, EngineError> {
         let session_id = wanted.session.to_string();
         let generation = wanted.generation;
-        if wanted.kind == Kind::Disconnect {
-            return Ok(ToGateway::Disconnect(pb::Disconnect {
-                session_id,
-                generation,
-            }));
+        let (service, revision) = (session.service.service, session.service.revision);
+        match wanted.kind {
+            Kind::Disconnect => {
+                return Ok(ToGateway::Disconnect(pb::Disconnect {
+                    session_id,
+                    generation,
+                }));
+            }
+            Kind::ChangeService => {
+                return Ok(ToGateway::ChangeService(pb::ChangeService {
+                    session_id,
+                    generation,
+                    revision,
+                    service: Some(convert::service(service)),
+                }));
+            }
+            Kind::Connect => {}
         }
         let connection = &session.connection;
         let key = self
@@ -186,6 +225,8 @@ impl GatewayStream<'_> {
                 .map(|gateway| gateway.dns.iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),
             mtu: configured.map_or(0, |gateway| u32::from(gateway.mtu)),
+            service: Some(convert::service(service)),
+            service_revision: revision,
         }))
     }
 
@@ -199,11 +240,15 @@ impl GatewayStream<'_> {
     async fn handle(&self, message: pb::GatewayMessage) -> Result<(), Status> {
         match message.body {
             Some(FromGateway::Ack(ack)) => {
-                self.event("Ack", &ack.session_id, ack.generation, &GatewayEvent::Ack)
+                let event = GatewayEvent::Ack {
+                    revision: ack.revision,
+                };
+                self.event("Ack", &ack.session_id, ack.generation, &event)
                     .await
             }
             Some(FromGateway::Nack(nack)) => {
                 let event = GatewayEvent::Nack {
+                    revision: nack.revision,
                     reason: convert::nack_reason(&nack),
                 };
                 self.event("Nack", &nack.session_id, nack.generation, &event)

@@ -40,7 +40,15 @@ impl OperatorService {
             generation: row.generation,
             sessions: row.sessions,
             created_unix_ms: row.created_ms,
+            plan: row.plan.clone().unwrap_or_default(),
         })
+    }
+
+    async fn subscriber(&self, id: Uuid) -> Result<pb::SubscriberView, Status> {
+        let row = self.engine.store.subscriber(id).await.map_err(failed)?;
+        let row =
+            row.ok_or_else(|| Status::not_found("subscriber_id: there is no such subscriber"))?;
+        self.subscriber_view(&row)
     }
 
     async fn session_detail(&self, id: Uuid) -> Result<pb::SessionDetail, Status> {
@@ -150,14 +158,7 @@ impl Operator for OperatorService {
         request: Request<pb::ShowSubscriberRequest>,
     ) -> Result<Response<pb::SubscriberView>, Status> {
         let id = id("subscriber_id", &request.get_ref().subscriber_id)?;
-        let row = self
-            .engine
-            .store
-            .subscriber(id)
-            .await
-            .map_err(failed)?
-            .ok_or_else(|| Status::not_found("subscriber_id: there is no such subscriber"))?;
-        Ok(Response::new(self.subscriber_view(&row)?))
+        Ok(Response::new(self.subscriber(id).await?))
     }
 
     async fn reset_secret(
@@ -225,6 +226,32 @@ impl Operator for OperatorService {
         let id = id("session_id", &request.get_ref().session_id)?;
         self.engine.disconnect(id).await.map_err(engine_failed)?;
         Ok(Response::new(self.session_detail(id).await?))
+    }
+
+    async fn set_session_service(
+        &self,
+        request: Request<pb::SetSessionServiceRequest>,
+    ) -> Result<Response<pb::SessionDetail>, Status> {
+        let (id, wanted) = convert::wanted_service(request.into_inner())?;
+        self.engine
+            .set_service(id, &wanted)
+            .await
+            .map_err(engine_failed)?;
+        Ok(Response::new(self.session_detail(id).await?))
+    }
+
+    async fn set_subscriber_plan(
+        &self,
+        request: Request<pb::SetSubscriberPlanRequest>,
+    ) -> Result<Response<pb::SubscriberView>, Status> {
+        let request = request.get_ref();
+        let id = id("subscriber_id", &request.subscriber_id)?;
+        let plan = (!request.plan.is_empty()).then_some(request.plan.as_str());
+        self.engine
+            .set_plan(id, plan)
+            .await
+            .map_err(engine_failed)?;
+        Ok(Response::new(self.subscriber(id).await?))
     }
 
     async fn list_gateways(

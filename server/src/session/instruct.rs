@@ -10,6 +10,7 @@ use super::{Session, State};
 pub enum Kind {
     Connect,
     Disconnect,
+    ChangeService,
 }
 
 /// One instruction, by name: its content is read from the row.
@@ -20,7 +21,7 @@ pub struct Instruction {
     pub kind: Kind,
 }
 
-/// What a row asks of a gateway, if anything.
+/// What a row asks of a gateway that knows nothing of it, if anything.
 pub fn derive(session: &Session, gateway: &str) -> Option<Instruction> {
     if session.connection.gateway != gateway {
         return None;
@@ -39,6 +40,21 @@ pub fn derive(session: &Session, gateway: &str) -> Option<Instruction> {
     })
 }
 
+/// What a row asks of a gateway that has answered as the row says.
+pub fn due(session: &Session, gateway: &str) -> Option<Instruction> {
+    let wanted = derive(session, gateway)?;
+    let behind = matches!(session.state, State::Establishing | State::Established)
+        && !session.service.is_acknowledged();
+    Some(Instruction {
+        kind: if behind {
+            Kind::ChangeService
+        } else {
+            wanted.kind
+        },
+        ..wanted
+    })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Establishing,
@@ -52,6 +68,8 @@ pub struct Held {
     pub session: Uuid,
     pub generation: u64,
     pub phase: Phase,
+    /// Of the service that it follows.
+    pub revision: u64,
 }
 
 /// How a gateway's holdings differ from the table.
@@ -65,6 +83,8 @@ pub struct Diff {
     pub acked: Vec<Held>,
     /// Sessions whose Established was lost with the former stream.
     pub established: Vec<Held>,
+    /// Sessions whose service the table has otherwise, or had not heard of.
+    pub services: Vec<Held>,
     /// Refused here and yet held under the very generation of the refusal.
     pub held_though_refused: Vec<Held>,
     /// Left alone: the table does not know them, or knows only older generations.
@@ -107,6 +127,10 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
             {
                 satisfied.insert(item.session);
                 diff.holds.push(wanted);
+                let service = &row.service;
+                if item.revision != service.revision || item.revision != service.acknowledged {
+                    diff.services.push(*item);
+                }
                 match (row.state, item.phase) {
                     (State::Connecting, Phase::Establishing) => diff.acked.push(*item),
                     (State::Connecting | State::Establishing, Phase::Established) => {

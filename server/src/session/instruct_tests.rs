@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::service::Grant;
 use crate::session::{Addresses, Connection, SealedSecret, Target};
 
 fn row(id: u128, state: State, generation: u64, gateway: &str) -> Session {
@@ -21,6 +22,7 @@ fn row(id: u128, state: State, generation: u64, gateway: &str) -> Session {
             },
         }),
         connection,
+        service: Grant::default(),
         detail: String::new(),
     }
 }
@@ -30,6 +32,7 @@ fn held(id: u128, generation: u64, phase: Phase) -> Held {
         session: Uuid::from_u128(id),
         generation,
         phase,
+        revision: 0,
     }
 }
 
@@ -53,6 +56,55 @@ fn only_the_present_gateway_is_instructed() {
         let row = row(1, state, 5, "gw1");
         assert_eq!(derive(&row, "gw1").map(|i| i.kind), want, "{state}");
         assert_eq!(derive(&row, "gw2"), None, "{state}: the target waits");
+    }
+}
+
+/// Each row: state, newest revision, acknowledged one, and what is sent.
+#[test]
+fn a_service_that_is_not_acknowledged_is_sent() {
+    use State::*;
+    for (state, revision, acknowledged, want) in [
+        (Connecting, 2, 0, Some(Kind::Connect)),
+        (Establishing, 2, 1, Some(Kind::ChangeService)),
+        (Established, 2, 0, Some(Kind::ChangeService)),
+        (Established, 2, 2, Some(Kind::Connect)),
+        (Disconnecting, 2, 1, Some(Kind::Disconnect)),
+        (Refused, 2, 1, None),
+        (Released, 2, 1, None),
+    ] {
+        let mut row = row(1, state, 5, "gw1");
+        row.service.revision = revision;
+        row.service.acknowledged = acknowledged;
+        assert_eq!(due(&row, "gw1").map(|i| i.kind), want, "{state}");
+        assert_eq!(due(&row, "gw2"), None, "{state}");
+    }
+}
+
+/// Each row: revision held, newest in the table, acknowledged, whether it differs.
+#[test]
+fn services_at_hello() {
+    for (held_revision, revision, acknowledged, differs) in [
+        (2, 2, 2, false),
+        (0, 0, 0, false),
+        (1, 2, 1, true),
+        (1, 2, 2, true),
+        (2, 2, 1, true),
+        (3, 2, 2, true),
+    ] {
+        for phase in [Phase::Establishing, Phase::Established] {
+            let mut row = row(1, State::Established, 5, "gw1");
+            row.service.revision = revision;
+            row.service.acknowledged = acknowledged;
+            let mut item = held(1, 5, phase);
+            item.revision = held_revision;
+            let want = if differs { vec![item] } else { vec![] };
+            let found = diff("gw1", &[item], &[row]);
+            assert_eq!(
+                found.services, want,
+                "{held_revision} {revision} {acknowledged}"
+            );
+            assert_eq!(found.send, vec![], "not by another Connect");
+        }
     }
 }
 

@@ -4,18 +4,42 @@
 //! its connection only after the receipt of the former gateway (or an operator's force), so that
 //! no Connect for the target can be derived before.
 
+mod grants;
+
+use grants::{acknowledged, granted, service_refused};
+
+use super::service::Service;
 use super::{Addresses, Connection, SealedSecret, Session, State, Target};
 
 /// What has happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The gateway has recorded the Connect of this generation.
-    Ack { gateway: &'a str, generation: u64 },
-    /// The gateway cannot carry out the instruction of this generation.
+    /// The gateway has recorded the instruction of this generation, and follows this revision of
+    /// the service.
+    Ack {
+        gateway: &'a str,
+        generation: u64,
+        revision: u64,
+    },
+    /// The gateway cannot carry out the instruction of this generation, or, with a revision, the
+    /// change of the service.
     Nack {
         gateway: &'a str,
         generation: u64,
+        revision: u64,
         reason: &'a str,
+    },
+    /// The gateway says which revision of the service it follows, after it had been away.
+    ServiceHeld {
+        gateway: &'a str,
+        generation: u64,
+        revision: u64,
+    },
+    /// The session shall have this service from now on.
+    Serve {
+        service: Service,
+        /// That the service follows.
+        plan: Option<&'a str>,
     },
     /// Traffic flows.
     Established {
@@ -96,15 +120,31 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
         Event::Ack {
             gateway,
             generation,
+            revision,
         } => match from_gateway(session, gateway, generation) {
             Err(ignored) => Outcome::Ignored(ignored),
-            Ok(()) if session.state == State::Connecting => step(
-                session,
-                State::Establishing,
-                "the gateway has recorded it and asks the terminal",
-            ),
+            Ok(()) => acknowledged(session, revision),
+        },
+        Event::ServiceHeld {
+            gateway,
+            generation,
+            revision,
+        } => match from_gateway(session, gateway, generation) {
+            Err(ignored) => Outcome::Ignored(ignored),
+            Ok(()) if session.state.is_connected_side() => {
+                granted(session, session.service.held(revision), false)
+            }
             Ok(()) => Outcome::Ignored(Ignored::NotApplicable),
         },
+        Event::Serve { .. } if session.state == State::Released => {
+            Outcome::Denied(Denied::Released)
+        }
+        Event::Serve { service, plan } => {
+            let next = session.service.with(service, plan);
+            let instruct =
+                next.revision != session.service.revision && session.state.is_connected_side();
+            granted(session, next, instruct)
+        }
         Event::Established {
             gateway,
             generation,
@@ -122,10 +162,12 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
         Event::Nack {
             gateway,
             generation,
+            revision,
             reason,
         } => match from_gateway(session, gateway, generation) {
             Err(ignored) => Outcome::Ignored(ignored),
-            Ok(()) => nack(session, reason),
+            Ok(()) if revision == 0 => nack(session, reason),
+            Ok(()) => service_refused(session, revision, reason),
         },
         Event::Receipt {
             gateway,
@@ -245,6 +287,7 @@ fn disconnected(session: &Session, how: &str) -> Outcome {
                     state: State::Connecting,
                     connection: target.connection.clone(),
                     target: None,
+                    service: session.service.elsewhere(),
                     detail: format!("{how} from {former}; moving on"),
                     ..session.clone()
                 },
@@ -347,6 +390,7 @@ fn start_move(session: &Session, disconnect_generation: u64, target: Target) -> 
                 state: State::Connecting,
                 connection: target.connection,
                 target: None,
+                service: session.service.elsewhere(),
                 detail: "asked for again after a refusal".to_owned(),
                 ..session.clone()
             },

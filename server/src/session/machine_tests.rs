@@ -3,6 +3,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::session::instruct::{self, Kind};
+use crate::session::service::Grant;
 
 fn connection(gateway: &str) -> Connection {
     Connection {
@@ -31,6 +32,7 @@ fn session(state: State, generation: u64, target: Option<Target>) -> Session {
         state,
         connection: connection("gw1"),
         target,
+        service: Grant::default(),
         detail: String::new(),
     }
 }
@@ -87,6 +89,7 @@ fn each_state_meets_each_event() {
     let ack = |gateway, generation| Event::Ack {
         gateway,
         generation,
+        revision: 0,
     };
     let established = |generation| Event::Established {
         gateway: "gw1",
@@ -96,6 +99,7 @@ fn each_state_meets_each_event() {
     let nack = |generation| Event::Nack {
         gateway: "gw1",
         generation,
+        revision: 0,
         reason: "no",
     };
     let receipt = |gateway, generation| Event::Receipt {
@@ -225,6 +229,8 @@ enum Play {
     Release,
     Move(bool),
     Forged(u64, bool),
+    Serve(u8),
+    ServiceHeld(u64, bool),
 }
 
 fn play() -> impl Strategy<Value = Play> {
@@ -238,6 +244,8 @@ fn play() -> impl Strategy<Value = Play> {
         1 => Just(Play::Release),
         3 => any::<bool>().prop_map(Play::Move),
         1 => (0u64..40, any::<bool>()).prop_map(|(g, gw)| Play::Forged(g, gw)),
+        2 => (0u8..8).prop_map(Play::Serve),
+        1 => (0u64..9, any::<bool>()).prop_map(|(r, gw)| Play::ServiceHeld(r, gw)),
     ]
 }
 
@@ -262,7 +270,7 @@ proptest! {
                     && told[index].is_none_or(|(generation, _)| wanted.generation > generation)
                 {
                     let forwards = match wanted.kind {
-                        Kind::Connect => true,
+                        Kind::Connect | Kind::ChangeService => true,
                         // Until its receipt it may forward.
                         Kind::Disconnect => told[index].is_some_and(|(_, forwards)| forwards),
                     };
@@ -277,6 +285,7 @@ proptest! {
                 Play::Ack(g) => Event::Ack {
                     gateway: GATEWAYS[at(g)],
                     generation: told[at(g)].map_or(0, |t| t.0),
+                    revision: row.service.revision,
                 },
                 Play::Established(g) => Event::Established {
                     gateway: GATEWAYS[at(g)],
@@ -297,6 +306,7 @@ proptest! {
                     Event::Nack {
                         gateway: GATEWAYS[index],
                         generation: told[index].map_or(0, |t| t.0),
+                        revision: 0,
                         reason: "no",
                     }
                 }
@@ -330,13 +340,33 @@ proptest! {
                     }
                 }
                 // An Ack out of nowhere, any generation, any gateway.
-                Play::Forged(generation, g) => Event::Ack { gateway: GATEWAYS[at(g)], generation },
+                Play::Forged(generation, g) => Event::Ack {
+                    gateway: GATEWAYS[at(g)],
+                    generation,
+                    revision: generation,
+                },
+                Play::Serve(priority) => Event::Serve {
+                    service: Service { priority, ..Service::default() },
+                    plan: None,
+                },
+                Play::ServiceHeld(revision, g) => Event::ServiceHeld {
+                    gateway: GATEWAYS[at(g)],
+                    generation: row.generation,
+                    revision,
+                },
             };
             let is_force = event == Event::Force;
             if let Outcome::Changed(change) = apply(&row, event) {
                 forced |= is_force;
                 let after = change.session;
                 prop_assert!(after.generation >= row.generation, "a generation fell");
+                let (was, is) = (&row.service, &after.service);
+                prop_assert!(is.revision >= was.revision, "a revision fell");
+                prop_assert!(is.acknowledged <= is.revision, "acknowledged before it was given");
+                prop_assert!(
+                    is.service == was.service || is.revision > was.revision,
+                    "another service under an old revision"
+                );
                 prop_assert!(
                     after.generation > row.generation
                         || instruct::derive(&after, &after.connection.gateway)

@@ -3,6 +3,7 @@
 
 pub mod instruct;
 pub mod machine;
+pub mod service;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,6 +11,8 @@ use std::net::Ipv4Addr;
 use doorstep_location::LocationId;
 use ipnet::Ipv6Net;
 use uuid::Uuid;
+
+use service::Grant;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,5 +124,7 @@ pub struct Session {
     pub connection: Connection,
     /// A move under way. `None` while disconnecting means: release.
     pub target: Option<Target>,
+    /// What the subscriber has paid for; goes along on a move.
+    pub service: Grant,
     pub detail: String,
 }

@@ -133,13 +133,19 @@ impl Tx {
 }
 
 fn migrator() -> Migrator {
-    let migrations = vec![Migration::new(
-        1,
-        Cow::Borrowed("init"),
-        MigrationType::Simple,
-        include_str!("migrations/0001_init.sql").into_sql_str(),
-        false,
-    )];
+    let migration = |version, name, sql: &'static str| {
+        Migration::new(
+            version,
+            Cow::Borrowed(name),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    };
+    let migrations = vec![
+        migration(1, "init", include_str!("migrations/0001_init.sql")),
+        migration(2, "services", include_str!("migrations/0002_services.sql")),
+    ];
     Migrator::with_migrations(migrations)
 }
 
@@ -152,3 +158,6 @@ fn to_i64(value: u64) -> i64 {
 fn to_u64(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,16 @@ use uuid::Uuid;
 
 use super::{Result, Store, Tx, to_i64, to_u64};
 
-/// Packets and bytes, from the subscriber (upstream) and to it (downstream).
+/// Packets and bytes, from the subscriber (upstream) and to it (downstream); and packets dropped
+/// because they were above the session's rate, which are not among the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub upstream_packets: u64,
     pub upstream_bytes: u64,
     pub downstream_packets: u64,
     pub downstream_bytes: u64,
+    pub upstream_policed: u64,
+    pub downstream_policed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +35,7 @@ impl Store {
     pub async fn receipts(&self, session: Uuid) -> Result<Vec<ReceiptRow>> {
         sqlx::query(
             "SELECT gateway, number, generation, up_packets, up_bytes, down_packets, down_bytes, \
-             at_ms, recorded_ms FROM receipts WHERE session = ? \
+             up_policed, down_policed, at_ms, recorded_ms FROM receipts WHERE session = ? \
              ORDER BY recorded_ms, generation, number",
         )
         .bind(session.to_string())
@@ -50,6 +53,8 @@ impl Store {
                     upstream_bytes: to_u64(row.try_get("up_bytes")?),
                     downstream_packets: to_u64(row.try_get("down_packets")?),
                     downstream_bytes: to_u64(row.try_get("down_bytes")?),
+                    upstream_policed: to_u64(row.try_get("up_policed")?),
+                    downstream_policed: to_u64(row.try_get("down_policed")?),
                 },
                 at_ms: row.try_get("at_ms")?,
                 recorded_ms: row.try_get("recorded_ms")?,
@@ -64,7 +69,8 @@ impl Tx {
     pub async fn record_receipt(&mut self, receipt: &ReceiptRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO receipts (gateway, number, session, generation, up_packets, up_bytes, \
-             down_packets, down_bytes, at_ms, recorded_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             down_packets, down_bytes, up_policed, down_policed, at_ms, recorded_ms) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT DO NOTHING",
         )
         .bind(&receipt.gateway)
@@ -75,6 +81,8 @@ impl Tx {
         .bind(to_i64(receipt.counters.upstream_bytes))
         .bind(to_i64(receipt.counters.downstream_packets))
         .bind(to_i64(receipt.counters.downstream_bytes))
+        .bind(to_i64(receipt.counters.upstream_policed))
+        .bind(to_i64(receipt.counters.downstream_policed))
         .bind(receipt.at_ms)
         .bind(receipt.recorded_ms)
         .execute(&mut *self.inner)

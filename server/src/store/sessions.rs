@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Counters, Result, Store, StoreError, Tx, Who, to_i64, to_u64};
 use crate::session::machine::Change;
+use crate::session::service::{Grant, Service};
 use crate::session::{Addresses, Connection, SealedSecret, Session, State, Target};
 
 /// A session and what is known about it besides.
@@ -27,7 +28,9 @@ macro_rules! select_sessions {
             "SELECT id, subscriber, generation, state, location, gateway, ipv4, ipv6, session_key, \
              target_generation, target_location, target_gateway, target_ipv4, target_ipv6, \
              target_session_key, detail, since_ms, created_ms, terminal_mac, line, route, \
-             up_packets, up_bytes, down_packets, down_bytes FROM sessions ",
+             up_packets, up_bytes, down_packets, down_bytes, up_policed, down_policed, plan, \
+             up_bps, down_bps, shape_down, priority, service_revision, service_acknowledged, \
+             service_problem FROM sessions ",
             $rest
         )
     };
@@ -57,6 +60,22 @@ fn unreadable(row: &SqliteRow, column: &'static str) -> StoreError {
     }
 }
 
+fn grant(row: &SqliteRow) -> Result<Grant> {
+    let priority: i64 = row.try_get("priority")?;
+    Ok(Grant {
+        service: Service {
+            upstream_bps: to_u64(row.try_get("up_bps")?),
+            downstream_bps: to_u64(row.try_get("down_bps")?),
+            shape_downstream: row.try_get::<i64, _>("shape_down")? != 0,
+            priority: u8::try_from(priority).map_err(|_| unreadable(row, "priority"))?,
+        },
+        plan: row.try_get("plan")?,
+        revision: to_u64(row.try_get("service_revision")?),
+        acknowledged: to_u64(row.try_get("service_acknowledged")?),
+        problem: row.try_get("service_problem")?,
+    })
+}
+
 pub(super) fn read(row: &SqliteRow) -> Result<SessionRow> {
     let state: String = row.try_get("state")?;
     let target = match row.try_get::<Option<i64>, _>("target_generation")? {
@@ -81,6 +100,8 @@ pub(super) fn read(row: &SqliteRow) -> Result<SessionRow> {
             upstream_bytes: to_u64(row.try_get("up_bytes")?),
             downstream_packets: to_u64(row.try_get("down_packets")?),
             downstream_bytes: to_u64(row.try_get("down_bytes")?),
+            upstream_policed: to_u64(row.try_get("up_policed")?),
+            downstream_policed: to_u64(row.try_get("down_policed")?),
         }),
     };
     Ok(SessionRow {
@@ -99,6 +120,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<SessionRow> {
                 key: SealedSecret(row.try_get("session_key")?),
             },
             target,
+            service: grant(row)?,
             detail: row.try_get("detail")?,
         },
         since_ms: row.try_get("since_ms")?,
@@ -135,11 +157,19 @@ impl Store {
         .collect()
     }
 
-    /// Sessions whose instruction a gateway has not answered yet.
+    /// Sessions with an instruction that a gateway has not answered yet.
     pub async fn unanswered_at_gateway(&self, gateway: &str) -> Result<Vec<SessionRow>> {
-        sqlx::query(select_sessions!(
-            "WHERE gateway = ? AND state IN ('connecting', 'disconnecting', \
-             'disconnecting-unconfirmed')"
+        // Two searches by index: with OR, SQLite reads every session of the gateway.
+        sqlx::query(concat!(
+            select_sessions!(
+                "WHERE gateway = ?1 AND state IN ('connecting', 'disconnecting', \
+                 'disconnecting-unconfirmed')"
+            ),
+            " UNION ALL ",
+            select_sessions!(
+                "WHERE gateway = ?1 AND state IN ('establishing', 'established') \
+                 AND service_acknowledged < service_revision"
+            )
         ))
         .bind(gateway)
         .fetch_all(&self.readers)
@@ -188,11 +218,27 @@ impl Tx {
         .collect()
     }
 
+    /// Every session that follows a plan and is not released.
+    pub async fn sessions_on_plan(&mut self, plan: &str) -> Result<Vec<SessionRow>> {
+        sqlx::query(select_sessions!(
+            "WHERE plan = ? AND state IN ('connecting', 'establishing', 'established', \
+             'disconnecting', 'disconnecting-unconfirmed', 'refused') ORDER BY id"
+        ))
+        .bind(plan)
+        .fetch_all(&mut *self.inner)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
+    }
+
     /// A new session with the first step of its history.
     pub async fn insert_session(&mut self, session: &Session, who: Who, at_ms: i64) -> Result<()> {
         sqlx::query(
             "INSERT INTO sessions (id, subscriber, generation, state, location, gateway, ipv4, \
-             ipv6, session_key, detail, since_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             ipv6, session_key, detail, since_ms, created_ms, plan, up_bps, down_bps, shape_down, \
+             priority, service_revision) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.subscriber.to_string())
@@ -206,13 +252,19 @@ impl Tx {
         .bind(&session.detail)
         .bind(at_ms)
         .bind(at_ms)
+        .bind(&session.service.plan)
+        .bind(to_i64(session.service.service.upstream_bps))
+        .bind(to_i64(session.service.service.downstream_bps))
+        .bind(i64::from(session.service.service.shape_downstream))
+        .bind(i64::from(session.service.service.priority))
+        .bind(to_i64(session.service.revision))
         .execute(&mut *self.inner)
         .await?;
         self.add_step(session, who, at_ms).await
     }
 
-    /// Makes a change that the state machine decided on: compare-and-set on the generation and
-    /// state that it was decided from, its history, and the addresses given back.
+    /// Makes a change that the state machine decided on: compare-and-set on the generation, state
+    /// and service that it was decided from, its history, and the addresses given back.
     pub async fn apply(
         &mut self,
         before: &Session,
@@ -222,12 +274,15 @@ impl Tx {
     ) -> Result<()> {
         let after = &change.session;
         let target = after.target.as_ref();
+        let grant = &after.service;
         let changed = sqlx::query(
             "UPDATE sessions SET generation = ?, state = ?, location = ?, gateway = ?, ipv4 = ?, \
              ipv6 = ?, session_key = ?, target_generation = ?, target_location = ?, \
              target_gateway = ?, target_ipv4 = ?, target_ipv6 = ?, target_session_key = ?, \
+             plan = ?, up_bps = ?, down_bps = ?, shape_down = ?, priority = ?, \
+             service_revision = ?, service_acknowledged = ?, service_problem = ?, \
              detail = ?, since_ms = CASE WHEN state = ? AND generation = ? THEN since_ms ELSE ? END \
-             WHERE id = ? AND generation = ? AND state = ?",
+             WHERE id = ? AND generation = ? AND state = ? AND service_revision = ?",
         )
         .bind(to_i64(after.generation))
         .bind(after.state.name())
@@ -242,6 +297,14 @@ impl Tx {
         .bind(target.and_then(|t| t.connection.addresses.ipv4.map(|a| a.to_string())))
         .bind(target.and_then(|t| t.connection.addresses.ipv6.map(|a| a.to_string())))
         .bind(target.map(|t| t.connection.key.0.as_slice()))
+        .bind(&grant.plan)
+        .bind(to_i64(grant.service.upstream_bps))
+        .bind(to_i64(grant.service.downstream_bps))
+        .bind(i64::from(grant.service.shape_downstream))
+        .bind(i64::from(grant.service.priority))
+        .bind(to_i64(grant.revision))
+        .bind(to_i64(grant.acknowledged))
+        .bind(&grant.problem)
         .bind(&after.detail)
         .bind(after.state.name())
         .bind(to_i64(after.generation))
@@ -249,6 +312,7 @@ impl Tx {
         .bind(after.id.to_string())
         .bind(to_i64(before.generation))
         .bind(before.state.name())
+        .bind(to_i64(before.service.revision))
         .execute(&mut *self.inner)
         .await?;
         if changed.rows_affected() != 1 {
@@ -258,7 +322,8 @@ impl Tx {
         if after.state == State::Connecting && before.state != State::Connecting {
             sqlx::query(
                 "UPDATE sessions SET terminal_mac = '', line = '', route = '', up_packets = NULL, \
-                 up_bytes = NULL, down_packets = NULL, down_bytes = NULL WHERE id = ?",
+                 up_bytes = NULL, down_packets = NULL, down_bytes = NULL, up_policed = 0, \
+                 down_policed = 0 WHERE id = ?",
             )
             .bind(after.id.to_string())
             .execute(&mut *self.inner)
@@ -310,7 +375,8 @@ impl Tx {
         counters: &Counters,
     ) -> Result<()> {
         sqlx::query(
-            "UPDATE sessions SET up_packets = ?, up_bytes = ?, down_packets = ?, down_bytes = ? \
+            "UPDATE sessions SET up_packets = ?, up_bytes = ?, down_packets = ?, down_bytes = ?, \
+             up_policed = ?, down_policed = ? \
              WHERE id = ? AND gateway = ? AND generation >= ? \
              AND state IN ('establishing', 'established', 'disconnecting', 'disconnecting-unconfirmed')",
         )
@@ -318,6 +384,8 @@ impl Tx {
         .bind(to_i64(counters.upstream_bytes))
         .bind(to_i64(counters.downstream_packets))
         .bind(to_i64(counters.downstream_bytes))
+        .bind(to_i64(counters.upstream_policed))
+        .bind(to_i64(counters.downstream_policed))
         .bind(session.to_string())
         .bind(gateway)
         .bind(to_i64(generation))

@@ -21,13 +21,15 @@ pub struct SubscriberRow {
     pub phone_sealed: Option<Vec<u8>>,
     pub id_card_sealed: Option<Vec<u8>>,
     pub sessions: u64,
+    /// None: the default plan.
+    pub plan: Option<String>,
     pub created_ms: i64,
 }
 
 macro_rules! select_subscribers {
     ($rest:literal) => {
         concat!(
-            "SELECT id, generation, phone_sealed, id_card_sealed, created_ms, \
+            "SELECT id, generation, phone_sealed, id_card_sealed, created_ms, plan, \
              (SELECT COUNT(*) FROM sessions WHERE subscriber = subscribers.id \
               AND state <> 'released') AS sessions FROM subscribers ",
             $rest
@@ -47,6 +49,7 @@ fn read(row: &SqliteRow) -> Result<SubscriberRow> {
         phone_sealed: row.try_get("phone_sealed")?,
         id_card_sealed: row.try_get("id_card_sealed")?,
         sessions: to_u64(row.try_get("sessions")?),
+        plan: row.try_get("plan")?,
         created_ms: row.try_get("created_ms")?,
     })
 }
@@ -112,6 +115,41 @@ impl Tx {
             .execute(&mut *self.inner)
             .await?;
         Ok(changed.rows_affected() == 1)
+    }
+
+    /// `false` if there is no such subscriber. None: the default plan.
+    pub async fn set_plan(&mut self, id: Uuid, plan: Option<&str>) -> Result<bool> {
+        let changed = sqlx::query("UPDATE subscribers SET plan = ? WHERE id = ?")
+            .bind(plan)
+            .bind(id.to_string())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(changed.rows_affected() == 1)
+    }
+
+    /// The plan that a subscriber was put on; none: the default plan.
+    pub async fn plan(&mut self, id: Uuid) -> Result<Option<String>> {
+        let row = sqlx::query("SELECT plan FROM subscribers WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        match row {
+            Some(row) => Ok(row.try_get("plan")?),
+            None => Ok(None),
+        }
+    }
+
+    /// Every plan that a subscriber or an open session is on.
+    pub async fn plans_in_use(&mut self) -> Result<Vec<String>> {
+        sqlx::query(
+            "SELECT plan FROM subscribers WHERE plan IS NOT NULL UNION \
+             SELECT plan FROM sessions WHERE plan IS NOT NULL AND state <> 'released' ORDER BY plan",
+        )
+        .fetch_all(&mut *self.inner)
+        .await?
+        .iter()
+        .map(|row| Ok(row.try_get("plan")?))
+        .collect()
     }
 
     /// Takes `count` fresh generations and returns the newest.

@@ -314,12 +314,25 @@ impl Gateway {
         }
     }
 
+    /// With the service that a new session has.
     pub async fn ack(&self, session: &str, generation: u64) {
+        self.ack_service(session, generation, 1).await;
+    }
+
+    pub async fn ack_service(&self, session: &str, generation: u64, revision: u64) {
         self.send(FromGateway::Ack(pb::Ack {
             session_id: session.to_owned(),
             generation,
+            revision,
         }))
         .await;
+    }
+
+    pub async fn change_service(&mut self) -> pb::ChangeService {
+        match self.next().await.unwrap() {
+            ToGateway::ChangeService(change) => change,
+            other => panic!("expected ChangeService, got {}", kind(&other)),
+        }
     }
 
     pub async fn nack(&self, session: &str, generation: u64, reason: pb::NackReason) {
@@ -328,6 +341,7 @@ impl Gateway {
             generation,
             reason: reason.into(),
             detail: "line 12 of the inventory".to_owned(),
+            revision: 0,
         }))
         .await;
     }
@@ -360,6 +374,8 @@ impl Gateway {
                 upstream_bytes: 100,
                 downstream_packets: 2,
                 downstream_bytes: 2000,
+                upstream_policed: 3,
+                downstream_policed: 4,
             }),
             at_unix_ms: 42,
         }))
@@ -369,7 +385,12 @@ impl Gateway {
     /// Plays a whole establishment: reads the Connect, answers it to the end.
     pub async fn establish(&mut self) -> pb::Connect {
         let connect = self.connect().await;
-        self.ack(&connect.session_id, connect.generation).await;
+        self.ack_service(
+            &connect.session_id,
+            connect.generation,
+            connect.service_revision,
+        )
+        .await;
         self.established(&connect.session_id, connect.generation)
             .await;
         connect
@@ -381,6 +402,7 @@ pub fn kind(body: &ToGateway) -> &'static str {
     match body {
         ToGateway::Welcome(_) => "Welcome",
         ToGateway::Connect(_) => "Connect",
+        ToGateway::ChangeService(_) => "ChangeService",
         ToGateway::Disconnect(_) => "Disconnect",
         ToGateway::Synced(_) => "Synced",
         ToGateway::ReceiptAck(_) => "ReceiptAck",
@@ -392,6 +414,7 @@ pub fn held(session: &str, generation: u64, phase: pb::HeldPhase) -> pb::HeldSes
         session_id: session.to_owned(),
         generation,
         phase: phase.into(),
+        service_revision: 1,
     }
 }
 

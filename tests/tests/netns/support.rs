@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::daemon::Daemon;
 use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Gateway, Home, Session, Street};
-use doorstep_tests::lab::traffic::{download, ping};
+use doorstep_tests::lab::traffic::{Pinger, download, ping};
 use doorstep_tests::suite::Skip;
 use serde::Deserialize;
+
+const PING_EVERY: Duration = Duration::from_millis(2);
 
 /// Packets by reason at a gateway.
 pub fn packets(gateway: &Gateway) -> Result<BTreeMap<String, u64>> {
@@ -108,4 +111,28 @@ pub fn needs_vlan_links() -> Result<()> {
 /// The detail of a session at the server, as JSON.
 pub fn at_server(server: &Daemon, session: &str) -> Result<serde_json::Value> {
     server.ask_json(&["sessions", "show", session])
+}
+
+/// No ping is lost while something happens.
+pub fn unnoticed(
+    street: &mut Street,
+    action: impl FnOnce(&mut Street) -> Result<()>,
+) -> Result<()> {
+    let pinger = Pinger::start(&street.homes[0].netns, street.echo(false), PING_EVERY)?;
+    std::thread::sleep(Duration::from_millis(50));
+    action(street)?;
+    std::thread::sleep(Duration::from_millis(100));
+    let echoes = pinger.stop()?;
+    // The last ones may still have been on their way.
+    let settled = &echoes[..echoes.len().saturating_sub(30)];
+    let lost = settled
+        .iter()
+        .filter(|echo| echo.answered.is_none())
+        .count();
+    ensure!(
+        lost == 0 && settled.len() > 30,
+        "{lost} of {} pings were lost",
+        settled.len()
+    );
+    Ok(())
 }

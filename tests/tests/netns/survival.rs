@@ -7,33 +7,9 @@ use anyhow::{Result, ensure};
 use doorstep_tests::lab::daemon::bin_dir;
 use doorstep_tests::lab::netns::{Netns, run};
 use doorstep_tests::lab::street::{Plan, Street};
-use doorstep_tests::lab::traffic::Pinger;
 use doorstep_tests::suite::CaseResult;
 
-use crate::support::{connect, flows};
-
-const PING_EVERY: Duration = Duration::from_millis(2);
-
-/// No ping is lost while something happens.
-fn unnoticed(street: &mut Street, action: impl FnOnce(&mut Street) -> Result<()>) -> Result<()> {
-    let pinger = Pinger::start(&street.homes[0].netns, street.echo(false), PING_EVERY)?;
-    std::thread::sleep(Duration::from_millis(50));
-    action(street)?;
-    std::thread::sleep(Duration::from_millis(100));
-    let echoes = pinger.stop()?;
-    // The last ones may still have been on their way.
-    let settled = &echoes[..echoes.len().saturating_sub(30)];
-    let lost = settled
-        .iter()
-        .filter(|echo| echo.answered.is_none())
-        .count();
-    ensure!(
-        lost == 0 && settled.len() > 30,
-        "{lost} of {} pings were lost",
-        settled.len()
-    );
-    Ok(())
-}
+use crate::support::{connect, flows, unnoticed};
 
 pub fn server_away() -> CaseResult {
     let mut street = Street::new(Plan::default())?;

@@ -2,20 +2,14 @@
 
 use doorstep_gateway_common::account::{Account, Meter};
 use doorstep_gateway_common::names::map;
-use doorstep_gateway_common::policer::{Policer, Policers, Rate};
-use doorstep_gateway_common::{Direction, Slot, Word};
+use doorstep_gateway_common::policer::{Policers, Rate};
+use doorstep_gateway_common::{Slot, Word};
 
 use super::mapped::Mapped;
 use crate::dataplane::DataplaneError;
 use crate::dataplane::pins::Pins;
-use crate::session::{Counters, SessionEntry};
-
-/// How much of a rate may pass at once. Long enough for TCP to fill the rate over a path of some
-/// tens of milliseconds, short enough to disturb nobody.
-const BURST_NS: u64 = 50_000_000;
-
-/// How long a packet may wait for its turn where the rate is shaped.
-const LONGEST_WAIT_NS: u64 = 100_000_000;
+use crate::plan::Rates;
+use crate::session::Counters;
 
 /// `ACCOUNTS` and `POLICERS`.
 pub(in crate::dataplane) struct Accounts {
@@ -73,29 +67,21 @@ impl Accounts {
     }
 
     /// Sets the rates of a session, which may be forwarding.
-    pub(in crate::dataplane) fn set_rates(&self, entry: &SessionEntry) {
-        let Some(policers) = self.policers.get(entry.slot as usize) else {
-            return;
-        };
-        let service = &entry.service;
-        let downstream_depth = if service.shape_downstream {
-            LONGEST_WAIT_NS
-        } else {
-            BURST_NS
-        };
-        let set = |direction, bps, depth_ns| {
-            let policer: &Policer = policers.policer(direction);
-            let rate = Rate::new(bps, depth_ns);
-            if policer.rate() != rate {
-                policer.set(rate);
-            }
-        };
-        set(Direction::Upstream, service.upstream_bps, BURST_NS);
-        set(
-            Direction::Downstream,
-            service.downstream_bps,
-            downstream_depth,
-        );
+    pub(in crate::dataplane) fn set_rates(&self, slot: Slot, rates: &Rates) {
+        if let Some(policers) = self.policers.get(slot as usize) {
+            policers.upstream.set(rates.upstream);
+            policers.downstream.set(rates.downstream);
+        }
+    }
+
+    pub(in crate::dataplane) fn rates(&self, slot: Slot) -> Rates {
+        match self.policers.get(slot as usize) {
+            Some(policers) => Rates {
+                upstream: policers.upstream.rate(),
+                downstream: policers.downstream.rate(),
+            },
+            None => Rates::default(),
+        }
     }
 
     /// The slot's account of each CPU.

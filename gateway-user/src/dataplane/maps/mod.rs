@@ -56,12 +56,17 @@ impl Maps {
     }
 
     pub(super) fn tables(&self) -> Result<Tables, DataplaneError> {
-        Ok(Tables {
+        let mut tables = Tables {
             upstream_v4: self.upstream_v4.dump()?,
             upstream_v6: self.upstream_v6.dump()?,
             downstream_v4: self.downstream_v4.dump()?,
             downstream_v6: self.downstream_v6.dump()?,
-        })
+            rates: HashMap::new(),
+        };
+        for slot in tables.slots() {
+            tables.set_rates(slot, self.accounts.rates(slot));
+        }
+        Ok(tables)
     }
 
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
@@ -74,6 +79,10 @@ impl Maps {
             Change::UpsertDownstreamV6(key, value) => self.downstream_v6.upsert(key, value),
             Change::UpsertUpstreamV4(key, value) => self.upstream_v4.upsert(key, value),
             Change::UpsertUpstreamV6(key, value) => self.upstream_v6.upsert(key, value),
+            Change::SetRates(slot, rates) => {
+                self.accounts.set_rates(*slot, rates);
+                Ok(())
+            }
         }
     }
 

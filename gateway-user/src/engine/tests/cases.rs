@@ -36,7 +36,8 @@ fn a_session_is_established() {
         world.take_reports(),
         [Report::Ack {
             session: id(1),
-            generation: 1
+            generation: 1,
+            revision: 0
         }]
     );
     assert_eq!(world.journal.sessions.len(), 1);
@@ -205,7 +206,7 @@ fn connects_that_are_refused() {
     world.reports.clear();
     type Spoil = fn(&mut Connect);
     #[rustfmt::skip]
-    let rows: [(Spoil, RefusalReason, &str); 14] = [
+    let rows: [(Spoil, RefusalReason, &str); 17] = [
         (|c| { c.session = id(1); c.dns.clear(); }, RefusalReason::Malformed, "generation 1 is held with other values"),
         (|c| { c.session = id(2); c.generation = 5; }, RefusalReason::StaleGeneration, "generation 5 has been seen"),
         (|c| { c.session = id(2); c.generation = 4; }, RefusalReason::StaleGeneration, "generation 5 has been seen"),
@@ -216,6 +217,9 @@ fn connects_that_are_refused() {
         (|c| c.ipv6 = Some(prefix(SOUTH, 3)), RefusalReason::Malformed, "ipv6_prefix: 2001:db8:2000"),
         (|c| c.ipv6 = Some("2001:db8:1000:400::/57".parse().expect("a prefix")), RefusalReason::Malformed, "delegated length, 56"),
         (|c| c.mtu = 1279, RefusalReason::Malformed, "mtu: 1279"),
+        (|c| c.service.priority = 8, RefusalReason::Malformed, "service.priority: 8 is beyond 7"),
+        (|c| c.service.upstream_bps = 63_999, RefusalReason::Malformed, "service.upstream_bps: 63999 is neither 0"),
+        (|c| c.service.downstream_bps = 1_000_000_000_001, RefusalReason::Malformed, "service.downstream_bps: 1000000000001"),
         (|c| c.ipv4 = Some([100, 64, 1, 1].into()), RefusalReason::AddressInUse, "the gateway's own"),
         (|c| c.ipv6 = Some("2001:db8:1000::/56".parse().expect("a prefix")), RefusalReason::AddressInUse, "the gateway's own"),
         (|c| c.ipv4 = Some(address(NORTH, 1)), RefusalReason::AddressInUse, "100.64.1.11/32 is held by session"),
@@ -247,6 +251,7 @@ fn a_malformed_instruction_is_refused_as_it_says_it_is() {
     let refusal = crate::engine::message::Refusal {
         session: "x".into(),
         generation: 3,
+        revision: 0,
         reason: RefusalReason::Malformed,
         detail: "session_id".into(),
     };
@@ -517,6 +522,7 @@ fn a_new_stream_begins_with_all_that_is_held() {
         session: id(number),
         generation: 1,
         phase,
+        revision: 0,
     };
     assert_eq!(
         reports[0],

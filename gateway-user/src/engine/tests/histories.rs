@@ -25,6 +25,12 @@ enum Happening {
         operator: OperatorIndex,
         number: u8,
     },
+    /// Another service for what is connected, by an instruction of its own or by another Connect.
+    ChangeService {
+        operator: OperatorIndex,
+        number: u8,
+        by_connect: bool,
+    },
     /// The last instruction again.
     Repeat {
         operator: OperatorIndex,
@@ -65,6 +71,10 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(|(operator, number)| Happening::Disconnect { operator, number }),
         2 => (operator.clone(), number.clone())
             .prop_map(|(operator, number)| Happening::Repeat { operator, number }),
+        4 => (operator.clone(), number.clone(), any::<bool>())
+            .prop_map(|(operator, number, by_connect)| {
+                Happening::ChangeService { operator, number, by_connect }
+            }),
         1 => (operator.clone(), number, any::<bool>())
             .prop_map(|(operator, number, connect)| Happening::Stale { operator, number, connect }),
         4 => Just(Happening::TerminalsAccept),
@@ -86,6 +96,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct Servers {
     last: HashMap<(OperatorIndex, u8), Last>,
     up: HashMap<OperatorIndex, bool>,
+    revisions: HashMap<(OperatorIndex, u8), u64>,
 }
 
 #[derive(Clone)]
@@ -113,6 +124,32 @@ impl Servers {
                 world.disconnect(operator, number, *generation);
             }
             None => {}
+        }
+    }
+
+    /// Of the session's service, whatever its generation.
+    fn revision(&self, operator: OperatorIndex, number: u8) -> u64 {
+        let revision = self.revisions.get(&(operator, number));
+        revision.copied().unwrap_or_default()
+    }
+
+    fn change_service(
+        &mut self,
+        world: &mut World,
+        operator: OperatorIndex,
+        number: u8,
+        by_connect: bool,
+    ) {
+        let revision = self.revision(operator, number) + 1;
+        self.revisions.insert((operator, number), revision);
+        let Some(Last::Connect(connect)) = self.last.get_mut(&(operator, number)) else {
+            return;
+        };
+        *connect = served(connect.clone(), revision);
+        if by_connect {
+            self.tell(world, operator, number);
+        } else if self.up.get(&operator).copied().unwrap_or_default() {
+            world.change_service(operator, number, connect.generation, revision);
         }
     }
 
@@ -163,6 +200,7 @@ impl Servers {
             } => {
                 let generation = self.next_generation(operator, number);
                 let connect = connect(operator, number, generation, place);
+                let connect = served(connect, self.revision(operator, number));
                 self.last.insert((operator, number), Last::Connect(connect));
                 self.tell(world, operator, number);
             }
@@ -172,6 +210,11 @@ impl Servers {
                     .insert((operator, number), Last::Disconnect(generation));
                 self.tell(world, operator, number);
             }
+            Happening::ChangeService {
+                operator,
+                number,
+                by_connect,
+            } => self.change_service(world, operator, number, by_connect),
             Happening::Repeat { operator, number } => self.tell(world, operator, number),
             Happening::Stale {
                 operator,
@@ -199,6 +242,7 @@ impl Servers {
                 } else {
                     world.disconnect(operator, number, generation);
                 }
+                world.change_service(operator, number, generation, u64::from(u32::MAX));
                 assert_eq!(world.maps, maps);
                 assert_eq!(
                     world
@@ -278,6 +322,17 @@ impl Servers {
                     assert_eq!(row.generation, connect.generation);
                     let line = world.inventory.resolve(&connect.location);
                     assert_eq!(key.line, line.expect("a line").key);
+                    let session = session(operator, number);
+                    assert_eq!(world.service_of(session), Some(connect.service));
+                    let acknowledged = world.reports.iter().any(|(of, report)| {
+                        let expected = Report::Ack {
+                            session: session.session,
+                            generation: connect.generation,
+                            revision: connect.service_revision,
+                        };
+                        *of == operator && *report == expected
+                    });
+                    assert!(acknowledged, "the service asked for last is acknowledged");
                 }
                 Last::Disconnect(generation) => {
                     assert_eq!(row, None, "what was disconnected last does not flow");

@@ -2,5 +2,6 @@
 
 mod cases;
 mod histories;
+mod service;
 mod unclaimed;
 mod world;

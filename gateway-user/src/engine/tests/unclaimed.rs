@@ -120,7 +120,7 @@ fn no_receipt_before_all_that_might_be_the_sessions_is_gone() {
         world.disconnect(NORTH, 1, 3);
         let reports = world.take_reports();
         let acks = reports.iter().filter(
-            |report| matches!(report, Report::Ack { session, generation: 3 } if *session == id(1)),
+            |report| matches!(report, Report::Ack { session, generation: 3, .. } if *session == id(1)),
         );
         assert_eq!(acks.count(), 2, "recorded, and recorded already");
         let receipts = |reports: &[Report]| {
@@ -137,6 +137,7 @@ fn no_receipt_before_all_that_might_be_the_sessions_is_gone() {
         let expected = Held {
             session: id(1),
             generation: 3,
+            revision: 0,
             phase: HeldPhase::Disconnected,
         };
         assert_eq!(held, [expected]);

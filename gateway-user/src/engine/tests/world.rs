@@ -16,12 +16,12 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::engine::message::{Connect, Instruction, Receipt, Refusal, Report};
-use crate::engine::row::{SessionRef, Snapshot};
+use crate::engine::message::{ChangeService, Connect, Instruction, Receipt, Refusal, Report};
+use crate::engine::row::{Phase, SessionRef, Snapshot};
 use crate::engine::{Action, Engine, Event, Now, Recovered, Recovery, Settings};
 use crate::inventory::Inventory;
 use crate::plan::{self, Plan, Tables};
-use crate::session::{Counters, SessionEntry};
+use crate::session::{Counters, Service, SessionEntry};
 
 pub const NORTH: OperatorIndex = 1;
 pub const SOUTH: OperatorIndex = 2;
@@ -110,6 +110,30 @@ pub fn connect(operator: OperatorIndex, number: u8, generation: u64, place: u8) 
         ipv4_gateway: None,
         dns: vec![[192, 0, 2, 53].into()],
         mtu: 1500,
+        service: Service::default(),
+        service_revision: 0,
+    }
+}
+
+/// What the servers mean by a revision; none of two is the same.
+pub fn service(revision: u64) -> Service {
+    match revision {
+        0 => Service::default(),
+        _ => Service {
+            upstream_bps: 1_000_000 * revision,
+            downstream_bps: 3_000_000 * revision,
+            shape_downstream: revision.is_multiple_of(2),
+            priority: (revision % 8) as u8,
+        },
+    }
+}
+
+/// A Connect whose service is that of a revision.
+pub fn served(connect: Connect, revision: u64) -> Connect {
+    Connect {
+        service: service(revision),
+        service_revision: revision,
+        ..connect
     }
 }
 
@@ -119,6 +143,8 @@ pub struct World {
     pub journal: Snapshot,
     pub maps: Tables,
     pub counters: HashMap<Slot, Counters>,
+    /// What the fast path gives the session in a slot, with its generation.
+    pub services: HashMap<Slot, (u64, Service)>,
     /// Orders to the fast path that it has not got to.
     pub orders: VecDeque<Action>,
     /// The fast path fails that many times.
@@ -149,6 +175,7 @@ impl World {
             journal: Snapshot::default(),
             maps: Tables::default(),
             counters: HashMap::new(),
+            services: HashMap::new(),
             orders: VecDeque::new(),
             failures: 0,
             reports: Vec::new(),
@@ -184,6 +211,14 @@ impl World {
             self.maps.apply(&change);
         }
         assert_eq!(self.maps, recovered.tables);
+        // The services of established sessions are as their rows say.
+        for row in self.journal.sessions.values() {
+            if matches!(row.phase, Phase::Established(_)) {
+                let connect = &row.connect;
+                let served = (connect.generation, connect.service);
+                self.services.insert(row.slot, served);
+            }
+        }
         self.carry_out(recovered.actions);
     }
 
@@ -218,6 +253,30 @@ impl World {
         self.instruct(operator, instruction);
     }
 
+    /// The service that a revision means.
+    pub fn change_service(
+        &mut self,
+        operator: OperatorIndex,
+        number: u8,
+        generation: u64,
+        revision: u64,
+    ) {
+        let change = ChangeService {
+            session: id(number),
+            generation,
+            revision,
+            service: service(revision),
+        };
+        self.instruct(operator, Instruction::ChangeService(change));
+    }
+
+    /// What the fast path gives a session of the journal.
+    pub fn service_of(&self, session: SessionRef) -> Option<Service> {
+        let row = self.journal.sessions.get(&session)?;
+        let (generation, service) = self.services.get(&row.slot)?;
+        (*generation == row.connect.generation).then_some(*service)
+    }
+
     pub fn advance(&mut self, pause: Duration) {
         self.now.at += pause;
         self.now.unix_ms += pause.as_millis() as i64;
@@ -235,6 +294,7 @@ impl World {
             match action {
                 Action::Persist(_) => {}
                 Action::Open { .. }
+                | Action::Change { .. }
                 | Action::Close { .. }
                 | Action::Remove { .. }
                 | Action::ReadCounters { .. } => {
@@ -275,6 +335,18 @@ impl World {
                     Ok(())
                 },
             },
+            Action::Change { session, entry } => Event::Changed {
+                session,
+                generation: entry.generation,
+                result: if fails {
+                    Err(failure())
+                } else {
+                    let held = self.services.get(&entry.slot).map(|held| held.0);
+                    assert_eq!(held, Some(entry.generation), "changed while it was open");
+                    self.put(&entry);
+                    Ok(())
+                },
+            },
             Action::Close { session, entry } => Event::Closed {
                 session,
                 generation: entry.generation,
@@ -305,10 +377,18 @@ impl World {
         Some(event)
     }
 
-    fn open(&mut self, entry: &SessionEntry) {
+    fn put(&mut self, entry: &SessionEntry) {
         for change in Plan::diff(&Tables::of([entry]), &Tables::default()).changes {
             self.maps.apply(&change);
         }
+        let rates = crate::plan::Rates::of(&entry.service);
+        self.maps.set_rates(entry.slot, rates);
+        self.services
+            .insert(entry.slot, (entry.generation, entry.service));
+    }
+
+    fn open(&mut self, entry: &SessionEntry) {
+        self.put(entry);
         let counted = Counters {
             upstream_packets: entry.generation,
             ..Counters::default()
@@ -332,6 +412,11 @@ impl World {
         self.maps.downstream_v6.retain(|key, row| {
             !own.downstream_v6.contains_key(key) || row.generation != generation
         });
+        if self.services.get(&entry.slot).map(|held| held.0) == Some(generation) {
+            self.services.remove(&entry.slot);
+        }
+        let slots = self.maps.slots();
+        self.maps.rates.retain(|slot, _| slots.contains(slot));
         self.counters.get(&entry.slot).copied().unwrap_or_default()
     }
 
@@ -383,6 +468,7 @@ impl World {
             Report::Ack {
                 session,
                 generation,
+                revision,
             } => {
                 let session = SessionRef {
                     operator,
@@ -393,6 +479,7 @@ impl World {
                     fence.is_some_and(|fence| fence.generation >= *generation),
                     "acknowledged what is not durable"
                 );
+                self.check_revision(session, *generation, *revision);
             }
             Report::Established {
                 session,
@@ -410,6 +497,28 @@ impl World {
             }
             Report::Receipt(receipt) => self.check_receipt(operator, receipt),
             _ => {}
+        }
+    }
+
+    /// A revision is acknowledged once it is durable, and in the fast path if the session flows.
+    fn check_revision(&self, session: SessionRef, generation: u64, revision: u64) {
+        let Some(row) = self.journal.sessions.get(&session) else {
+            return assert_eq!(revision, 0, "acknowledged a service of nobody");
+        };
+        let connect = match &row.phase {
+            Phase::Closing { then, .. } => then.connect.as_deref(),
+            Phase::Establishing | Phase::Established(_) => Some(&row.connect),
+        };
+        let Some(connect) = connect.filter(|connect| connect.generation == generation) else {
+            return assert_eq!(revision, 0, "acknowledged a service of what ends");
+        };
+        assert!(connect.service_revision >= revision, "not durable");
+        if matches!(row.phase, Phase::Established(_)) {
+            assert_eq!(
+                self.service_of(session),
+                Some(service(revision)),
+                "acknowledged a service that is not in force"
+            );
         }
     }
 
