@@ -1,0 +1,136 @@
+//! `doorstep-bench dataplane`: everything in one run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use doorstep_tests::lab::netns;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::{Pid, Uid};
+
+use crate::lab::Lab;
+use crate::load::Size;
+use crate::machine::{Machine, online_cpus};
+use crate::report::{Report, Settings};
+use crate::rows::Row;
+use crate::subscriber;
+use crate::throughput::{Key, Measured, Rig, Way};
+
+/// Measure the fast path: packets per second, time per verdict, sessions per second, memory.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Write everything as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fewer rounds, 64-byte frames only, without 100,000 sessions: about a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; each row's figure is the median over them.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Packets of a row in one round.
+    #[arg(long)]
+    packets: Option<u32>,
+    /// Numbers of sessions.
+    #[arg(long, value_delimiter = ',')]
+    sessions: Option<Vec<u32>>,
+    /// The CPU to measure on; the last one unless given.
+    #[arg(long)]
+    cpu: Option<usize>,
+}
+
+impl Args {
+    fn settings(&self) -> Result<Settings> {
+        let all: &[u32] = if self.quick {
+            &[1, 1_000, 1_000_000]
+        } else {
+            &[1, 1_000, 100_000, 1_000_000]
+        };
+        let mut sessions = self.sessions.clone().unwrap_or_else(|| all.to_vec());
+        sessions.sort_unstable();
+        sessions.dedup();
+        ensure!(
+            sessions.iter().all(|n| (1..=subscriber::MAX).contains(n)),
+            "--sessions: each number is 1..={}",
+            subscriber::MAX
+        );
+        let settings = Settings {
+            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
+            packets: self.packets.unwrap_or(1_000_000),
+            sessions,
+            sizes: if self.quick {
+                vec![Size::Small]
+            } else {
+                vec![Size::Small, Size::Imix]
+            },
+        };
+        ensure!(settings.rounds > 0, "--rounds: at least one is needed");
+        ensure!(settings.packets > 0, "--packets: at least one is needed");
+        Ok(settings)
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let settings = args.settings()?;
+    ensure!(
+        Uid::effective().is_root(),
+        "the benchmark makes network namespaces and loads programs, which needs root"
+    );
+    let cpu = pin(args.cpu)?;
+    let machine = Machine::read(cpu)?;
+    netns::sweep();
+    let rows = throughput(&settings)?;
+    let report = Report::new(machine, settings, rows);
+    report.print();
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps this thread, and all that it starts, on one CPU, where softirqs then run as well.
+fn pin(cpu: Option<usize>) -> Result<usize> {
+    let last = online_cpus()?.last().copied().unwrap_or(0) as usize;
+    let cpu = cpu.unwrap_or(last);
+    let mut set = CpuSet::new();
+    set.set(cpu).with_context(|| format!("--cpu {cpu}"))?;
+    sched_setaffinity(Pid::from_raw(0), &set)
+        .with_context(|| format!("--cpu {cpu}: this host has no such CPU for us"))?;
+    Ok(cpu)
+}
+
+fn throughput(settings: &Settings) -> Result<Vec<Row>> {
+    println!("setting up {:?} sessions", settings.sessions);
+    let mut rig = Rig::new(Lab::new()?, &settings.sessions)?;
+    let mut measured: BTreeMap<Key, Vec<Measured>> = BTreeMap::new();
+    for round in 0..settings.rounds {
+        println!("round {} of {}", round + 1, settings.rounds);
+        for key in keys(settings) {
+            let one = rig
+                .measure(key, settings.packets)
+                .with_context(|| format!("{key:?}"))?;
+            measured.entry(key).or_default().push(one);
+        }
+    }
+    Ok(measured
+        .iter()
+        .map(|(key, rounds)| Row::of(*key, rounds))
+        .collect())
+}
+
+fn keys(settings: &Settings) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for &size in &settings.sizes {
+        for &sessions in &settings.sessions {
+            keys.extend(Way::ALL.map(|way| Key {
+                size,
+                sessions,
+                way,
+            }));
+        }
+    }
+    keys
+}

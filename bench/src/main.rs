@@ -1,0 +1,52 @@
+//! Benchmarks of the gateway's fast path.
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool speaks through standard output"
+)]
+
+mod dataplane;
+mod fill;
+mod gateway;
+mod kernel;
+mod lab;
+mod load;
+mod machine;
+mod ports;
+mod rates;
+mod report;
+mod rows;
+#[path = "../ebpf/src/shared.rs"]
+mod shared;
+mod subscriber;
+mod throughput;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use doorstep_tests::lab::cleanup;
+
+/// Benchmarks of the gateway's fast path.
+#[derive(Parser)]
+#[command(name = "doorstep-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Dataplane(dataplane::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    cleanup::on_signals();
+    let result: Result<ExitCode> = match command {
+        Command::Dataplane(args) => dataplane::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

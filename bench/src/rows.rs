@@ -1,0 +1,108 @@
+//! Rows of the throughput table: medians over rounds, and what was lost.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::load::Size;
+use crate::throughput::{Key, Measured, Way};
+
+/// A larger part of the packets lost makes a row worth nothing.
+const TOLERATED_LOSS: f64 = 0.001;
+
+/// One row: one way, one size, one number of sessions.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub way: Way,
+    /// Frame size in bytes with the check sequence, or `imix`.
+    pub size: Size,
+    pub sessions: u32,
+    /// Median over the rounds, millions of packets per second.
+    pub mpps: f64,
+    /// The slowest and the fastest round.
+    pub mpps_min: f64,
+    pub mpps_max: f64,
+    /// 1000 / `mpps`, nanoseconds of the one CPU for all of generator, gateway and sink.
+    pub ns_per_packet: f64,
+    /// Every round, in the order of measuring.
+    pub rounds: Vec<f64>,
+    /// Packets over all rounds.
+    pub generated: u64,
+    pub arrived: u64,
+    /// Bytes of a frame where it arrived, without the check sequence, on average.
+    pub arrived_bytes_per_packet: f64,
+    /// Packets that the gateway counted, by reason.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// Generated packets that neither arrived nor were dropped by name.
+    pub unexplained: u64,
+    /// Why the row must not be used.
+    pub failed: Option<String>,
+}
+
+impl Row {
+    pub fn of(key: Key, measured: &[Measured]) -> Self {
+        let rounds: Vec<f64> = measured.iter().map(Measured::mpps).collect();
+        let sum = |value: fn(&Measured) -> u64| measured.iter().map(value).sum::<u64>();
+        let generated = sum(|one| one.generated);
+        let arrived = sum(|one| one.sent.seen.packets);
+        let bytes = sum(|one| one.sent.seen.bytes);
+        let mut reasons = BTreeMap::new();
+        let mut dropped = 0;
+        for (reason, count) in measured.iter().flat_map(|one| &one.reasons) {
+            *reasons.entry(reason.name()).or_insert(0) += count;
+            if reason.is_drop() {
+                dropped += count;
+            }
+        }
+        let lost = generated.saturating_sub(arrived);
+        let failed = (lost as f64 > generated as f64 * TOLERATED_LOSS).then(|| {
+            format!("{lost} of {generated} packets did not arrive; the gateway counted {reasons:?}")
+        });
+        let mpps = median(&rounds);
+        Self {
+            way: key.way,
+            size: key.size,
+            sessions: key.sessions,
+            mpps,
+            mpps_min: rounds.iter().copied().fold(f64::INFINITY, f64::min),
+            mpps_max: rounds.iter().copied().fold(0.0, f64::max),
+            ns_per_packet: 1000.0 / mpps,
+            rounds,
+            generated,
+            arrived,
+            arrived_bytes_per_packet: bytes as f64 / arrived.max(1) as f64,
+            reasons,
+            unexplained: lost.saturating_sub(dropped),
+            failed,
+        }
+    }
+}
+
+/// The middle value; of an even number, the mean of the two in the middle.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        even if even % 2 == 0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ => sorted[middle],
+    }
+}
+
+/// `a` over `b`, both small frames with so many sessions; none where one was not measured or failed.
+pub fn ratio(rows: &[Row], sessions: u32, a: Way, b: Way) -> Option<f64> {
+    Some(usable(rows, sessions, a)? / usable(rows, sessions, b)?)
+}
+
+/// What a packet costs with more sessions over what it costs with fewer.
+pub fn cost_ratio(rows: &[Row], way: Way, more: u32, fewer: u32) -> Option<f64> {
+    Some(usable(rows, fewer, way)? / usable(rows, more, way)?)
+}
+
+fn usable(rows: &[Row], sessions: u32, way: Way) -> Option<f64> {
+    rows.iter()
+        .find(|row| row.way == way && row.sessions == sessions && row.size == Size::Small)
+        .filter(|row| row.failed.is_none())
+        .map(|row| row.mpps)
+}
