@@ -47,8 +47,9 @@ impl Router {
         router.nft(
             gateway,
             &format!(
-                "table {TABLE} {{ chain forward {{ \
-                 type filter hook forward priority filter; policy drop; }} }}"
+                "add table {TABLE}\n\
+                 add chain {TABLE} forward \
+                 {{ type filter hook forward priority filter; policy drop; }}\n"
             ),
         )?;
         router.probe_policing(gateway);
