@@ -30,8 +30,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Loads the programs, sets one operator up, and opens that many sessions.
-    pub fn new(place: Place, sessions: u32, service: Service) -> Result<Self> {
+    /// Loads the programs with room for that many sessions, and sets one operator up.
+    pub fn new(place: Place, capacity: u32) -> Result<Self> {
         let globals = Globals {
             delegated_mask_be: Globals::delegated_mask(DELEGATED_LEN),
             gateway_mac: place.access.mac.0,
@@ -39,7 +39,7 @@ impl Gateway {
         };
         let mut loader = EbpfLoader::new();
         loader.override_global(GLOBALS, GlobalData::from(&globals), true);
-        fill::size(&mut loader, sessions);
+        fill::size(&mut loader, capacity);
         let mut ebpf = loader.load(OBJECT).context("loading the gateway's object")?;
         for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
             xdp(&mut ebpf, name)?
@@ -66,12 +66,20 @@ impl Gateway {
             port_mac: place.uplink.mac.0,
         };
         maps.uplink(key, value)?;
+        Ok(Self { ebpf, maps })
+    }
+
+    /// As [`Gateway::new`], with every session open, on lines of the access port.
+    pub fn full(place: Place, sessions: u32, service: Service) -> Result<Self> {
+        let mut gateway = Self::new(place, sessions)?;
         for i in 0..sessions {
             let entry = subscriber::entry(i, place.access.ifindex, service)?;
-            maps.session(&entry)
+            gateway
+                .maps
+                .session(&entry)
                 .with_context(|| format!("opening session {i} of {sessions}"))?;
         }
-        Ok(Self { ebpf, maps })
+        Ok(gateway)
     }
 
     /// What runs on the access port.

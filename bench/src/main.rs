@@ -6,6 +6,7 @@
 
 mod dataplane;
 mod fill;
+mod frames;
 mod gateway;
 mod kernel;
 mod lab;
@@ -19,6 +20,7 @@ mod rows;
 mod shared;
 mod subscriber;
 mod throughput;
+mod verdicts;
 
 use std::process::ExitCode;
 

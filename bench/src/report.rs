@@ -6,6 +6,7 @@ use crate::load::Size;
 use crate::machine::Machine;
 use crate::rows::{Row, ratio};
 use crate::throughput::Way;
+use crate::verdicts::Verdict;
 
 /// What was asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -27,10 +28,11 @@ pub struct Report {
     pub machine: Machine,
     pub settings: Settings,
     pub rows: Vec<Row>,
+    pub verdicts: Vec<Verdict>,
 }
 
 impl Report {
-    pub fn new(machine: Machine, settings: Settings, rows: Vec<Row>) -> Self {
+    pub fn new(machine: Machine, settings: Settings, rows: Vec<Row>, verdicts: Vec<Verdict>) -> Self {
         let over = |sessions, a, b| ratio(&rows, sessions, a, b);
         Self {
             upstream_vs_redirect_1k: over(1_000, Way::UpstreamPoliced, Way::Redirect),
@@ -41,6 +43,7 @@ impl Report {
             machine,
             settings,
             rows,
+            verdicts,
         }
     }
 
@@ -57,6 +60,9 @@ impl Report {
                 row.ns_per_packet,
                 row.failed.as_deref().unwrap_or("")
             );
+        }
+        for verdict in &self.verdicts {
+            println!("{:<36}{:<22}{:>8.1}{:>8.1}", verdict.case, verdict.reason, verdict.ns, verdict.ns_restore);
         }
     }
 }

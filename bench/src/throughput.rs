@@ -109,7 +109,9 @@ impl Rig {
         let mut sinks = [lab.home_port, lab.world_port].map(|port| ports::Place::new(port.ifindex));
         sinks[0].put(&lab.homes, load.program("sink")?)?;
         sinks[1].put(&lab.world, load.program("sink")?)?;
+        let start = std::time::Instant::now();
         let router = Router::new(&lab, sessions).context("setting Linux up as a router")?;
+        eprintln!("nft {:?}", start.elapsed());
         let place = Place {
             access: lab.access,
             uplink: lab.uplink,
@@ -121,9 +123,10 @@ impl Rig {
                 (false, Service::default()),
                 (true, rates::policed(*count)),
             ] {
-                gateways.insert((*count, policed), Gateway::new(place, *count, service)?);
+                gateways.insert((*count, policed), Gateway::full(place, *count, service)?);
             }
         }
+        eprintln!("gateways {:?}", start.elapsed());
         Ok(Self {
             access: ports::Place::new(lab.access.ifindex),
             uplink: ports::Place::new(lab.uplink.ifindex),
