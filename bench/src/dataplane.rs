@@ -1,7 +1,7 @@
 //! `doorstep-bench dataplane`: everything in one run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,14 +9,19 @@ use doorstep_tests::lab::netns;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, Uid};
 
+use crate::control::{self, Amount};
 use crate::lab::Lab;
 use crate::load::Size;
 use crate::machine::{Machine, online_cpus};
-use crate::report::{Report, Settings};
+use crate::plot;
+use crate::report::{Found, Report, Settings};
 use crate::rows::Row;
 use crate::{subscriber, verdicts};
+use crate::table::Table;
 use crate::throughput::{Key, Measured, Rig, Way};
 
+/// Most sessions that are opened through the daemon's code at one go.
+const CONTROL_SESSIONS: u32 = 100_000;
 /// As `nice` counts.
 const HIGHEST_PRIORITY: libc::c_int = -20;
 
@@ -26,6 +31,9 @@ pub struct Args {
     /// Write everything as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw packets per second by number of sessions, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Fewer rounds, 64-byte frames only, without 100,000 sessions: about a minute.
     #[arg(long)]
     quick: bool,
@@ -38,6 +46,9 @@ pub struct Args {
     /// Numbers of sessions.
     #[arg(long, value_delimiter = ',')]
     sessions: Option<Vec<u32>>,
+    /// Sessions to close, for the time of a receipt.
+    #[arg(long)]
+    receipts: Option<usize>,
     /// The CPU to measure on; the last one unless given.
     #[arg(long)]
     cpu: Option<usize>,
@@ -58,7 +69,10 @@ impl Args {
             "--sessions: each number is 1..={}",
             subscriber::MAX
         );
+        let most = sessions.last().copied().unwrap_or(1);
         let settings = Settings {
+            control_sessions: most.min(CONTROL_SESSIONS),
+            receipts: self.receipts.unwrap_or(if self.quick { 200 } else { 1_000 }),
             rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
             packets: self.packets.unwrap_or(1_000_000),
             sessions,
@@ -69,6 +83,7 @@ impl Args {
             },
         };
         ensure!(settings.rounds > 0, "--rounds: at least one is needed");
+        ensure!(settings.receipts > 0, "--receipts: at least one is needed");
         ensure!(settings.packets > 0, "--packets: at least one is needed");
         Ok(settings)
     }
@@ -80,26 +95,54 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Uid::effective().is_root(),
         "the benchmark makes network namespaces and loads programs, which needs root"
     );
-    let cpu = pin(args.cpu)?;
-    let machine = Machine::read(cpu)?;
     netns::sweep();
+    let cpu = match args.cpu {
+        Some(cpu) => cpu,
+        None => online_cpus()?.last().copied().unwrap_or(0) as usize,
+    };
+    let machine = Machine::read(cpu)?;
+    let rig = {
+        println!("opening {:?} sessions, twice each", settings.sessions);
+        Rig::new(Lab::new()?, &settings.sessions)?
+    };
+    let linux_path = rig.describe_linux(&settings.sessions);
+    pin(cpu)?;
+    let rows = throughput(rig, &settings)?;
     println!("timing verdicts");
     let verdicts = verdicts::measure(settings.rounds)?;
-    let rows = throughput(&settings)?;
-    let report = Report::new(machine, settings, rows, verdicts);
-    report.print();
+    println!("opening and closing {} sessions", settings.control_sessions);
+    let control = control::measure(Amount {
+        sessions: settings.control_sessions,
+        rounds: settings.rounds,
+        receipts: settings.receipts,
+    })?;
+    let report = Report::new(Found {
+        machine,
+        settings,
+        linux_path,
+        rows,
+        verdicts,
+        control,
+    });
+    println!("{}", Table(&report));
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(path) = &args.plot {
+        write(path, &plot::svg(&report))?;
+    }
+    Ok(match report.failed().next() {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Keeps this thread, and all that it starts, on one CPU, where softirqs then run as well.
-fn pin(cpu: Option<usize>) -> Result<usize> {
-    let last = online_cpus()?.last().copied().unwrap_or(0) as usize;
-    let cpu = cpu.unwrap_or(last);
+fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu).with_context(|| format!("--cpu {cpu}"))?;
     sched_setaffinity(Pid::from_raw(0), &set)
@@ -108,12 +151,10 @@ fn pin(cpu: Option<usize>) -> Result<usize> {
     if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HIGHEST_PRIORITY) } != 0 {
         println!("the priority cannot be raised: other work on this CPU shows in the figures");
     }
-    Ok(cpu)
+    Ok(())
 }
 
-fn throughput(settings: &Settings) -> Result<Vec<Row>> {
-    println!("setting up {:?} sessions", settings.sessions);
-    let mut rig = Rig::new(Lab::new()?, &settings.sessions)?;
+fn throughput(mut rig: Rig, settings: &Settings) -> Result<Vec<Row>> {
     let mut measured: BTreeMap<Key, Vec<Measured>> = BTreeMap::new();
     for round in 0..settings.rounds {
         println!("round {} of {}", round + 1, settings.rounds);

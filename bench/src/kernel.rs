@@ -1,11 +1,13 @@
 //! The same job done by Linux without us: forwarding, a source check and policing by nftables.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use doorstep_tests::lab::cleanup::Folder;
 use doorstep_tests::lab::netns::{Netns, run};
+use serde::Serialize;
 
 use crate::lab::{ACCESS, Lab, UPLINK};
 use crate::{rates, shared, subscriber};
@@ -13,6 +15,18 @@ use crate::{rates, shared, subscriber};
 const TABLE: &str = "ip doorstep_bench";
 /// Elements that one transaction adds.
 const CHUNK: u32 = 100_000;
+
+/// What the row of Linux without us stands for.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinuxPath {
+    pub frames: &'static str,
+    pub has_vlan_links: bool,
+    pub policing: String,
+    pub setup: &'static str,
+    /// The rules of the one chain (hook forward, policy drop) for so many subscribers, as `nft`
+    /// reads them. The sets are `ipv4_addr` with an element per subscriber.
+    pub rules: BTreeMap<u32, Vec<String>>,
+}
 
 /// The gateway's host set up as a router.
 pub struct Router {
@@ -73,9 +87,30 @@ impl Router {
         rules
     }
 
-    /// Why the kernel cannot police, if it cannot.
-    pub fn policing(&self) -> Result<(), &str> {
-        self.policing.as_ref().map_err(String::as_str).copied()
+    /// What this kernel let us set up.
+    pub fn describe(&self, lab: &Lab, sessions: &[u32]) -> LinuxPath {
+        let has_vlan_links = has_vlan_links(&lab.gateway);
+        let tags = if has_vlan_links {
+            "untagged: a million VLAN links are more than a kernel should have"
+        } else {
+            "untagged: this kernel has no VLAN links (8021q)"
+        };
+        LinuxPath {
+            frames: tags,
+            has_vlan_links,
+            policing: match &self.policing {
+                Ok(()) => "a token bucket per subscriber, `limit rate over` in a dynamic set, \
+                           every element there before the first packet"
+                    .to_owned(),
+                Err(error) => format!("none: this kernel refused it: {error}"),
+            },
+            setup: "static neighbour, one route, rp_filter off (the set checks the source), GRO \
+                    on at the access port, no connection tracking, no XDP program at the gateway",
+            rules: sessions
+                .iter()
+                .map(|count| (*count, self.rules(*count)))
+                .collect(),
+        }
     }
 
     /// Makes these rules the ones that apply.
@@ -161,7 +196,7 @@ fn limit(sessions: u32) -> String {
 }
 
 /// Whether the kernel has VLAN links; without them it cannot take two tags off.
-pub fn has_vlan_links(netns: &Netns) -> bool {
+fn has_vlan_links(netns: &Netns) -> bool {
     let made = netns.ip(&format!(
         "link add link {ACCESS} name bench-probe type vlan id 2"
     ));

@@ -4,6 +4,7 @@
     reason = "a command-line tool speaks through standard output"
 )]
 
+mod control;
 mod dataplane;
 mod fill;
 mod frames;
@@ -12,6 +13,8 @@ mod kernel;
 mod lab;
 mod load;
 mod machine;
+mod memory;
+mod plot;
 mod ports;
 mod rates;
 mod report;
@@ -19,6 +22,7 @@ mod rows;
 #[path = "../ebpf/src/shared.rs"]
 mod shared;
 mod subscriber;
+mod table;
 mod throughput;
 mod verdicts;
 

@@ -90,19 +90,86 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// `a` over `b`, both small frames with so many sessions; none where one was not measured or failed.
-pub fn ratio(rows: &[Row], sessions: u32, a: Way, b: Way) -> Option<f64> {
-    Some(usable(rows, sessions, a)? / usable(rows, sessions, b)?)
+/// `a` over `b`, packets per second; none where one was not measured or failed.
+pub fn ratio(rows: &[Row], size: Size, sessions: u32, a: Way, b: Way) -> Option<f64> {
+    Some(usable(rows, size, sessions, a)? / usable(rows, size, sessions, b)?)
 }
 
-/// What a packet costs with more sessions over what it costs with fewer.
+/// What a small packet costs with more sessions over what it costs with fewer.
 pub fn cost_ratio(rows: &[Row], way: Way, more: u32, fewer: u32) -> Option<f64> {
-    Some(usable(rows, fewer, way)? / usable(rows, more, way)?)
+    Some(usable(rows, Size::Small, fewer, way)? / usable(rows, Size::Small, more, way)?)
 }
 
-fn usable(rows: &[Row], sessions: u32, way: Way) -> Option<f64> {
+fn usable(rows: &[Row], size: Size, sessions: u32, way: Way) -> Option<f64> {
     rows.iter()
-        .find(|row| row.way == way && row.sessions == sessions && row.size == Size::Small)
+        .find(|row| row.way == way && row.sessions == sessions && row.size == size)
         .filter(|row| row.failed.is_none())
         .map(|row| row.mpps)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use doorstep_gateway_common::Reason;
+
+    use super::*;
+    use crate::load::Sent;
+    use crate::shared::Seen;
+
+    fn measured(arrived: u64, ms: u64) -> Measured {
+        Measured {
+            generated: 10_000,
+            sent: Sent {
+                took: Duration::from_millis(ms),
+                seen: Seen {
+                    packets: arrived,
+                    bytes: arrived * 52,
+                },
+            },
+            reasons: vec![
+                (Reason::ForwardedUpstream, arrived),
+                (Reason::MacNotBound, (10_000 - arrived) / 2),
+            ],
+        }
+    }
+
+    fn row(way: Way, rounds: &[Measured]) -> Row {
+        let key = Key {
+            size: Size::Small,
+            sessions: 1_000,
+            way,
+        };
+        Row::of(key, rounds)
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        for (values, expected) in [
+            (&[3.0][..], 3.0),
+            (&[9.0, 1.0, 2.0], 2.0),
+            (&[4.0, 1.0, 2.0, 9.0], 3.0),
+        ] {
+            assert_eq!(median(values), expected, "{values:?}");
+        }
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_row_with_losses_is_not_used() {
+        let whole = row(Way::Redirect, &[10, 5, 20].map(|ms| measured(10_000, ms)));
+        assert_eq!((whole.mpps, whole.mpps_min, whole.mpps_max), (1.0, 0.5, 2.0));
+        assert_eq!(whole.arrived_bytes_per_packet, 52.0);
+        let few = row(Way::Upstream, &[measured(9_990, 20)]);
+        assert_eq!(few.failed, None);
+        let many = row(Way::Downstream, &[measured(9_980, 20)]);
+        assert_eq!((many.reasons["mac_not_bound"], many.unexplained), (10, 10));
+        let why = many.failed.as_deref().expect("failed");
+        assert!(why.contains("20 of 10000"), "{why}");
+        let rows = [whole, few, many];
+        let over = |way| ratio(&rows, Size::Small, 1_000, way, Way::Redirect);
+        assert_eq!(over(Way::Upstream), Some(0.4995));
+        assert_eq!(over(Way::Downstream), None);
+        assert_eq!(over(Way::Kernel), None);
+    }
 }

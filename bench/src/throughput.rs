@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use doorstep_gateway::session::Service;
 use doorstep_gateway_common::Reason;
 use serde::Serialize;
 
 use crate::gateway::{Gateway, Place, counted};
-use crate::kernel::Router;
+use crate::kernel::{LinuxPath, Router};
 use crate::lab::Lab;
 use crate::load::{Load, Sent, Size, Traffic, Wanted};
 use crate::{ports, rates};
@@ -98,7 +98,7 @@ pub struct Rig {
     uplink: ports::Place,
     _sinks: [ports::Place; 2],
     /// By the number of sessions, and whether they are policed.
-    gateways: BTreeMap<(u32, bool), Gateway>,
+    gateways: Gateways,
     router: Router,
     seed: u64,
 }
@@ -109,24 +109,21 @@ impl Rig {
         let mut sinks = [lab.home_port, lab.world_port].map(|port| ports::Place::new(port.ifindex));
         sinks[0].put(&lab.homes, load.program("sink")?)?;
         sinks[1].put(&lab.world, load.program("sink")?)?;
-        let start = std::time::Instant::now();
-        let router = Router::new(&lab, sessions).context("setting Linux up as a router")?;
-        eprintln!("nft {:?}", start.elapsed());
         let place = Place {
             access: lab.access,
             uplink: lab.uplink,
             next_hop: lab.world_port.mac,
         };
-        let mut gateways = BTreeMap::new();
-        for count in sessions {
-            for (policed, service) in [
-                (false, Service::default()),
-                (true, rates::policed(*count)),
-            ] {
-                gateways.insert((*count, policed), Gateway::full(place, *count, service)?);
-            }
-        }
-        eprintln!("gateways {:?}", start.elapsed());
+        // Both take many seconds for a million sessions.
+        let (router, gateways) = std::thread::scope(|scope| {
+            let router = scope.spawn(|| Router::new(&lab, sessions));
+            let gateways = gateways(place, sessions);
+            (router.join(), gateways)
+        });
+        let router = router
+            .map_err(|_| anyhow!("setting Linux up as a router panicked"))?
+            .context("setting Linux up as a router")?;
+        let gateways = gateways?;
         Ok(Self {
             access: ports::Place::new(lab.access.ifindex),
             uplink: ports::Place::new(lab.uplink.ifindex),
@@ -139,12 +136,9 @@ impl Rig {
         })
     }
 
-    pub fn lab(&self) -> &Lab {
-        &self.lab
-    }
-
-    pub fn router(&self) -> &Router {
-        &self.router
+    /// What the row of Linux without us stands for.
+    pub fn describe_linux(&self, sessions: &[u32]) -> LinuxPath {
+        self.router.describe(&self.lab, sessions)
     }
 
     /// Measures one row once.
@@ -154,7 +148,9 @@ impl Rig {
             sessions,
             way,
         } = key;
+        let t = std::time::Instant::now();
         self.arrange(way, sessions)?;
+        eprintln!("{way:?} arrange {:?}", t.elapsed());
         self.seed += 1;
         let lab = &self.lab;
         let (from, near, far) = match way.traffic() {
@@ -172,7 +168,7 @@ impl Rig {
             seed: self.seed,
         };
         let gateway = (sessions, way.is_policed());
-        let reasons = |gateways: &BTreeMap<_, Gateway>| -> Result<Vec<u64>> {
+        let reasons = |gateways: &Gateways| -> Result<Vec<u64>> {
             match way {
                 Way::Redirect | Way::Kernel => Ok(Vec::new()),
                 _ => gateways[&gateway].maps.reasons(),
@@ -214,4 +210,17 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+type Gateways = BTreeMap<(u32, bool), Gateway>;
+
+/// A gateway for each number of sessions, policed and not.
+fn gateways(place: Place, sessions: &[u32]) -> Result<Gateways> {
+    let mut gateways = Gateways::new();
+    for &count in sessions {
+        for (policed, service) in [(false, Service::default()), (true, rates::policed(count))] {
+            gateways.insert((count, policed), Gateway::full(place, count, service)?);
+        }
+    }
+    Ok(gateways)
 }
