@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::netns;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Uid;
 
 use crate::control::{self, Amount};
+use crate::cpu;
 use crate::lab::Lab;
 use crate::load::Size;
 use crate::machine::{Machine, online_cpus};
@@ -22,8 +22,6 @@ use crate::throughput::{Key, Measured, Rig, Way};
 
 /// Most sessions that are opened through the daemon's code at one go.
 const CONTROL_SESSIONS: u32 = 100_000;
-/// As `nice` counts.
-const HIGHEST_PRIORITY: libc::c_int = -20;
 
 /// Measure the fast path: packets per second, time per verdict, sessions per second, memory.
 #[derive(clap::Args)]
@@ -101,12 +99,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => online_cpus()?.last().copied().unwrap_or(0) as usize,
     };
     let machine = Machine::read(cpu)?;
-    let rig = {
-        println!("opening {:?} sessions, twice each", settings.sessions);
-        Rig::new(Lab::new()?, &settings.sessions)?
-    };
+    println!("opening {:?} sessions, twice each", settings.sessions);
+    let rig = Rig::new(Lab::new()?, &settings.sessions)?;
     let linux_path = rig.describe_linux(&settings.sessions);
-    pin(cpu)?;
+    cpu::pin(cpu)?;
+    let _first = cpu::go_first();
     let rows = throughput(rig, &settings)?;
     println!("timing verdicts");
     let verdicts = verdicts::measure(settings.rounds)?;
@@ -139,19 +136,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Keeps this thread, and all that it starts, on one CPU, where softirqs then run as well.
-fn pin(cpu: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu).with_context(|| format!("--cpu {cpu}"))?;
-    sched_setaffinity(Pid::from_raw(0), &set)
-        .with_context(|| format!("--cpu {cpu}: this host has no such CPU for us"))?;
-    // SAFETY: a system call without pointers.
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HIGHEST_PRIORITY) } != 0 {
-        println!("the priority cannot be raised: other work on this CPU shows in the figures");
-    }
-    Ok(())
 }
 
 fn throughput(mut rig: Rig, settings: &Settings) -> Result<Vec<Row>> {

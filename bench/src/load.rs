@@ -1,8 +1,8 @@
 //! The benchmark's own programs: generator, sink and bare redirect.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, GlobalData, Pod};
@@ -98,7 +98,8 @@ pub struct Wanted {
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// Of the kernel's run.
+    /// From the first frame made to the last. Around that the kernel waits twice for a grace
+    /// period of RCU, as long as for some ten thousand frames.
     pub took: Duration,
     pub seen: Seen,
 }
@@ -147,7 +148,8 @@ impl Load {
             sessions: wanted.sessions,
             ifindex: wanted.ifindex,
             mix: u32::from(wanted.size == Size::Imix),
-            pad: 0,
+            packets: wanted.packets,
+            ..Order::default()
         };
         self.order.set(0, Shared(order), 0)?;
         let before = self.seen()?;
@@ -160,11 +162,17 @@ impl Load {
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::default()
         };
-        let start = Instant::now();
         generator
             .test_run(options)
             .with_context(|| format!("running {name} with live frames (Linux 5.18 or newer)"))?;
-        let took = start.elapsed();
+        let Shared(order) = self.order.get(&0, 0)?;
+        ensure!(
+            order.made == wanted.packets,
+            "{name} made {} frames instead of {}",
+            order.made,
+            wanted.packets
+        );
+        let took = Duration::from_nanos(order.last_ns - order.first_ns);
         let after = self.settled()?;
         Ok(Sent {
             took,

@@ -5,6 +5,7 @@
 )]
 
 mod control;
+mod cpu;
 mod dataplane;
 mod fill;
 mod frames;

@@ -49,8 +49,8 @@ impl Method {
         frames: "IPv4 UDP, all headers written anew for each frame; two tags from the lines, \
                  none from the world",
         imix: "frame by frame, at random, 7:4:1 of 64, 594 and 1518 bytes (bpf_xdp_adjust_tail)",
-        throughput: "packets that arrived over the wall time of the generator's run; generator, \
-                     gateway and sink on one CPU",
+        throughput: "packets that arrived over the wall time from the first frame made to the last; \
+                     generator, gateway and sink on one CPU",
     };
 }
 

@@ -148,9 +148,7 @@ impl Rig {
             sessions,
             way,
         } = key;
-        let t = std::time::Instant::now();
         self.arrange(way, sessions)?;
-        eprintln!("{way:?} arrange {:?}", t.elapsed());
         self.seed += 1;
         let lab = &self.lab;
         let (from, near, far) = match way.traffic() {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_redirect;
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
@@ -82,6 +82,13 @@ fn next(ctx: &XdpContext) -> Option<(&'static Order, u32, u16)> {
             .state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
+        (*order).made += 1;
+        if (*order).made == 1 {
+            (*order).first_ns = bpf_ktime_get_ns();
+        }
+        if (*order).made == (*order).packets {
+            (*order).last_ns = bpf_ktime_get_ns();
+        }
         &*order
     };
     let i = ((order.state >> 32) * u64::from(order.sessions)) >> 32;

@@ -1,7 +1,7 @@
 //! What the programs and the benchmark both know: orders to the generator, and who subscriber
 //! number `i` is. A file of both crates, so that neither has to build the other's dependencies.
 
-/// What the generator makes; it has one order at a time, and runs on one CPU.
+/// What the generator makes, and when it did; it has one order at a time, and runs on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Order {
@@ -17,7 +17,14 @@ pub struct Order {
     pub ifindex: u32,
     /// 0: frames as long as the template; otherwise [`MIX`].
     pub mix: u32,
+    /// Frames to make.
+    pub packets: u32,
+    /// Frames that were made; set to 0 before.
+    pub made: u32,
     pub pad: u32,
+    /// When the first and the last of them were made, nanoseconds of `CLOCK_MONOTONIC`.
+    pub first_ns: u64,
+    pub last_ns: u64,
 }
 
 /// Packets and bytes that a sink has seen.
