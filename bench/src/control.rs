@@ -132,6 +132,7 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
     let mut dataplane = Dataplane::open(&host.config).await?;
     dataplane.set_lines(&lines)?;
 
+    let removal = Plan::diff(&Tables::default(), &Tables::of(&entries));
     let (mut applied, mut planned, mut singly) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..amount.rounds {
         let start = Instant::now();
@@ -141,7 +142,7 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
         let done = start.elapsed();
         applied.push(per_second(amount.sessions, done - made));
         planned.push(per_second(amount.sessions, done));
-        remove_all(&mut dataplane)?;
+        dataplane.apply(&removal)?;
     }
     for _ in 0..amount.rounds {
         let start = Instant::now();
@@ -150,7 +151,7 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
         }
         singly.push(per_second(amount.sessions, start.elapsed()));
         if singly.len() < amount.rounds {
-            remove_all(&mut dataplane)?;
+            dataplane.apply(&removal)?;
         }
     }
     let fell = available_before
@@ -170,17 +171,8 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
     })
 }
 
-fn remove_all(dataplane: &mut Dataplane) -> Result<()> {
-    let plan = Plan::diff(&Tables::default(), &dataplane.tables()?);
-    Ok(dataplane.apply(&plan)?)
-}
-
 /// Closes sessions spread over all of them.
-fn receipts(
-    dataplane: &mut Dataplane,
-    entries: &[SessionEntry],
-    count: usize,
-) -> Result<Receipt> {
+fn receipts(dataplane: &mut Dataplane, entries: &[SessionEntry], count: usize) -> Result<Receipt> {
     let step = (entries.len() / count.max(1)).max(1);
     let mut times = Vec::new();
     for entry in entries.iter().step_by(step).take(count) {

@@ -16,9 +16,9 @@ use crate::machine::{Machine, online_cpus};
 use crate::plot;
 use crate::report::{Found, Report, Settings};
 use crate::rows::Row;
-use crate::{subscriber, verdicts};
 use crate::table::Table;
 use crate::throughput::{Key, Measured, Rig, Way};
+use crate::{subscriber, verdicts};
 
 /// Most sessions that are opened through the daemon's code at one go.
 const CONTROL_SESSIONS: u32 = 100_000;
@@ -70,9 +70,11 @@ impl Args {
         let most = sessions.last().copied().unwrap_or(1);
         let settings = Settings {
             control_sessions: most.min(CONTROL_SESSIONS),
-            receipts: self.receipts.unwrap_or(if self.quick { 200 } else { 1_000 }),
-            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
-            packets: self.packets.unwrap_or(1_000_000),
+            receipts: self
+                .receipts
+                .unwrap_or(if self.quick { 200 } else { 1_000 }),
+            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 7 }),
+            packets: self.packets.unwrap_or(500_000),
             sessions,
             sizes: if self.quick {
                 vec![Size::Small]

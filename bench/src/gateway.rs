@@ -40,7 +40,9 @@ impl Gateway {
         let mut loader = EbpfLoader::new();
         loader.override_global(GLOBALS, GlobalData::from(&globals), true);
         fill::size(&mut loader, capacity);
-        let mut ebpf = loader.load(OBJECT).context("loading the gateway's object")?;
+        let mut ebpf = loader
+            .load(OBJECT)
+            .context("loading the gateway's object")?;
         for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
             xdp(&mut ebpf, name)?
                 .load()

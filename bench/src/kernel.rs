@@ -139,8 +139,7 @@ impl Router {
     fn fill(&self, gateway: &Netns, sessions: u32) -> Result<()> {
         let subscribers = format!("{TABLE} subscribers_{sessions}");
         let policers = format!("{TABLE} policers_{sessions}");
-        let mut text =
-            format!("add set {subscribers} {{ type ipv4_addr; size {sessions}; }}\n");
+        let mut text = format!("add set {subscribers} {{ type ipv4_addr; size {sessions}; }}\n");
         if self.policing.is_ok() {
             writeln!(
                 text,

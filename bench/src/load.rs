@@ -118,7 +118,9 @@ impl Load {
     pub fn new(out: u32) -> Result<Self> {
         let mut loader = EbpfLoader::new();
         loader.override_global("OUT_IFINDEX", GlobalData::from(&out), true);
-        let mut ebpf = loader.load(OBJECT).context("loading the benchmark's object")?;
+        let mut ebpf = loader
+            .load(OBJECT)
+            .context("loading the benchmark's object")?;
         for (name, program) in ebpf.programs_mut() {
             let program: &mut Xdp = program.try_into()?;
             program.load().with_context(|| format!("loading {name}"))?;
@@ -222,5 +224,7 @@ impl Load {
 }
 
 fn number(mac: Mac) -> u64 {
-    mac.0.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    mac.0
+        .iter()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

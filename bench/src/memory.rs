@@ -37,8 +37,7 @@ impl Memory {
             max_sessions,
             bytes_per_session: total as f64 / sessions,
             maps,
-            available_fell_by_bytes_per_session: fell_kib
-                .map(|kib| kib as f64 * 1024.0 / sessions),
+            available_fell_by_bytes_per_session: fell_kib.map(|kib| kib as f64 * 1024.0 / sessions),
         })
     }
 }

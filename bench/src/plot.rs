@@ -30,7 +30,12 @@ pub fn svg(report: &Report) -> String {
     let y = |mpps: f64| BOTTOM - (BOTTOM - TOP) * mpps / highest;
 
     let mut drawing = Drawing::new();
-    drawing.text(LEFT, 24.0, "start", "Mpps with 64-byte frames, by number of sessions");
+    drawing.text(
+        LEFT,
+        24.0,
+        "start",
+        "Mpps with 64-byte frames, by number of sessions",
+    );
     let mut mpps = 0.0;
     while mpps <= highest {
         drawing.line((LEFT, y(mpps)), (RIGHT, y(mpps)), "#dddddd");

@@ -92,19 +92,31 @@ pub fn median(values: &[f64]) -> f64 {
 
 /// `a` over `b`, packets per second; none where one was not measured or failed.
 pub fn ratio(rows: &[Row], size: Size, sessions: u32, a: Way, b: Way) -> Option<f64> {
-    Some(usable(rows, size, sessions, a)? / usable(rows, size, sessions, b)?)
+    paired(
+        usable(rows, size, sessions, a)?,
+        usable(rows, size, sessions, b)?,
+    )
 }
 
 /// What a small packet costs with more sessions over what it costs with fewer.
 pub fn cost_ratio(rows: &[Row], way: Way, more: u32, fewer: u32) -> Option<f64> {
-    Some(usable(rows, Size::Small, fewer, way)? / usable(rows, Size::Small, more, way)?)
+    paired(
+        usable(rows, Size::Small, fewer, way)?,
+        usable(rows, Size::Small, more, way)?,
+    )
 }
 
-fn usable(rows: &[Row], size: Size, sessions: u32, way: Way) -> Option<f64> {
+/// The median of the rounds' own ratios: what slows the machine for some seconds hits both rows of
+/// a round.
+fn paired(a: &Row, b: &Row) -> Option<f64> {
+    let ratios: Vec<f64> = a.rounds.iter().zip(&b.rounds).map(|(a, b)| a / b).collect();
+    (!ratios.is_empty()).then(|| median(&ratios))
+}
+
+fn usable(rows: &[Row], size: Size, sessions: u32, way: Way) -> Option<&Row> {
     rows.iter()
         .find(|row| row.way == way && row.sessions == sessions && row.size == size)
         .filter(|row| row.failed.is_none())
-        .map(|row| row.mpps)
 }
 
 #[cfg(test)]
@@ -158,7 +170,10 @@ mod tests {
     #[test]
     fn a_row_with_losses_is_not_used() {
         let whole = row(Way::Redirect, &[10, 5, 20].map(|ms| measured(10_000, ms)));
-        assert_eq!((whole.mpps, whole.mpps_min, whole.mpps_max), (1.0, 0.5, 2.0));
+        assert_eq!(
+            (whole.mpps, whole.mpps_min, whole.mpps_max),
+            (1.0, 0.5, 2.0)
+        );
         assert_eq!(whole.arrived_bytes_per_packet, 52.0);
         let few = row(Way::Upstream, &[measured(9_990, 20)]);
         assert_eq!(few.failed, None);
@@ -171,5 +186,15 @@ mod tests {
         assert_eq!(over(Way::Upstream), Some(0.4995));
         assert_eq!(over(Way::Downstream), None);
         assert_eq!(over(Way::Kernel), None);
+    }
+
+    #[test]
+    fn ratios_are_made_round_by_round() {
+        // The machine was slow in the second and third round.
+        let a = row(Way::Upstream, &[20, 80, 90].map(|ms| measured(10_000, ms)));
+        let b = row(Way::Redirect, &[10, 40, 10].map(|ms| measured(10_000, ms)));
+        let rows = [a, b];
+        let found = ratio(&rows, Size::Small, 1_000, Way::Upstream, Way::Redirect);
+        assert_eq!(found, Some(0.5));
     }
 }

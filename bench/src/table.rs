@@ -97,15 +97,43 @@ fn control(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 fn headline(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     writeln!(f)?;
     for (name, value, target) in [
-        ("upstream_vs_redirect_1k", report.upstream_vs_redirect_1k, "≥ 0.75"),
-        ("downstream_vs_redirect_1k", report.downstream_vs_redirect_1k, "≥ 0.75"),
-        ("upstream_vs_redirect_1m", report.upstream_vs_redirect_1m, "≥ 0.38"),
-        ("downstream_vs_redirect_1m", report.downstream_vs_redirect_1m, "≥ 0.38"),
+        (
+            "upstream_vs_redirect_1k",
+            report.upstream_vs_redirect_1k,
+            "≥ 0.75",
+        ),
+        (
+            "downstream_vs_redirect_1k",
+            report.downstream_vs_redirect_1k,
+            "≥ 0.75",
+        ),
+        (
+            "upstream_vs_redirect_1m",
+            report.upstream_vs_redirect_1m,
+            "≥ 0.38",
+        ),
+        (
+            "downstream_vs_redirect_1m",
+            report.downstream_vs_redirect_1m,
+            "≥ 0.38",
+        ),
         ("upstream_vs_kernel", report.upstream_vs_kernel, "≥ 2.5"),
-        ("upstream_cost_1m_vs_1k", report.upstream_cost_1m_vs_1k, "≤ 2.2"),
-        ("downstream_cost_1m_vs_1k", report.downstream_cost_1m_vs_1k, "≤ 2.2"),
+        (
+            "upstream_cost_1m_vs_1k",
+            report.upstream_cost_1m_vs_1k,
+            "≤ 2.2",
+        ),
+        (
+            "downstream_cost_1m_vs_1k",
+            report.downstream_cost_1m_vs_1k,
+            "≤ 2.2",
+        ),
         ("sessions_per_s", Some(report.sessions_per_s), "≥ 100000"),
-        ("kernel_bytes_per_session", Some(report.kernel_bytes_per_session), "≤ 1024"),
+        (
+            "kernel_bytes_per_session",
+            Some(report.kernel_bytes_per_session),
+            "≤ 1024",
+        ),
         ("receipt_us_p99", Some(report.receipt_us_p99), ""),
     ] {
         match value {

@@ -194,10 +194,7 @@ impl Rig {
                 self.uplink.clear();
                 self.router.select(netns, sessions)?;
             }
-            Way::Upstream
-            | Way::Downstream
-            | Way::UpstreamPoliced
-            | Way::DownstreamPoliced => {
+            Way::Upstream | Way::Downstream | Way::UpstreamPoliced | Way::DownstreamPoliced => {
                 let gateway = self
                     .gateways
                     .get_mut(&(sessions, way.is_policed()))

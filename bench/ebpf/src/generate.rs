@@ -98,8 +98,7 @@ fn next(ctx: &XdpContext) -> Option<(&'static Order, u32, u16)> {
     }
     let len = mixed((order.state >> 16) as u16);
     // SAFETY: no pointer into the frame is alive.
-    let refused =
-        unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), len as i32 - given as i32) };
+    let refused = unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), len as i32 - given as i32) };
     (refused == 0).then_some((order, i as u32, len as u16))
 }
 
