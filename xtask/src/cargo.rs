@@ -19,6 +19,9 @@ pub const DAEMONS: [&str; 3] = ["doorstep-gateway", "doorstep-server", "doorstep
 /// The package of the tests that need real packets.
 pub const TESTS: &str = "doorstep-tests";
 
+/// The package and the binary of the benchmarks.
+pub const BENCH: &str = "doorstep-bench";
+
 /// Cargo, in the workspace's root.
 pub fn cargo() -> Command {
     let mut cargo = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -4,6 +4,7 @@
     reason = "a command-line tool speaks through standard output"
 )]
 
+mod bench;
 mod build;
 mod cargo;
 mod demo;
@@ -34,6 +35,7 @@ enum Task {
     BuildAndLoad(load::Args),
     /// Take the programs off the configured ports again.
     Unload(load::Args),
+    Bench(bench::Args),
     Demo(demo::Args),
     Test(test::Args),
     Vm(vm::Args),
@@ -55,6 +57,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build(args) => build::run(&args),
         Task::BuildAndLoad(args) => load::load(&args),
         Task::Unload(args) => load::unload(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),

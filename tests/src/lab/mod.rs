@@ -1,5 +1,6 @@
 //! Hosts in network namespaces, joined by cables: a street with gateways, buildings and homes.
 
+pub mod bpffs;
 pub mod cleanup;
 pub mod daemon;
 pub mod netns;

@@ -89,6 +89,12 @@ impl Netns {
         Ok(command)
     }
 
+    /// Moves the calling thread inside, for good or until it enters another.
+    pub fn enter(&self) -> Result<()> {
+        let netns = File::open(self.path()).with_context(|| self.name.clone())?;
+        setns(&netns, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {}", self.name))
+    }
+
     /// Runs a function inside, on a thread of its own.
     pub fn spawn<T: Send + 'static>(
         &self,

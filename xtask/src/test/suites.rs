@@ -1,4 +1,5 @@
-//! The suites with named cases: `program` and `netns`, on this host and in a virtual machine.
+//! The suites with named cases: `program`, `netns` and `bench`, on this host and, without `bench`,
+//! in a virtual machine.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +13,22 @@ use doorstep_ebpf_build::target_dir;
 
 use super::report::{Case, CaseFile, Layer, Outcome};
 use crate::{
-    cargo::{DAEMONS, Metadata, Profile, TESTS, build_tests, folder},
+    cargo::{BENCH as BENCH_PACKAGE, DAEMONS, Metadata, Profile, TESTS, build_tests, folder},
     process::{command, describe},
     vm::{self, Guest, kernel::Kernel},
 };
 
 pub const PROGRAM: &str = "program";
 pub const NETNS: &str = "netns";
+/// Runs on this host only: it is about speed, which a virtual machine in software has none of.
+pub const BENCH: &str = "bench";
+
+/// Each suite, the package that it is a test of, and that package's folder.
+const SUITES: [(&str, &str, &str); 3] = [
+    (PROGRAM, TESTS, "tests"),
+    (NETNS, TESTS, "tests"),
+    (BENCH, BENCH_PACKAGE, "bench"),
+];
 
 const HOST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const VM_TIMEOUT: Duration = Duration::from_secs(40 * 60);
@@ -37,9 +47,10 @@ impl Built {
     /// Builds the suites that exist.
     pub fn new() -> Result<Self> {
         let metadata = Metadata::read()?;
-        let names: Vec<&'static str> = [PROGRAM, NETNS]
+        let names: Vec<&'static str> = SUITES
             .into_iter()
-            .filter(|name| metadata.has_target(TESTS, "test", Some(name)))
+            .filter(|(name, package, _)| metadata.has_target(package, "test", Some(name)))
+            .map(|(name, ..)| name)
             .collect();
         if names.is_empty() {
             return Ok(Self {
@@ -73,6 +84,10 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
         layer.note("no tests yet");
         return Ok(layer);
     };
+    let (.., home) = SUITES
+        .into_iter()
+        .find(|(name, ..)| *name == suite)
+        .with_context(|| format!("there is no suite {suite}"))?;
     println!("{suite}: on this kernel");
     let json = target_dir().join(format!("{suite}-cases.json"));
     if json.exists() {
@@ -82,8 +97,8 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
     run.args(filter)
         .arg("--json")
         .arg(&json)
-        .current_dir(folder("tests"))
-        .env("CARGO_MANIFEST_DIR", folder("tests"))
+        .current_dir(folder(home))
+        .env("CARGO_MANIFEST_DIR", folder(home))
         .env("DOORSTEP_BIN_DIR", &built.bin_dir);
     let ended = wait(&mut run, HOST_TIMEOUT)?;
     let cases = std::fs::read(&json).context("it wrote no results");
@@ -92,11 +107,12 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
     Ok(layer)
 }
 
-/// Runs all suites in a virtual machine.
+/// Runs the suites in a virtual machine.
 pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Layer> {
     let start = Instant::now();
     let mut layer = Layer::new("vm");
-    if built.suites.is_empty() {
+    let suites = || built.suites.iter().filter(|(suite, _)| **suite != BENCH);
+    if suites().next().is_none() {
         layer.note("no tests yet");
         return Ok(layer);
     }
@@ -106,7 +122,7 @@ pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Laye
         .map(|name| built.bin_dir.join(name))
         .collect();
     let mut script = String::new();
-    for (suite, executable) in &built.suites {
+    for (suite, executable) in suites() {
         programs.push(executable.clone());
         let mut words = vec![vm::in_guest(executable)?];
         words.extend(filter.map(str::to_owned));
@@ -123,7 +139,7 @@ pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Laye
     });
     match guest {
         Ok(finished) => {
-            for suite in built.suites.keys() {
+            for (suite, _) in suites() {
                 let code = finished.file(&format!("{suite}.code"))?;
                 let cases = finished.file(&format!("{suite}.json"));
                 record(&mut layer, suite, cases, &Ended::Code(code == b"0\n"));

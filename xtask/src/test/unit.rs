@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::report::Layer;
 use crate::{
-    cargo::{Metadata, TESTS, cargo},
+    cargo::{BENCH, Metadata, TESTS, cargo},
     process::describe,
 };
 
@@ -20,11 +20,14 @@ pub fn run(filter: Option<&str>) -> Result<Layer> {
     let mut layer = Layer::new("unit");
     let members: Vec<&str> = metadata
         .default_members()
-        .filter(|package| *package != TESTS)
+        .filter(|package| ![TESTS, BENCH].contains(package))
         .collect();
     cargo_test(&mut layer, &[], &members, filter)?;
     if metadata.has_target(TESTS, "lib", None) {
         cargo_test(&mut layer, &["--lib"], &[TESTS], filter)?;
+    }
+    if metadata.has_target(BENCH, "bin", None) {
+        cargo_test(&mut layer, &["--bins"], &[BENCH], filter)?;
     }
     layer.duration = start.elapsed();
     Ok(layer)

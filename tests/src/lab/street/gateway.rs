@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use anyhow::Result;
 
 use super::addresses::{self, Pool, Uplink, line_tags, location};
 use super::operator::Operator;
 use super::{Hosts, Plan, TAGGED_MTU};
+use crate::lab::bpffs;
 use crate::lab::cleanup::Guard;
 use crate::lab::daemon::Daemon;
 use crate::lab::netns::{Netns, cable};
@@ -36,7 +36,7 @@ impl Gateway {
         building(number, &netns, &hosts.street)?;
         let folder = dir.join(&id);
         std::fs::create_dir(&folder)?;
-        let bpffs = mount_bpffs(&folder.join("bpf"))?;
+        let bpffs = bpffs::mount(&folder.join("bpf"))?;
         std::fs::write(folder.join("inventory.csv"), inventory(plan, number)?)?;
         let mut text = format!(
             "id = \"{id}\"\n\
@@ -167,21 +167,4 @@ fn inventory(plan: Plan, number: usize) -> Result<String> {
         writeln!(text, "{},access0,{s},{c}", location(number, home))?;
     }
     Ok(text)
-}
-
-fn mount_bpffs(folder: &Path) -> Result<Guard> {
-    std::fs::create_dir(folder)?;
-    mount(
-        Some("bpf"),
-        folder,
-        Some("bpf"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .context("mounting a BPF file system")?;
-    let doomed = folder.to_owned();
-    Ok(Guard::new(move || {
-        // It goes with the machine at the latest.
-        let _ = umount2(&doomed, MntFlags::MNT_DETACH);
-    }))
 }

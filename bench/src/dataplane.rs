@@ -1,0 +1,172 @@
+//! `doorstep-bench dataplane`: everything in one run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use doorstep_tests::lab::netns;
+use nix::unistd::Uid;
+
+use crate::control::{self, Amount};
+use crate::cpu;
+use crate::lab::Lab;
+use crate::load::Size;
+use crate::machine::{Machine, online_cpus};
+use crate::plot;
+use crate::report::{Found, Report, Settings};
+use crate::rows::Row;
+use crate::table::Table;
+use crate::throughput::{Key, Measured, Rig, Way};
+use crate::{subscriber, verdicts};
+
+/// Most sessions that are opened through the daemon's code at one go.
+const CONTROL_SESSIONS: u32 = 100_000;
+
+/// Measure the fast path: packets per second, time per verdict, sessions per second, memory.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Write everything as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw packets per second by number of sessions, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Fewer rounds, 64-byte frames only, without 100,000 sessions: about a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; each row's figure is the median over them.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Packets of a row in one round.
+    #[arg(long)]
+    packets: Option<u32>,
+    /// Numbers of sessions.
+    #[arg(long, value_delimiter = ',')]
+    sessions: Option<Vec<u32>>,
+    /// Sessions to close, for the time of a receipt.
+    #[arg(long)]
+    receipts: Option<usize>,
+    /// The CPU to measure on; the last one unless given.
+    #[arg(long)]
+    cpu: Option<usize>,
+}
+
+impl Args {
+    fn settings(&self) -> Result<Settings> {
+        let all: &[u32] = if self.quick {
+            &[1, 1_000, 1_000_000]
+        } else {
+            &[1, 1_000, 100_000, 1_000_000]
+        };
+        let mut sessions = self.sessions.clone().unwrap_or_else(|| all.to_vec());
+        sessions.sort_unstable();
+        sessions.dedup();
+        ensure!(
+            sessions.iter().all(|n| (1..=subscriber::MAX).contains(n)),
+            "--sessions: each number is 1..={}",
+            subscriber::MAX
+        );
+        let most = sessions.last().copied().unwrap_or(1);
+        let settings = Settings {
+            control_sessions: most.min(CONTROL_SESSIONS),
+            receipts: self
+                .receipts
+                .unwrap_or(if self.quick { 200 } else { 1_000 }),
+            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 7 }),
+            packets: self.packets.unwrap_or(500_000),
+            sessions,
+            sizes: if self.quick {
+                vec![Size::Small]
+            } else {
+                vec![Size::Small, Size::Imix]
+            },
+        };
+        ensure!(settings.rounds > 0, "--rounds: at least one is needed");
+        ensure!(settings.receipts > 0, "--receipts: at least one is needed");
+        ensure!(settings.packets > 0, "--packets: at least one is needed");
+        Ok(settings)
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let settings = args.settings()?;
+    ensure!(
+        Uid::effective().is_root(),
+        "the benchmark makes network namespaces and loads programs, which needs root"
+    );
+    netns::sweep();
+    let cpu = match args.cpu {
+        Some(cpu) => cpu,
+        None => online_cpus()?.last().copied().unwrap_or(0) as usize,
+    };
+    let machine = Machine::read(cpu)?;
+    println!("opening {:?} sessions, twice each", settings.sessions);
+    let rig = Rig::new(Lab::new()?, &settings.sessions)?;
+    let linux_path = rig.describe_linux(&settings.sessions);
+    cpu::pin(cpu)?;
+    let _first = cpu::go_first();
+    let rows = throughput(rig, &settings)?;
+    println!("timing verdicts");
+    let verdicts = verdicts::measure(settings.rounds)?;
+    println!("opening and closing {} sessions", settings.control_sessions);
+    let control = control::measure(Amount {
+        sessions: settings.control_sessions,
+        rounds: settings.rounds,
+        receipts: settings.receipts,
+    })?;
+    let report = Report::new(Found {
+        machine,
+        settings,
+        linux_path,
+        rows,
+        verdicts,
+        control,
+    });
+    println!("{}", Table(&report));
+    if let Some(path) = &args.json {
+        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    if let Some(path) = &args.plot {
+        write(path, &plot::svg(&report))?;
+    }
+    Ok(match report.failed().next() {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn throughput(mut rig: Rig, settings: &Settings) -> Result<Vec<Row>> {
+    let mut measured: BTreeMap<Key, Vec<Measured>> = BTreeMap::new();
+    for round in 0..settings.rounds {
+        println!("round {} of {}", round + 1, settings.rounds);
+        for key in keys(settings) {
+            let one = rig
+                .measure(key, settings.packets)
+                .with_context(|| format!("{key:?}"))?;
+            measured.entry(key).or_default().push(one);
+        }
+    }
+    Ok(measured
+        .iter()
+        .map(|(key, rounds)| Row::of(*key, rounds))
+        .collect())
+}
+
+fn keys(settings: &Settings) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for &size in &settings.sizes {
+        for &sessions in &settings.sessions {
+            keys.extend(Way::ALL.map(|way| Key {
+                size,
+                sessions,
+                way,
+            }));
+        }
+    }
+    keys
+}

@@ -1,0 +1,117 @@
+//! The gateway's maps, filled by hand as its daemon would: one function for each of them.
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::{Ebpf, EbpfLoader};
+use doorstep_gateway::plan::{self, Rows};
+use doorstep_gateway::session::SessionEntry;
+use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::names::map;
+use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, counters};
+
+/// The maps that the benchmark writes or reads, of one loaded object.
+pub struct Maps {
+    upstream_v4: HashMap<MapData, UpstreamV4Key, UpstreamValue>,
+    upstream_v6: HashMap<MapData, UpstreamV6Key, UpstreamValue>,
+    downstream_v4: HashMap<MapData, DownstreamV4Key, DownstreamValue>,
+    downstream_v6: HashMap<MapData, DownstreamV6Key, DownstreamValue>,
+    lines: HashMap<MapData, LineKey, LineValue>,
+    operators: Array<MapData, OperatorValue>,
+    uplinks: HashMap<MapData, UplinkKey, UplinkValue>,
+    reasons: PerCpuArray<MapData, u64>,
+}
+
+/// Sizes the maps for that many sessions.
+pub fn size(loader: &mut EbpfLoader<'_>, sessions: u32) {
+    for name in [
+        map::UPSTREAM_V4,
+        map::UPSTREAM_V6,
+        map::DOWNSTREAM_V4,
+        map::DOWNSTREAM_V6,
+        map::LINES,
+    ] {
+        loader.map_max_entries(name, sessions);
+    }
+    loader.map_max_entries(map::COUNTERS, counters::entries(sessions));
+}
+
+impl Maps {
+    /// Takes the maps out of the object; its programs keep them.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            upstream_v4: take(ebpf, map::UPSTREAM_V4)?.try_into()?,
+            upstream_v6: take(ebpf, map::UPSTREAM_V6)?.try_into()?,
+            downstream_v4: take(ebpf, map::DOWNSTREAM_V4)?.try_into()?,
+            downstream_v6: take(ebpf, map::DOWNSTREAM_V6)?.try_into()?,
+            lines: take(ebpf, map::LINES)?.try_into()?,
+            operators: take(ebpf, map::OPERATORS)?.try_into()?,
+            uplinks: take(ebpf, map::UPLINKS)?.try_into()?,
+            reasons: take(ebpf, map::REASONS)?.try_into()?,
+        })
+    }
+
+    /// All rows of a session.
+    pub fn session(&mut self, entry: &SessionEntry) -> Result<()> {
+        let rows = plan::rows(entry);
+        self.downstream_v4(&rows)?;
+        self.downstream_v6(&rows)?;
+        self.upstream_v4(&rows)?;
+        self.upstream_v6(&rows)
+    }
+
+    fn upstream_v4(&mut self, rows: &Rows) -> Result<()> {
+        if let Some((key, value)) = &rows.upstream_v4 {
+            self.upstream_v4.insert(key, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn upstream_v6(&mut self, rows: &Rows) -> Result<()> {
+        if let Some((key, value)) = &rows.upstream_v6 {
+            self.upstream_v6.insert(key, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn downstream_v4(&mut self, rows: &Rows) -> Result<()> {
+        if let Some((key, value)) = &rows.downstream_v4 {
+            self.downstream_v4.insert(key, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn downstream_v6(&mut self, rows: &Rows) -> Result<()> {
+        if let Some((key, value)) = &rows.downstream_v6 {
+            self.downstream_v6.insert(key, value, 0)?;
+        }
+        Ok(())
+    }
+
+    pub fn line(&mut self, key: LineKey, value: LineValue) -> Result<()> {
+        Ok(self.lines.insert(key, value, 0)?)
+    }
+
+    pub fn operator(&mut self, index: OperatorIndex, value: OperatorValue) -> Result<()> {
+        Ok(self.operators.set(u32::from(index), value, 0)?)
+    }
+
+    pub fn uplink(&mut self, key: UplinkKey, value: UplinkValue) -> Result<()> {
+        Ok(self.uplinks.insert(key, value, 0)?)
+    }
+
+    /// Packets counted under each reason so far, in the order of [`Reason::ALL`].
+    pub fn reasons(&self) -> Result<Vec<u64>> {
+        let count = |reason: &Reason| -> Result<u64> {
+            let values = self.reasons.get(&u32::from(reason.number()), 0)?;
+            Ok(values.iter().sum())
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name)
+        .with_context(|| format!("the object has no map {name}"))
+}

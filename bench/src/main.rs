@@ -1,0 +1,59 @@
+//! Benchmarks of the gateway's fast path.
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool speaks through standard output"
+)]
+
+mod control;
+mod cpu;
+mod dataplane;
+mod fill;
+mod frames;
+mod gateway;
+mod kernel;
+mod lab;
+mod load;
+mod machine;
+mod memory;
+mod plot;
+mod ports;
+mod rates;
+mod report;
+mod rows;
+#[path = "../ebpf/src/shared.rs"]
+mod shared;
+mod subscriber;
+mod table;
+mod throughput;
+mod verdicts;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use doorstep_tests::lab::cleanup;
+
+/// Benchmarks of the gateway's fast path.
+#[derive(Parser)]
+#[command(name = "doorstep-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Dataplane(dataplane::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    cleanup::on_signals();
+    let result: Result<ExitCode> = match command {
+        Command::Dataplane(args) => dataplane::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,99 @@
+//! The benchmark with few packets: that it runs, loses none, and tells all that it should. What it
+//! measures is not looked at.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, ensure};
+use doorstep_tests::lab::cleanup::{self, Folder};
+use doorstep_tests::lab::netns::run;
+use doorstep_tests::suite::{self, Case, CaseResult};
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    cleanup::on_signals();
+    suite::main(&[Case {
+        name: "dataplane::smoke",
+        run: dataplane,
+    }])
+}
+
+const ROUNDS: usize = 1;
+const PACKETS: u64 = 20_000;
+const SESSIONS: [u64; 2] = [1, 1_000];
+/// Ways, times sizes, times numbers of sessions.
+const ROWS: usize = 6 * 2 * SESSIONS.len();
+
+fn dataplane() -> CaseResult {
+    let folder = Folder::new()?;
+    let (json, plot) = (
+        folder.path().join("bench.json"),
+        folder.path().join("bench.svg"),
+    );
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_doorstep-bench"));
+    bench
+        .args(["dataplane", "--rounds", &ROUNDS.to_string()])
+        .args(["--packets", &PACKETS.to_string()])
+        .args(["--sessions", &SESSIONS.map(|n| n.to_string()).join(",")])
+        .args(["--receipts", "20"])
+        .arg("--json")
+        .arg(&json)
+        .arg("--plot")
+        .arg(&plot);
+    run(&mut bench)?;
+
+    let report: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    for field in [
+        "upstream_vs_redirect_1k",
+        "downstream_vs_redirect_1k",
+        "upstream_vs_kernel",
+        "sessions_per_s",
+        "kernel_bytes_per_session",
+        "receipt_us_p99",
+    ] {
+        let value = report[field].as_f64();
+        ensure!(value.is_some_and(|value| value > 0.0), "{field}: {value:?}");
+    }
+    for field in ["upstream_vs_redirect_1m", "downstream_vs_redirect_1m"] {
+        let absent = report.get(field).is_some_and(Value::is_null);
+        ensure!(absent, "{field} was not measured, and is not null");
+    }
+    let rows = report["rows"].as_array().context("rows")?;
+    ensure!(rows.len() == ROWS, "{} rows, not {ROWS}", rows.len());
+    for row in rows {
+        check_row(row).with_context(|| format!("{row}"))?;
+    }
+    let closed = report["control"]["receipt"]["closed"].as_u64();
+    ensure!(closed == Some(20), "{closed:?} sessions closed");
+    let svg = std::fs::read_to_string(&plot)?;
+    ensure!(svg.matches("<polyline").count() == 12, "lines are missing");
+    Ok(())
+}
+
+/// That every packet arrived as the row's way makes it.
+fn check_row(row: &Value) -> CaseResult {
+    let way = row["way"].as_str().context("way")?;
+    ensure!(row["failed"].is_null());
+    ensure!(row["generated"].as_u64() == Some(PACKETS * ROUNDS as u64));
+    ensure!(row["rounds"].as_array().map(Vec::len) == Some(ROUNDS));
+    // Two tags less, two tags more, or as it was; the host's own packets may be among them.
+    let small = match way {
+        "upstream" | "upstream_policed" => 52.0,
+        "downstream" | "downstream_policed" => 68.0,
+        _ => 60.0,
+    };
+    if row["size"] == "64" {
+        let bytes = row["arrived_bytes_per_packet"].as_f64();
+        let bytes = bytes.context("arrived_bytes_per_packet")?;
+        ensure!((bytes - small).abs() < 0.5, "{bytes} bytes on average");
+    }
+    let forwarded = match way.split('_').next() {
+        Some("upstream") => "forwarded_upstream",
+        Some("downstream") => "forwarded_downstream",
+        _ => return Ok(()),
+    };
+    let counted = row["reasons"][forwarded].as_u64();
+    // A thousandth may be lost before it is counted.
+    let least = PACKETS - PACKETS / 1_000;
+    ensure!(counted.is_some_and(|counted| counted >= least));
+    Ok(())
+}

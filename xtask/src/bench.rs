@@ -1,0 +1,65 @@
+//! `cargo xtask bench`: how fast it is, on this host.
+
+use std::{os::unix::process::CommandExt as _, path::PathBuf, process::Command, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    cargo::{BENCH, Profile, build_binaries},
+    process::is_root,
+    setup,
+    vm::kernel::Kernel,
+};
+
+/// Measure how fast it is, on this host.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Dataplane(Dataplane),
+}
+
+/// Measure the gateway's fast path, beside a bare redirect and Linux without us.
+#[derive(clap::Args)]
+struct Dataplane {
+    /// Write what was measured, as JSON; docs/performance.md explains it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw packets per second by number of sessions, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// A first look, in about a minute.
+    #[arg(long)]
+    quick: bool,
+    /// More arguments for the benchmark itself; see `bench dataplane -- --help`.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let What::Dataplane(dataplane) = &args.what;
+    if !is_root() {
+        bail!(
+            "the benchmark makes network namespaces and loads programs, which needs root: run it \
+             with sudo -E"
+        );
+    }
+    setup::ensure(Kernel::default())?;
+    let bin_dir = build_binaries(Profile::Release, &[(BENCH, BENCH)])?;
+    let mut bench = Command::new(bin_dir.join(BENCH));
+    bench.arg("dataplane");
+    for (option, file) in [("--json", &dataplane.json), ("--plot", &dataplane.plot)] {
+        if let Some(file) = file {
+            bench.arg(option).arg(file);
+        }
+    }
+    if dataplane.quick {
+        bench.arg("--quick");
+    }
+    // Becomes the benchmark, so that Ctrl-C reaches it and nothing else.
+    Err(bench.args(&dataplane.more).exec()).with_context(|| format!("cannot run {BENCH}"))
+}
