@@ -3,13 +3,14 @@
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
-use doorstep_gateway::plan::{self, Rows};
+use doorstep_gateway::plan::{self, Rates, Rows};
 use doorstep_gateway::session::SessionEntry;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::policer::{Policers, Rate};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, counters};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, account};
 
 /// The maps that the benchmark writes or reads, of one loaded object.
 pub struct Maps {
@@ -20,11 +21,12 @@ pub struct Maps {
     lines: HashMap<MapData, LineKey, LineValue>,
     operators: Array<MapData, OperatorValue>,
     uplinks: HashMap<MapData, UplinkKey, UplinkValue>,
+    policers: Array<MapData, PolicerWords>,
     reasons: PerCpuArray<MapData, u64>,
 }
 
 /// Sizes the maps for that many sessions.
-pub fn size(loader: &mut EbpfLoader<'_>, sessions: u32) {
+pub fn size(loader: &mut EbpfLoader<'_>, sessions: u32) -> Result<()> {
     for name in [
         map::UPSTREAM_V4,
         map::UPSTREAM_V6,
@@ -34,8 +36,15 @@ pub fn size(loader: &mut EbpfLoader<'_>, sessions: u32) {
     ] {
         loader.map_max_entries(name, sessions);
     }
-    loader.map_max_entries(map::COUNTERS, counters::entries(sessions));
+    let slots = account::slots(sessions);
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    loader.map_max_entries(map::ACCOUNTS, slots * u32::try_from(cpus)?);
+    loader.map_max_entries(map::POLICERS, slots);
+    Ok(())
 }
+
+/// As `POLICERS` has them: what is spent, then the rate, for each direction.
+type PolicerWords = [u64; size_of::<Policers>() / 8];
 
 impl Maps {
     /// Takes the maps out of the object; its programs keep them.
@@ -48,6 +57,7 @@ impl Maps {
             lines: take(ebpf, map::LINES)?.try_into()?,
             operators: take(ebpf, map::OPERATORS)?.try_into()?,
             uplinks: take(ebpf, map::UPLINKS)?.try_into()?,
+            policers: take(ebpf, map::POLICERS)?.try_into()?,
             reasons: take(ebpf, map::REASONS)?.try_into()?,
         })
     }
@@ -55,10 +65,22 @@ impl Maps {
     /// All rows of a session.
     pub fn session(&mut self, entry: &SessionEntry) -> Result<()> {
         let rows = plan::rows(entry);
+        self.rates(&rows)?;
         self.downstream_v4(&rows)?;
         self.downstream_v6(&rows)?;
         self.upstream_v4(&rows)?;
         self.upstream_v6(&rows)
+    }
+
+    fn rates(&mut self, rows: &Rows) -> Result<()> {
+        let (slot, rates) = rows.rates;
+        if rates == Rates::default() {
+            return Ok(());
+        }
+        let words = |rate: Rate| [0, rate.grant_ns, rate.grant_bytes, rate.depth_ns];
+        let [a, b, c, d] = words(rates.upstream);
+        let [e, f, g, h] = words(rates.downstream);
+        Ok(self.policers.set(slot, [a, b, c, d, e, f, g, h], 0)?)
     }
 
     fn upstream_v4(&mut self, rows: &Rows) -> Result<()> {

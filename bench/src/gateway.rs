@@ -7,6 +7,7 @@ use doorstep_establish::Mac;
 use doorstep_gateway::dataplane::OBJECT;
 use doorstep_gateway::session::Service;
 use doorstep_gateway_common::Reason;
+use doorstep_gateway_common::account;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::names::{GLOBALS, program};
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
@@ -34,12 +35,14 @@ impl Gateway {
     pub fn new(place: Place, capacity: u32) -> Result<Self> {
         let globals = Globals {
             delegated_mask_be: Globals::delegated_mask(DELEGATED_LEN),
-            gateway_mac: place.access.mac.0,
+            gateway_mac: place.access.mac.0.into(),
+            slots: account::slots(capacity),
             default_operator: OPERATOR,
+            ..Globals::default()
         };
         let mut loader = EbpfLoader::new();
         loader.override_global(GLOBALS, GlobalData::from(&globals), true);
-        fill::size(&mut loader, capacity);
+        fill::size(&mut loader, capacity)?;
         let mut ebpf = loader
             .load(OBJECT)
             .context("loading the gateway's object")?;
@@ -52,9 +55,9 @@ impl Gateway {
         let operator = OperatorValue {
             ifindex: place.uplink.ifindex,
             flags: OperatorValue::NEXT_HOP_V4 | OperatorValue::NEXT_HOP_V6,
-            port_mac: place.uplink.mac.0,
-            next_hop_v4_mac: place.next_hop.0,
-            next_hop_v6_mac: place.next_hop.0,
+            port_mac: place.uplink.mac.0.into(),
+            next_hop_v4_mac: place.next_hop.0.into(),
+            next_hop_v6_mac: place.next_hop.0.into(),
             mtu: LINE_MTU,
             ..OperatorValue::default()
         };
@@ -64,8 +67,9 @@ impl Gateway {
             ..UplinkKey::default()
         };
         let value = UplinkValue {
+            port_mac: place.uplink.mac.0.into(),
             operator: OPERATOR,
-            port_mac: place.uplink.mac.0,
+            pad: [0; 3],
         };
         maps.uplink(key, value)?;
         Ok(Self { ebpf, maps })
