@@ -21,9 +21,9 @@ const REPLY: u16 = 2;
 pub(crate) fn answer<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    arrival: &Arrival,
+    ifindex: u32,
 ) -> Result<Verdict, Reason> {
-    let Arrival { link, line } = arrival;
+    let Arrival { link, line } = &Arrival::of(frame, ifindex)?;
     let request: Arp = frame.load(link.len).ok_or(Reason::Truncated)?;
     if request.hardware_be != ETHERNET.to_be()
         || request.protocol_be != ether_type::IPV4.to_be()

@@ -18,6 +18,25 @@ pub(crate) struct Packet {
     pub tos: u8,
 }
 
+/// A packet that is ready to leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub reason: Reason,
+    pub ifindex: u32,
+    /// The MTU that the MSS of a TCP connection is to be clamped to; 0: it is not.
+    pub clamp: u16,
+}
+
+impl Sent {
+    #[inline(always)]
+    pub fn verdict<F: Frame>(self, frame: &mut F) -> Verdict {
+        if self.clamp != 0 {
+            mss::clamp(frame, self.clamp);
+        }
+        Verdict::Forward(self.reason, self.ifindex)
+    }
+}
+
 /// Sends a packet to the home's line, if it fits the session's rate. The link layer in front of it
 /// has `LINK` bytes.
 #[inline(always)]
@@ -27,7 +46,7 @@ pub(crate) fn deliver<F: Frame, T: Tables, const LINK: usize>(
     home: &DownstreamValue,
     packet: Packet,
     reason: Reason,
-) -> Result<Verdict, Reason> {
+) -> Result<Sent, Reason> {
     let account = tables.account(home.slot).ok_or(Reason::NoAccount)?;
     let meter = &account.downstream;
     if home.flags & flag::POLICED != 0
@@ -42,13 +61,17 @@ pub(crate) fn deliver<F: Frame, T: Tables, const LINK: usize>(
         meter.refuse(1);
         return Err(Reason::PolicedDownstream);
     }
-    if home.flags & flag::CLAMP_MSS != 0 {
-        mss::clamp(frame, LINK, packet.family, home.mtu);
-    }
     let link = new_link(home, packet.tos, tables.globals().gateway_mac);
     rewrite::forward::<F, LINK>(frame, &link, packet.family)?;
     meter.count(1, packet.bytes.into());
-    Ok(Verdict::Forward(reason, home.ifindex))
+    Ok(Sent {
+        reason,
+        ifindex: home.ifindex,
+        clamp: match home.flags & flag::CLAMP_MSS {
+            0 => 0,
+            _ => home.mtu,
+        },
+    })
 }
 
 /// The link layer of a home's line.

@@ -4,7 +4,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::operator::UplinkKey;
 use doorstep_gateway_common::{OperatorIndex, Reason, flag};
 
-use crate::deliver::{self, Packet};
+use crate::deliver::{self, Packet, Sent};
 use crate::garden::{self, Far};
 use crate::headers::ether_type;
 use crate::parse;
@@ -13,6 +13,12 @@ use crate::verdict::{Family, ToKernel};
 use crate::{Frame, Tables, Verdict};
 
 const HOST: Verdict = Verdict::Host(Reason::KernelHost);
+
+/// How far the shortest way has led.
+enum Step {
+    Sent(Sent),
+    Done(Verdict),
+}
 
 /// Decides on a frame that came in at an uplink, and changes it as it must be.
 #[inline(always)]
@@ -41,11 +47,15 @@ fn decide_or_drop<F: Frame, T: Tables>(
     if link.destination != uplink.port_mac {
         return Ok(HOST);
     }
-    // The length of the link layer is a constant from here on, and with it every offset.
-    match link.len {
+    // The length of the link layer is a constant on the shortest way, and with it every offset.
+    let step = match link.len {
         NO_TAG => network::<F, T, NO_TAG>(frame, tables, uplink.operator, link.ether_type),
         ONE_TAG => network::<F, T, ONE_TAG>(frame, tables, uplink.operator, link.ether_type),
-        _ => Ok(HOST),
+        _ => Ok(Step::Done(HOST)),
+    };
+    match step? {
+        Step::Sent(sent) => Ok(sent.verdict(frame)),
+        Step::Done(verdict) => Ok(verdict),
     }
 }
 
@@ -55,11 +65,11 @@ fn network<F: Frame, T: Tables, const LINK: usize>(
     tables: &T,
     operator: OperatorIndex,
     ether_type: u16,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
     match ether_type {
         ether_type::IPV4 => ipv4::<F, T, LINK>(frame, tables, operator),
         ether_type::IPV6 => ipv6::<F, T, LINK>(frame, tables, operator),
-        _ => Ok(HOST),
+        _ => Ok(Step::Done(HOST)),
     }
 }
 
@@ -68,10 +78,10 @@ fn ipv4<F: Frame, T: Tables, const LINK: usize>(
     frame: &mut F,
     tables: &T,
     operator: OperatorIndex,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
     let (header, total_len) = parse::ipv4(frame, LINK)?;
     let Some(home) = home_v4(tables, operator, &header.destination) else {
-        return Ok(HOST);
+        return Ok(Step::Done(HOST));
     };
     parse::check_source_v4(&header.source, &header.destination)?;
     if home.flags & flag::GARDEN != 0 {
@@ -91,10 +101,10 @@ fn ipv6<F: Frame, T: Tables, const LINK: usize>(
     frame: &mut F,
     tables: &T,
     operator: OperatorIndex,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
     let (header, total_len) = parse::ipv6(frame, LINK)?;
     let Some(home) = home_v6(tables, operator, &header.destination) else {
-        return Ok(HOST);
+        return Ok(Step::Done(HOST));
     };
     parse::check_source_v6(&header.source, &header.destination)?;
     if home.flags & flag::GARDEN != 0 {
@@ -154,19 +164,19 @@ fn to_home<F: Frame, T: Tables, const LINK: usize>(
     home: &DownstreamValue,
     operator: OperatorIndex,
     packet: Packet,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
     if home.flags & flag::BLOCKED != 0 {
         return Err(Reason::BlockedLine);
     }
     // Counted, and held against the rate, when TC sends it; an error message goes back to the
     // world. An uplink's tag stays: the kernel has a VLAN link for it.
     let to_kernel = |reason| {
-        Ok(Verdict::Kernel(ToKernel {
+        Ok(Step::Done(Verdict::Kernel(ToKernel {
             reason,
             operator,
             for_host: false,
             due: None,
-        }))
+        })))
     };
     if packet.hops <= 1 || packet.bytes > u32::from(home.mtu) {
         return to_kernel(Reason::KernelDownstream);
@@ -174,5 +184,6 @@ fn to_home<F: Frame, T: Tables, const LINK: usize>(
     if home.flags & flag::SHAPED != 0 {
         return to_kernel(Reason::KernelShaped);
     }
-    deliver::deliver::<F, T, LINK>(frame, tables, home, packet, Reason::ForwardedDownstream)
+    let reason = Reason::ForwardedDownstream;
+    deliver::deliver::<F, T, LINK>(frame, tables, home, packet, reason).map(Step::Sent)
 }

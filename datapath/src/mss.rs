@@ -2,9 +2,8 @@
 
 use doorstep_gateway_common::Reason;
 
-use crate::Frame;
-use crate::headers::{IPV6_LEN, Ipv4, Ipv6, Tcp, protocol};
-use crate::verdict::Family;
+use crate::headers::{IPV6_LEN, Ipv4, Ipv6, Tcp, ether_type, protocol};
+use crate::{Frame, parse};
 
 const IPV4_LEN: usize = 20;
 const TCP_LEN: usize = size_of::<Tcp>();
@@ -18,20 +17,17 @@ const MSS: u8 = 2;
 /// Lowers the MSS that a SYN offers to what an MTU takes. Anything that is not such a packet, or
 /// has something wrong with it, stays as it is.
 #[inline(never)]
-pub(crate) fn clamp<F: Frame>(frame: &mut F, offset: usize, family: Family, mtu: u16) {
+pub(crate) fn clamp<F: Frame>(frame: &mut F, mtu: u16) {
     // What is wrong with it is for the receiver to say.
-    let _ = try_clamp(frame, offset, family, mtu);
+    let _ = try_clamp(frame, mtu);
 }
 
 #[inline(always)]
-fn try_clamp<F: Frame>(
-    frame: &mut F,
-    offset: usize,
-    family: Family,
-    mtu: u16,
-) -> Result<(), Reason> {
-    let (ip_len, header_len) = match family {
-        Family::V4 => {
+fn try_clamp<F: Frame>(frame: &mut F, mtu: u16) -> Result<(), Reason> {
+    let link = parse::link(frame)?;
+    let offset = link.len;
+    let (ip_len, header_len) = match link.ether_type {
+        ether_type::IPV4 => {
             const OFFSET: u16 = 0x1fff;
             let ip: Ipv4 = frame.load(offset).ok_or(Reason::Truncated)?;
             if ip.protocol != protocol::TCP || u16::from_be(ip.fragment_be) & OFFSET != 0 {
@@ -39,7 +35,7 @@ fn try_clamp<F: Frame>(
             }
             (usize::from(ip.version_ihl & 0x0f) * 4, IPV4_LEN)
         }
-        Family::V6 => {
+        _ => {
             let ip: Ipv6 = frame.load(offset).ok_or(Reason::Truncated)?;
             if ip.next_header != protocol::TCP {
                 return Ok(());

@@ -7,7 +7,7 @@ use crate::arp::turn_around;
 use crate::headers::{IPV6_LEN, Ipv6, LinkLayerOption, Neighbour, Udp, protocol};
 use crate::parse::is_link_local_v6;
 use crate::upstream::Arrival;
-use crate::{Frame, Tables, Verdict, meter};
+use crate::{Frame, Tables, Verdict, meter, parse};
 
 /// fe80::1, the gateway on every line.
 pub const GATEWAY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -22,13 +22,22 @@ const FLAGS: u32 = 0xe000_0000;
 /// No router has forwarded it (RFC 4861 section 7.1, RFC 5082).
 const HOP_LIMIT: u8 = 255;
 
+/// Fields of the IPv6 header.
+const PAYLOAD_LEN: usize = 4;
+const NEXT_HEADER: usize = 6;
+const SOURCE: usize = 8;
+const DESTINATION: usize = 24;
+
 const NEIGHBOUR_LEN: usize = size_of::<Neighbour>();
 const ADVERTISEMENT_LEN: usize = NEIGHBOUR_LEN + size_of::<LinkLayerOption>();
 
 /// Whether a packet may be control traffic of the line.
 #[inline(always)]
-pub(crate) fn may_be_control(header: &Ipv6) -> bool {
-    header.next_header == protocol::ICMPV6 || is_link_local_v6(&header.source)
+pub(crate) fn may_be_control<F: Frame>(frame: &F, offset: usize) -> Result<bool, Reason> {
+    let start: u16 = frame.load(offset + SOURCE).ok_or(Reason::Truncated)?;
+    let next: u8 = frame.load(offset + NEXT_HEADER).ok_or(Reason::Truncated)?;
+    let is_link_local = u16::from_be(start) & 0xffc0 == 0xfe80;
+    Ok(next == protocol::ICMPV6 || is_link_local)
 }
 
 /// Treats a packet that is control traffic of the line; none if it is not.
@@ -36,10 +45,11 @@ pub(crate) fn may_be_control(header: &Ipv6) -> bool {
 pub(crate) fn control<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    arrival: &Arrival,
+    ifindex: u32,
 ) -> Result<Option<Verdict>, Reason> {
+    let arrival = &Arrival::of(frame, ifindex)?;
     let Arrival { link, line } = arrival;
-    let header: Ipv6 = frame.load(link.len).ok_or(Reason::Truncated)?;
+    let (header, _) = parse::ipv6(frame, link.len)?;
     let body = link.len + IPV6_LEN;
     if header.next_header == protocol::ICMPV6 {
         let kind: u8 = frame.load(body).ok_or(Reason::Truncated)?;
@@ -122,20 +132,28 @@ fn advertise<F: Frame, T: Tables>(
     } else {
         NEIGHBOUR_LEN
     };
-    let reply = Ipv6 {
-        payload_len_be: (len as u16).to_be(),
-        source: GATEWAY_LINK_LOCAL,
-        destination: header.source,
-        ..*header
-    };
-    advertisement.checksum_be = checksum(&reply, &advertisement, has_room.then_some(&option), len);
+    advertisement.checksum_be = checksum(
+        &header.source,
+        &advertisement,
+        has_room.then_some(&option),
+        len,
+    );
     if has_room {
         frame
             .store(body + NEIGHBOUR_LEN, option)
             .ok_or(Reason::Truncated)?;
     }
     frame.store(body, advertisement).ok_or(Reason::Truncated)?;
-    frame.store(link.len, reply).ok_or(Reason::Truncated)?;
+    // In place, because the machine's stack is small: what else the header says stays.
+    frame
+        .store(link.len + PAYLOAD_LEN, (len as u16).to_be())
+        .ok_or(Reason::Truncated)?;
+    frame
+        .store(link.len + DESTINATION, header.source)
+        .ok_or(Reason::Truncated)?;
+    frame
+        .store(link.len + SOURCE, GATEWAY_LINK_LOCAL)
+        .ok_or(Reason::Truncated)?;
     turn_around(frame, link, gateway_mac)?;
     Ok(Verdict::Answer(Reason::NdAnswered))
 }
@@ -144,12 +162,12 @@ fn advertise<F: Frame, T: Tables>(
 /// so that all words are added as the machine reads them.
 #[inline(always)]
 fn checksum(
-    header: &Ipv6,
+    destination: &[u8; 16],
     advertisement: &Neighbour,
     option: Option<&LinkLayerOption>,
     len: usize,
 ) -> u16 {
-    let mut sum = halves(&header.source) + halves(&header.destination);
+    let mut sum = halves(&GATEWAY_LINK_LOCAL) + halves(destination);
     sum += u64::from((len as u16).to_be()) + u64::from(u16::from(protocol::ICMPV6).to_be());
     sum += u64::from(u16::from_ne_bytes([NEIGHBOUR_ADVERTISEMENT, 0]));
     sum += u64::from(FLAGS.to_be());

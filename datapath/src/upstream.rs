@@ -6,13 +6,13 @@ use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{Direction, LineKey, LineValue, MacWord, Reason, flag};
 
-use crate::deliver::{self, Packet};
+use crate::deliver::{self, Packet, Sent};
 use crate::garden::{self, Far};
-use crate::headers::{Ipv4, Ipv6, ether_type};
+use crate::headers::{Ipv6, ether_type};
 use crate::parse::{self, Link};
 use crate::rewrite::{self, NO_TAG, NewLink, ONE_TAG, TWO_TAGS};
 use crate::verdict::{Due, Family, ToKernel};
-use crate::{Frame, Tables, Verdict, arp, downstream, meter, mss, nd};
+use crate::{Frame, Tables, Verdict, arp, downstream, meter, nd};
 
 /// Decides on a frame that came in at an access port, and changes it as it must be.
 #[inline(always)]
@@ -27,26 +27,55 @@ pub(crate) struct Arrival {
     pub line: LineKey,
 }
 
+impl Arrival {
+    #[inline(always)]
+    pub fn of<F: Frame>(frame: &F, ifindex: u32) -> Result<Self, Reason> {
+        let link = parse::link(frame)?;
+        Ok(Self {
+            link,
+            line: link.line(ifindex),
+        })
+    }
+}
+
+/// How far the shortest way has led.
+enum Step {
+    /// Counted for its session, and ready to leave.
+    Sent(Sent),
+    /// Within its session's rate; what few packets need is left to do, and its reason tells what.
+    Aside(Reason),
+}
+
 #[inline(always)]
 fn decide_or_drop<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     ifindex: u32,
 ) -> Result<Verdict, Reason> {
-    let link = parse::link(frame)?;
-    let arrival = Arrival {
-        link,
-        line: link.line(ifindex),
-    };
+    let arrival = Arrival::of(frame, ifindex)?;
+    let link = arrival.link;
     if link.destination != tables.globals().gateway_mac && !link.destination.is_multicast() {
         return Err(Reason::NotOurMac);
     }
-    // The length of the link layer is a constant from here on, and with it every offset on the
-    // shortest way. What is off it is written once for all lengths, and not inlined.
-    match link.len {
+    if link.ether_type == ether_type::ARP {
+        return arp::answer(frame, tables, ifindex);
+    }
+    if link.ether_type == ether_type::IPV6
+        && nd::may_be_control(frame, link.len)?
+        && let Some(verdict) = nd::control(frame, tables, ifindex)?
+    {
+        return Ok(verdict);
+    }
+    // The length of the link layer is a constant on the shortest way, and with it every offset.
+    // What is off it is written once for all lengths.
+    let step = match link.len {
         NO_TAG => network::<F, T, NO_TAG>(frame, tables, &arrival),
         ONE_TAG => network::<F, T, ONE_TAG>(frame, tables, &arrival),
         _ => network::<F, T, TWO_TAGS>(frame, tables, &arrival),
+    };
+    match step? {
+        Step::Sent(sent) => Ok(sent.verdict(frame)),
+        Step::Aside(reason) => aside(frame, tables, ifindex, reason),
     }
 }
 
@@ -55,11 +84,16 @@ fn network<F: Frame, T: Tables, const LINK: usize>(
     frame: &mut F,
     tables: &T,
     arrival: &Arrival,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
+    if arrival.link.destination.is_multicast() {
+        return match arrival.link.ether_type {
+            ether_type::IPV4 | ether_type::IPV6 => Err(Reason::Multicast),
+            _ => Err(Reason::UnknownEtherType),
+        };
+    }
     match arrival.link.ether_type {
         ether_type::IPV4 => ipv4::<F, T, LINK>(frame, tables, arrival),
         ether_type::IPV6 => ipv6::<F, T, LINK>(frame, tables, arrival),
-        ether_type::ARP => arp::answer(frame, tables, arrival),
         _ => Err(Reason::UnknownEtherType),
     }
 }
@@ -69,17 +103,14 @@ fn ipv4<F: Frame, T: Tables, const LINK: usize>(
     frame: &mut F,
     tables: &T,
     arrival: &Arrival,
-) -> Result<Verdict, Reason> {
-    if arrival.link.destination.is_multicast() {
-        return Err(Reason::Multicast);
-    }
+) -> Result<Step, Reason> {
     let (header, total_len) = parse::ipv4(frame, LINK)?;
     let key = UpstreamV4Key {
         line: arrival.line,
         source_be: header.source,
     };
     let Some(session) = tables.upstream_v4(&key) else {
-        return Err(not_bound(tables, &arrival.line));
+        return Err(not_bound(tables, &key.line));
     };
     let operator = check(tables, session, arrival)?;
     parse::is_forwardable_v4(&header.destination)?;
@@ -101,7 +132,13 @@ fn ipv4<F: Frame, T: Tables, const LINK: usize>(
         next_hop: operator.next_hop_v4_mac,
         resolved: operator.flags & OperatorValue::NEXT_HOP_V4 != 0,
     };
-    route::<F, T, LINK>(frame, tables, arrival, session, operator, packet, way)
+    if operator.flags & OperatorValue::HAIRPIN != 0
+        && let Some(home) = downstream::home_v4(tables, session.operator, &header.destination)
+        && turns_round(session, home, packet)
+    {
+        return set_aside(tables, session, packet, Reason::ForwardedHairpin);
+    }
+    route::<F, T, LINK>(frame, tables, session, operator, packet, way)
 }
 
 #[inline(always)]
@@ -109,16 +146,8 @@ fn ipv6<F: Frame, T: Tables, const LINK: usize>(
     frame: &mut F,
     tables: &T,
     arrival: &Arrival,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
     let (header, total_len) = parse::ipv6(frame, LINK)?;
-    if nd::may_be_control(&header)
-        && let Some(verdict) = nd::control(frame, tables, arrival)?
-    {
-        return Ok(verdict);
-    }
-    if arrival.link.destination.is_multicast() {
-        return Err(Reason::Multicast);
-    }
     let session = bound_v6(tables, &arrival.line, &header)?;
     let operator = check(tables, session, arrival)?;
     parse::is_forwardable_v6(&header.destination)?;
@@ -140,7 +169,13 @@ fn ipv6<F: Frame, T: Tables, const LINK: usize>(
         next_hop: operator.next_hop_v6_mac,
         resolved: operator.flags & OperatorValue::NEXT_HOP_V6 != 0,
     };
-    route::<F, T, LINK>(frame, tables, arrival, session, operator, packet, way)
+    if operator.flags & OperatorValue::HAIRPIN != 0
+        && let Some(home) = downstream::home_v6(tables, session.operator, &header.destination)
+        && turns_round(session, home, packet)
+    {
+        return set_aside(tables, session, packet, Reason::ForwardedHairpin);
+    }
+    route::<F, T, LINK>(frame, tables, session, operator, packet, way)
 }
 
 /// The session of a source address: in its delegated prefix, or in the line's own /64.
@@ -162,7 +197,7 @@ fn bound_v6<'t, T: Tables>(
     key.prefix_be = whole;
     match tables.upstream_v6(&key) {
         Some(session) if whole != delegated => Ok(session),
-        _ => Err(not_bound(tables, line)),
+        _ => Err(not_bound(tables, &key.line)),
     }
 }
 
@@ -223,32 +258,21 @@ struct Way {
 fn route<F: Frame, T: Tables, const LINK: usize>(
     frame: &mut F,
     tables: &T,
-    arrival: &Arrival,
     session: &UpstreamValue,
     operator: &OperatorValue,
     packet: Packet,
     way: Way,
-) -> Result<Verdict, Reason> {
-    let meter = admit(tables, session, packet)?;
-    if operator.flags & OperatorValue::HAIRPIN != 0
-        && let Some(verdict) = hairpin(frame, tables, arrival, session, &packet)?
-    {
-        // Sent by the one home, and counted for the other where its rate takes it.
-        meter.count(1, packet.bytes.into());
-        return Ok(verdict);
-    }
-    if session.flags & flag::CLAMP_MSS != 0 {
-        mss::clamp(frame, LINK, packet.family, operator.mtu);
-    }
+) -> Result<Step, Reason> {
     if way.for_gateway {
-        return to_kernel::<F, LINK>(frame, session, packet, Reason::KernelGateway);
+        return set_aside(tables, session, packet, Reason::KernelGateway);
     }
     if packet.hops <= 1 || packet.bytes > u32::from(operator.mtu) {
-        return to_kernel::<F, LINK>(frame, session, packet, Reason::KernelUpstream);
+        return set_aside(tables, session, packet, Reason::KernelUpstream);
     }
     if !way.resolved {
-        return to_kernel::<F, LINK>(frame, session, packet, Reason::KernelUnresolved);
+        return set_aside(tables, session, packet, Reason::KernelUnresolved);
     }
+    let meter = admit(tables, session, packet)?;
     let link = NewLink {
         destination: way.next_hop,
         source: operator.port_mac,
@@ -257,10 +281,26 @@ fn route<F: Frame, T: Tables, const LINK: usize>(
     };
     rewrite::forward::<F, LINK>(frame, &link, packet.family)?;
     meter.count(1, packet.bytes.into());
-    Ok(Verdict::Forward(
-        Reason::ForwardedUpstream,
-        operator.ifindex,
-    ))
+    Ok(Step::Sent(Sent {
+        reason: Reason::ForwardedUpstream,
+        ifindex: operator.ifindex,
+        clamp: match session.flags & flag::CLAMP_MSS {
+            0 => 0,
+            _ => operator.mtu,
+        },
+    }))
+}
+
+/// Leaves the shortest way, within the session's rate.
+#[inline(always)]
+fn set_aside<T: Tables>(
+    tables: &T,
+    session: &UpstreamValue,
+    packet: Packet,
+    reason: Reason,
+) -> Result<Step, Reason> {
+    admit(tables, session, packet)?;
+    Ok(Step::Aside(reason))
 }
 
 /// The tag of the operator's VLAN on its uplink.
@@ -277,14 +317,62 @@ fn uplink_tag(session: &UpstreamValue, operator: &OperatorValue, packet: Packet)
     WireTag::new(ether_type::C_TAG, operator.vid, priority)
 }
 
-#[inline(always)]
-fn to_kernel<F: Frame, const LINK: usize>(
+/// What few packets need. They are looked up again, so that the shortest way has nothing to hand on.
+#[inline(never)]
+fn aside<F: Frame, T: Tables>(
     frame: &mut F,
+    tables: &T,
+    ifindex: u32,
+    reason: Reason,
+) -> Result<Verdict, Reason> {
+    let arrival = Arrival::of(frame, ifindex)?;
+    let offset = arrival.link.len;
+    if arrival.link.ether_type == ether_type::IPV4 {
+        let (header, total_len) = parse::ipv4(frame, offset)?;
+        let key = UpstreamV4Key {
+            line: arrival.line,
+            source_be: header.source,
+        };
+        let session = tables.upstream_v4(&key).ok_or(Reason::SourceNotBound)?;
+        let packet = Packet {
+            family: Family::V4,
+            hops: header.ttl,
+            tos: header.tos,
+            bytes: u32::from(total_len),
+        };
+        if reason != Reason::ForwardedHairpin {
+            return to_kernel(frame, offset, session, packet, reason);
+        }
+        let home = downstream::home_v4(tables, session.operator, &header.destination);
+        let home = home.ok_or(Reason::EgressNotBound)?;
+        turn_round(frame, tables, offset, session, home, packet)
+    } else {
+        let (header, total_len) = parse::ipv6(frame, offset)?;
+        let session = bound_v6(tables, &arrival.line, &header)?;
+        let packet = Packet {
+            family: Family::V6,
+            hops: header.hop_limit,
+            tos: parse::traffic_class(&header),
+            bytes: total_len,
+        };
+        if reason != Reason::ForwardedHairpin {
+            return to_kernel(frame, offset, session, packet, reason);
+        }
+        let home = downstream::home_v6(tables, session.operator, &header.destination);
+        let home = home.ok_or(Reason::EgressNotBound)?;
+        turn_round(frame, tables, offset, session, home, packet)
+    }
+}
+
+#[inline(always)]
+fn to_kernel<F: Frame>(
+    frame: &mut F,
+    offset: usize,
     session: &UpstreamValue,
     packet: Packet,
     reason: Reason,
 ) -> Result<Verdict, Reason> {
-    rewrite::strip_tags(frame, LINK, packet.family)?;
+    rewrite::strip_tags(frame, offset, packet.family)?;
     Ok(Verdict::Kernel(ToKernel {
         reason,
         operator: session.operator,
@@ -296,49 +384,35 @@ fn to_kernel<F: Frame, const LINK: usize>(
     }))
 }
 
-/// From a home to another of the same operator, where that can be; otherwise it goes by the uplink,
-/// as all do.
-#[inline(never)]
-fn hairpin<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    arrival: &Arrival,
-    session: &UpstreamValue,
-    packet: &Packet,
-) -> Result<Option<Verdict>, Reason> {
+/// Whether a packet to another home can turn round here; otherwise it goes by the uplink, as all do.
+#[inline(always)]
+fn turns_round(session: &UpstreamValue, home: &DownstreamValue, packet: Packet) -> bool {
     const NO: u16 = flag::BLOCKED | flag::GARDEN | flag::SHAPED;
-    let Some(home) = other_home(frame, tables, arrival, session, packet.family) else {
-        return Ok(None);
-    };
-    let fits = packet.hops > 1 && packet.bytes <= u32::from(home.mtu);
-    if session.flags & flag::GARDEN != 0 || home.flags & NO != 0 || !fits {
-        return Ok(None);
-    }
-    let reason = Reason::ForwardedHairpin;
-    match arrival.link.len {
-        NO_TAG => deliver::deliver::<F, T, NO_TAG>(frame, tables, home, *packet, reason),
-        ONE_TAG => deliver::deliver::<F, T, ONE_TAG>(frame, tables, home, *packet, reason),
-        _ => deliver::deliver::<F, T, TWO_TAGS>(frame, tables, home, *packet, reason),
-    }
-    .map(Some)
+    session.flags & flag::GARDEN == 0
+        && home.flags & NO == 0
+        && packet.hops > 1
+        && packet.bytes <= u32::from(home.mtu)
 }
 
+/// From a home to another of the same operator: it counts for both, and is held against both rates.
 #[inline(always)]
-fn other_home<'t, F: Frame, T: Tables>(
-    frame: &F,
-    tables: &'t T,
-    arrival: &Arrival,
+fn turn_round<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    offset: usize,
     session: &UpstreamValue,
-    family: Family,
-) -> Option<&'t DownstreamValue> {
-    match family {
-        Family::V4 => {
-            let header: Ipv4 = frame.load(arrival.link.len)?;
-            downstream::home_v4(tables, session.operator, &header.destination)
-        }
-        Family::V6 => {
-            let header: Ipv6 = frame.load(arrival.link.len)?;
-            downstream::home_v6(tables, session.operator, &header.destination)
-        }
-    }
+    home: &DownstreamValue,
+    packet: Packet,
+) -> Result<Verdict, Reason> {
+    let account = tables.account(session.slot).ok_or(Reason::NoAccount)?;
+    let reason = Reason::ForwardedHairpin;
+    let sent = match offset {
+        NO_TAG => deliver::deliver::<F, T, NO_TAG>(frame, tables, home, packet, reason),
+        ONE_TAG => deliver::deliver::<F, T, ONE_TAG>(frame, tables, home, packet, reason),
+        _ => deliver::deliver::<F, T, TWO_TAGS>(frame, tables, home, packet, reason),
+    };
+    // Sent by the one, even where the other's rate does not take it.
+    account.upstream.count(1, packet.bytes.into());
+    // No MSS is clamped: the stack of the BPF machine has no room for it at this depth.
+    sent.map(|sent| Verdict::Forward(sent.reason, sent.ifindex))
 }

@@ -1,5 +1,7 @@
 //! The maps. Sizes that depend on the configuration are set by the loader.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -7,7 +9,7 @@ use doorstep_gateway_common::account::Account;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
-use doorstep_gateway_common::limit::{LineUse, MAX_LINES};
+use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
@@ -53,22 +55,40 @@ pub static TRACE_FILTERS: Array<TraceFilter> = Array::with_max_entries(MAX_FILTE
 #[map]
 pub static TRACE_SCRATCH: PerCpuArray<TraceEvent> = PerCpuArray::with_max_entries(1, 0);
 
-/// Set by the loader.
+/// Set by the loader, before the kernel takes it for constant.
+#[repr(transparent)]
+struct Constants(UnsafeCell<Globals>);
+
+// SAFETY: nobody writes it any more once programs run.
+unsafe impl Sync for Constants {}
+
+/// In the section of constants, but not a constant to the compiler, which must not reckon with the
+/// zeros that it sees here.
 #[unsafe(no_mangle)]
-static GLOBALS: Globals = Globals {
+#[unsafe(link_section = ".rodata")]
+static GLOBALS: Constants = Constants(UnsafeCell::new(Globals {
     delegated_mask_be: [0; 8],
     gateway_mac: MacWord::new([0; 6]),
     slots: 0,
     default_operator: 0,
     flags: 0,
-    punt_line: doorstep_gateway_common::limit::Pace::per_second(0, 0),
-    punt_all: doorstep_gateway_common::limit::Pace::per_second(0, 0),
-    answer_line: doorstep_gateway_common::limit::Pace::per_second(0, 0),
+    punt_line: NO_PACE,
+    punt_all: NO_PACE,
+    answer_line: NO_PACE,
+}));
+
+/// What a line begins with. Not on the stack, which is small.
+#[unsafe(link_section = ".rodata")]
+pub static FRESH: LineUse = LineUse {
+    punts: Word::new(0),
+    answers: Word::new(0),
 };
 
-/// The constants of this boot. The loader changes what the compiler sees as zero, so it must not
-/// see where they come from.
+const NO_PACE: Pace = Pace::per_second(0, 0);
+
+/// The constants of this boot.
 #[inline(always)]
 pub fn globals() -> &'static Globals {
-    core::hint::black_box(&GLOBALS)
+    // SAFETY: nobody writes it any more.
+    unsafe { &*GLOBALS.0.get() }
 }

@@ -91,7 +91,7 @@ impl Tables for KernelTables {
             return Some(line_use);
         }
         // Another CPU may have been faster: either is as good.
-        let _ = maps::LIMITS.insert(key, &LineUse::default(), BPF_NOEXIST.into());
+        let _ = maps::LIMITS.insert(key, &maps::FRESH, BPF_NOEXIST.into());
         get!(LIMITS, key)
     }
 

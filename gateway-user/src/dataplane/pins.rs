@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{DataplaneError, attach};
 
-/// The pin path of this version: `<pin_path>/v1/{maps,links}`.
+/// The pin path of this version: `<pin_path>/vN/{maps,links}`.
 pub(super) struct Pins {
     root: PathBuf,
     version: PathBuf,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
+use doorstep_gateway_common::names::SCHEMA_VERSION;
 use doorstep_tests::lab::daemon::bin_dir;
 use doorstep_tests::lab::netns::{cable, run};
 use doorstep_tests::lab::street::{Gateway, Plan, Street};
@@ -41,6 +42,12 @@ impl Host {
 
     fn configure(&self, config: &str) -> Result<()> {
         Ok(fs::write(&self.gateway().config, config)?)
+    }
+
+    /// A folder of pins.
+    fn pinned(&self, folder: &str) -> PathBuf {
+        let version = format!("doorstep/v{SCHEMA_VERSION}");
+        self.bpffs().join(version).join(folder)
     }
 
     /// The first configuration with other access ports besides.
@@ -117,7 +124,7 @@ impl Host {
     }
 
     fn pins(&self) -> Result<Vec<String>> {
-        let links = self.bpffs().join("doorstep/v1/links");
+        let links = self.pinned("links");
         let Ok(entries) = fs::read_dir(links) else {
             return Ok(Vec::new());
         };
@@ -281,7 +288,7 @@ pub fn unload_removes_pins_only() -> CaseResult {
     };
 
     let folder = host.gateway().config.with_file_name("precious");
-    let file = folder.join("v1/links/file");
+    let file = folder.join(format!("v{SCHEMA_VERSION}/links/file"));
     fs::create_dir_all(file.parent().context("a parent")?)?;
     fs::write(&file, "mine")?;
     host.configure(&elsewhere("precious"))?;
@@ -299,11 +306,11 @@ pub fn unload_removes_pins_only() -> CaseResult {
     host.expect(&[("access0", ACCESS, 1, 1)])?;
 
     host.configure(&host.config)?;
-    let theirs = host.bpffs().join("doorstep/v1/maps/theirs");
+    let theirs = host.pinned("maps").join("theirs");
     fs::create_dir(&theirs)?;
     host.succeed("unload")?;
     ensure!(theirs.exists(), "{} is gone", theirs.display());
-    let left = fs::read_dir(host.bpffs().join("doorstep/v1/maps"))?.count();
+    let left = fs::read_dir(host.pinned("maps"))?.count();
     ensure!(left == 1, "{left} are left");
     host.expect(&[("access0", "none", 0, 0), ("uplink0", "none", 0, 0)])
 }
