@@ -19,6 +19,8 @@ pub const NEXT_HOP: Mac = Mac([0x02, 0xd0, 0, 0, 0, 4]);
 /// Subscribers of the measured sessions, by what is special about them.
 const TWO_TAGS: u32 = 7;
 pub const POLICED: u32 = 8;
+/// Whose rate is next to nothing.
+pub const SLOW: u32 = 9;
 /// The lowest of these also says how many ordinary subscribers there may be.
 pub const ONE_TAG: u32 = 1_000;
 const UNTAGGED: u32 = 1_001;
@@ -90,6 +92,25 @@ fn line(ifindex: u32, c_vid: u16) -> LineKey {
         ifindex,
         s_vid: 0,
         c_vid,
+    }
+}
+
+/// A frame of the slow subscriber's. It is dropped sooner or later, if packets are policed at all.
+pub fn too_fast() -> Case {
+    let (s_vid, c_vid) = shared::vlans(SLOW);
+    let ether = Ether {
+        source: subscriber::mac(SLOW).0,
+        destination: GATEWAY.0,
+        tags: &[(TPID_8021AD, s_vid), (TPID_8021Q, c_vid)],
+    };
+    let source = subscriber::ipv4(SLOW).octets();
+    let mut frame = udp_v4(ether, source, shared::WORLD.to_be_bytes(), 64);
+    frame.resize(FRAME_LEN, 0);
+    Case {
+        name: "too fast",
+        side: Side::Access,
+        reason: Reason::ForwardedUpstream,
+        frame,
     }
 }
 

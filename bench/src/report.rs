@@ -8,7 +8,7 @@ use crate::load::{BATCH, Size};
 use crate::machine::Machine;
 use crate::rows::{Row, cost_ratio, ratio};
 use crate::throughput::Way;
-use crate::verdicts::Verdict;
+use crate::verdicts::{self, Verdict};
 
 /// Of this structure. A field that changes its meaning makes a new one.
 const SCHEMA: u32 = 1;
@@ -85,6 +85,8 @@ pub struct Report {
     pub kernel_bytes_per_session: f64,
     /// 99th percentile of closing a session, microseconds.
     pub receipt_us_p99: f64,
+    /// Whether the gateway's programs police. If not, the policed rows are like the others.
+    pub gateway_polices: bool,
     pub machine: Machine,
     pub settings: Settings,
     pub method: Method,
@@ -101,7 +103,7 @@ pub struct Found {
     pub settings: Settings,
     pub linux_path: LinuxPath,
     pub rows: Vec<Row>,
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: verdicts::Found,
     pub control: Control,
 }
 
@@ -124,12 +126,13 @@ impl Report {
             kernel_bytes_per_session: found.control.memory.bytes_per_session,
             receipt_us_p99: found.control.receipt.us_p99,
             ratios: ratios(rows, &found.settings),
+            gateway_polices: found.verdicts.polices,
             machine: found.machine,
             settings: found.settings,
             method: Method::NOW,
             linux_path: found.linux_path,
             rows: found.rows,
-            verdicts: found.verdicts,
+            verdicts: found.verdicts.verdicts,
             control: found.control,
         }
     }

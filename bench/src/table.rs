@@ -43,6 +43,12 @@ fn throughput(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
             size.name()
         )?;
     }
+    if !report.gateway_polices {
+        writeln!(
+            f,
+            "The gateway does not police yet: its policed rows are like the others."
+        )?;
+    }
     for (row, why) in report.failed() {
         writeln!(
             f,

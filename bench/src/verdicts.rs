@@ -34,6 +34,14 @@ const CALLS: u32 = 5;
 const PUNTS: u32 = 160;
 const PUNT_CALLS: u32 = 100;
 
+/// Less than a packet in a second.
+const SLOW: Service = Service {
+    upstream_bps: 64,
+    downstream_bps: 64,
+    shape_downstream: false,
+    priority: 0,
+};
+
 /// Time of one verdict.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
@@ -49,8 +57,16 @@ pub struct Verdict {
     pub ns_restore: f64,
 }
 
+/// What test runs tell.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub verdicts: Vec<Verdict>,
+    /// Whether a session that is far above its rate loses packets.
+    pub polices: bool,
+}
+
 /// Measures every case in turn, in a namespace of its own.
-pub fn measure(rounds: usize) -> Result<Vec<Verdict>> {
+pub fn measure(rounds: usize) -> Result<Found> {
     let netns = Netns::new("verdicts")?;
     netns.enter()?;
     let place = Place {
@@ -73,7 +89,7 @@ pub fn measure(rounds: usize) -> Result<Vec<Verdict>> {
             with.push(bench.time(case, true)?);
         }
     }
-    Ok(cases
+    let verdicts = cases
         .iter()
         .zip(&times)
         .map(|(case, (with, without))| {
@@ -86,7 +102,11 @@ pub fn measure(rounds: usize) -> Result<Vec<Verdict>> {
                 ns_restore: median(without),
             }
         })
-        .collect())
+        .collect();
+    Ok(Found {
+        verdicts,
+        polices: bench.polices()?,
+    })
 }
 
 struct Bench {
@@ -106,6 +126,7 @@ impl Bench {
         for i in 0..frames::ONE_TAG {
             let service = match i {
                 frames::POLICED => rates::policed(1),
+                frames::SLOW => SLOW,
                 _ => Service::default(),
             };
             open(&subscriber::entry(i, LOOPBACK, service)?)?;
@@ -128,16 +149,7 @@ impl Bench {
 
     /// Nanoseconds of a run, with the gateway or only putting the frame back.
     fn time(&mut self, case: &Case, with_gateway: bool) -> Result<f64> {
-        self.load.set_template(case.template())?;
-        if with_gateway {
-            let program = match case.side {
-                Side::Access => self.gateway.access()?,
-                Side::Uplink => self.gateway.uplink()?,
-            };
-            self.load.set_next(program)?;
-        } else {
-            self.load.set_next_to_nothing()?;
-        }
+        self.arrange(case, with_gateway)?;
         let (repeat, calls) = if case.punts() {
             (PUNTS, PUNT_CALLS)
         } else {
@@ -147,12 +159,7 @@ impl Bench {
         let mut total = Duration::ZERO;
         for _ in 0..calls {
             while self.punt.next().is_some() {}
-            let options = TestRunOptions {
-                data_in: Some(&case.frame),
-                repeat,
-                ..TestRunOptions::default()
-            };
-            total += self.load.program("restore")?.test_run(options)?.duration;
+            total += self.run(case, repeat)?;
         }
         let after = self.gateway.maps.reasons()?;
         let runs = u64::from(repeat) * u64::from(calls);
@@ -168,5 +175,38 @@ impl Bench {
             case.name
         );
         Ok(total.as_nanos() as f64 / f64::from(calls))
+    }
+
+    /// Whether packets that are too fast are dropped.
+    fn polices(&mut self) -> Result<bool> {
+        let case = frames::too_fast();
+        self.arrange(&case, true)?;
+        let before = self.gateway.maps.reasons()?;
+        self.run(&case, REPEAT)?;
+        let after = self.gateway.maps.reasons()?;
+        Ok(counted(&before, &after).any(|(reason, _)| reason.is_drop()))
+    }
+
+    /// Sets the frame, and what runs after it was put back.
+    fn arrange(&mut self, case: &Case, with_gateway: bool) -> Result<()> {
+        self.load.set_template(case.template())?;
+        if !with_gateway {
+            return self.load.set_next_to_nothing();
+        }
+        let program = match case.side {
+            Side::Access => self.gateway.access()?,
+            Side::Uplink => self.gateway.uplink()?,
+        };
+        self.load.set_next(program)
+    }
+
+    /// The kernel's average over so many runs.
+    fn run(&mut self, case: &Case, repeat: u32) -> Result<Duration> {
+        let options = TestRunOptions {
+            data_in: Some(&case.frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        Ok(self.load.program("restore")?.test_run(options)?.duration)
     }
 }
