@@ -5,7 +5,6 @@ use doorstep_gateway_common::{LineKey, LineValue, Reason};
 
 use crate::arp::turn_around;
 use crate::headers::{IPV6_LEN, Ipv6, LinkLayerOption, Neighbour, Udp, protocol};
-use crate::parse::is_link_local_v6;
 use crate::upstream::Arrival;
 use crate::{Frame, Tables, Verdict, meter, parse};
 
@@ -31,40 +30,49 @@ const DESTINATION: usize = 24;
 const NEIGHBOUR_LEN: usize = size_of::<Neighbour>();
 const ADVERTISEMENT_LEN: usize = NEIGHBOUR_LEN + size_of::<LinkLayerOption>();
 
-/// Whether a packet may be control traffic of the line.
+/// Whether a packet is control traffic of the line: neighbour discovery, or from a link-local
+/// address. None of it is ever forwarded.
 #[inline(always)]
-pub(crate) fn may_be_control<F: Frame>(frame: &F, offset: usize) -> Result<bool, Reason> {
+pub(crate) fn is_control<F: Frame>(frame: &F, offset: usize) -> Result<bool, Reason> {
     let start: u16 = frame.load(offset + SOURCE).ok_or(Reason::Truncated)?;
     let next: u8 = frame.load(offset + NEXT_HEADER).ok_or(Reason::Truncated)?;
-    let is_link_local = u16::from_be(start) & 0xffc0 == 0xfe80;
-    Ok(next == protocol::ICMPV6 || is_link_local)
+    if u16::from_be(start) & 0xffc0 == 0xfe80 {
+        return Ok(true);
+    }
+    if next != protocol::ICMPV6 {
+        return Ok(false);
+    }
+    let kind: u8 = frame.load(offset + IPV6_LEN).ok_or(Reason::Truncated)?;
+    Ok(is_discovery(kind))
 }
 
-/// Treats a packet that is control traffic of the line; none if it is not.
+#[inline(always)]
+fn is_discovery(kind: u8) -> bool {
+    (ROUTER_SOLICITATION..=REDIRECT).contains(&kind)
+}
+
+/// Treats a packet that is control traffic of the line.
 #[inline(never)]
 pub(crate) fn control<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     ifindex: u32,
-) -> Result<Option<Verdict>, Reason> {
+) -> Result<Verdict, Reason> {
     let arrival = &Arrival::of(frame, ifindex)?;
     let Arrival { link, line } = arrival;
     let (header, _) = parse::ipv6(frame, link.len)?;
     let body = link.len + IPV6_LEN;
     if header.next_header == protocol::ICMPV6 {
         let kind: u8 = frame.load(body).ok_or(Reason::Truncated)?;
-        if (ROUTER_SOLICITATION..=REDIRECT).contains(&kind) {
+        if is_discovery(kind) {
             check_line(tables, line)?;
             if kind != NEIGHBOUR_SOLICITATION {
                 return Err(Reason::NdIgnored);
             }
-            return advertise(frame, tables, arrival, &header).map(Some);
+            return advertise(frame, tables, arrival, &header);
         }
     }
-    if !is_link_local_v6(&header.source) {
-        return Ok(None);
-    }
-    // From here on nothing is forwarded: it is for the gateway, or for nobody.
+    // For the gateway, or for nobody.
     if link.destination.is_multicast() {
         return Err(Reason::Multicast);
     }
@@ -77,7 +85,7 @@ pub(crate) fn control<F: Frame, T: Tables>(
     }
     check_line(tables, line)?;
     meter::punt(tables, line)?;
-    Ok(Some(Verdict::Punt(Reason::PuntEstablish)))
+    Ok(Verdict::Punt(Reason::PuntEstablish))
 }
 
 #[inline(always)]

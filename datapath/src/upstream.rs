@@ -60,11 +60,8 @@ fn decide_or_drop<F: Frame, T: Tables>(
     if link.ether_type == ether_type::ARP {
         return arp::answer(frame, tables, ifindex);
     }
-    if link.ether_type == ether_type::IPV6
-        && nd::may_be_control(frame, link.len)?
-        && let Some(verdict) = nd::control(frame, tables, ifindex)?
-    {
-        return Ok(verdict);
+    if link.ether_type == ether_type::IPV6 && nd::is_control(frame, link.len)? {
+        return nd::control(frame, tables, ifindex);
     }
     // The length of the link layer is a constant on the shortest way, and with it every offset.
     // What is off it is written once for all lengths.

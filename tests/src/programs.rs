@@ -186,6 +186,17 @@ impl Loaded {
         })
     }
 
+    /// Instructions that the kernel's verifier went through for an XDP program; none where the kernel
+    /// does not tell.
+    pub fn verified(&self, name: &str) -> Result<Option<u32>> {
+        let program: &Xdp = self
+            .ebpf
+            .program(name)
+            .context("no such program")?
+            .try_into()?;
+        Ok(program.info()?.verified_instruction_count())
+    }
+
     /// Packets counted under a reason.
     pub fn count(&self, reason: Reason) -> Result<u64> {
         Ok(self

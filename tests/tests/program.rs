@@ -6,6 +6,8 @@ mod differential;
 mod fixture;
 #[path = "program/verdicts.rs"]
 mod verdicts;
+#[path = "program/verifier.rs"]
+mod verifier;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
             hands_to_the_kernel,
             counts_each_packet_once,
         },
+        verifier::{instructions_do_not_jump},
         differential::{mutated_frames_agree_with_the_model},
     ])
 }
