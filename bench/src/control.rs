@@ -127,12 +127,12 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
         .iter()
         .map(|entry| (entry.line.key, LineValue::default()))
         .collect();
+    let removal = Plan::diff(&Tables::default(), &Tables::of(&entries));
     let available = || memory_kib("MemAvailable").and_then(|kib| i64::try_from(kib).ok());
     let available_before = available();
     let mut dataplane = Dataplane::open(&host.config).await?;
     dataplane.set_lines(&lines)?;
 
-    let removal = Plan::diff(&Tables::default(), &Tables::of(&entries));
     let (mut applied, mut planned, mut singly) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..amount.rounds {
         let start = Instant::now();

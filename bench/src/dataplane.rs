@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::netns;
@@ -32,7 +33,7 @@ pub struct Args {
     /// Draw packets per second by number of sessions, as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Fewer rounds, 64-byte frames only, without 100,000 sessions: about a minute.
+    /// Fewer rounds, 64-byte frames only, without 100,000 sessions: one or two minutes.
     #[arg(long)]
     quick: bool,
     /// Rounds; each row's figure is the median over them.
@@ -74,7 +75,9 @@ impl Args {
                 .receipts
                 .unwrap_or(if self.quick { 200 } else { 1_000 }),
             rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 7 }),
-            packets: self.packets.unwrap_or(500_000),
+            packets: self
+                .packets
+                .unwrap_or(if self.quick { 300_000 } else { 500_000 }),
             sessions,
             sizes: if self.quick {
                 vec![Size::Small]
@@ -101,15 +104,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => online_cpus()?.last().copied().unwrap_or(0) as usize,
     };
     let machine = Machine::read(cpu)?;
-    println!("opening {:?} sessions, twice each", settings.sessions);
+    let clock = Clock(Instant::now());
+    clock.say(format_args!(
+        "opening {:?} sessions, twice each",
+        settings.sessions
+    ));
     let rig = Rig::new(Lab::new()?, &settings.sessions)?;
     let linux_path = rig.describe_linux(&settings.sessions);
     cpu::pin(cpu)?;
     let _first = cpu::go_first();
-    let rows = throughput(rig, &settings)?;
-    println!("timing verdicts");
+    let rows = throughput(rig, &settings, &clock)?;
+    clock.say(format_args!("timing verdicts"));
     let verdicts = verdicts::measure(settings.rounds)?;
-    println!("opening and closing {} sessions", settings.control_sessions);
+    clock.say(format_args!(
+        "opening and closing {} sessions",
+        settings.control_sessions
+    ));
     let control = control::measure(Amount {
         sessions: settings.control_sessions,
         rounds: settings.rounds,
@@ -136,14 +146,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
+/// Tells what goes on, and since when.
+struct Clock(Instant);
+
+impl Clock {
+    fn say(&self, what: std::fmt::Arguments<'_>) {
+        println!("{:>6.1} s  {what}", self.0.elapsed().as_secs_f64());
+    }
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn throughput(mut rig: Rig, settings: &Settings) -> Result<Vec<Row>> {
+fn throughput(mut rig: Rig, settings: &Settings, clock: &Clock) -> Result<Vec<Row>> {
     let mut measured: BTreeMap<Key, Vec<Measured>> = BTreeMap::new();
     for round in 0..settings.rounds {
-        println!("round {} of {}", round + 1, settings.rounds);
+        clock.say(format_args!("round {} of {}", round + 1, settings.rounds));
         for key in keys(settings) {
             let one = rig
                 .measure(key, settings.packets)

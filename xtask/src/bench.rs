@@ -32,7 +32,7 @@ struct Dataplane {
     /// Draw packets per second by number of sessions, as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// A first look, in about a minute.
+    /// A first look, in one or two minutes.
     #[arg(long)]
     quick: bool,
     /// More arguments for the benchmark itself; see `bench dataplane -- --help`.

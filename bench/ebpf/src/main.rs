@@ -7,10 +7,6 @@
 
 mod generate;
 mod restore;
-#[cfg_attr(
-    target_arch = "bpf",
-    expect(dead_code, reason = "the benchmark uses all of it")
-)]
 mod shared;
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP};
