@@ -88,7 +88,12 @@ fn replace<F: Frame>(
     if old <= largest {
         return Ok(());
     }
-    let checksum = adjusted(u16::from_be(checksum_be), old, largest, (at - tcp) % 2 != 0);
+    let checksum = adjusted(
+        u16::from_be(checksum_be),
+        old,
+        largest,
+        !(at - tcp).is_multiple_of(2),
+    );
     frame
         .store(at, largest.to_be_bytes())
         .ok_or(Reason::Truncated)?;

@@ -1,9 +1,11 @@
 //! Rewriting on the host: whatever the tags before and after, the packet within stays whole.
 
+use doorstep_datapath::rewrite::{NO_TAG, NewLink, ONE_TAG, TWO_TAGS};
 use doorstep_datapath::slice::SliceFrame;
-use doorstep_datapath::verdict::{Account, Family, NewLink, PushTag};
-use doorstep_datapath::{Forward, parse, rewrite};
-use doorstep_gateway_common::{Direction, Reason};
+use doorstep_datapath::verdict::Family;
+use doorstep_datapath::{parse, rewrite};
+use doorstep_gateway_common::Reason;
+use doorstep_gateway_common::downstream::WireTag;
 use etherparse::{NetHeaders, PacketBuilder, PacketHeaders};
 
 const HOME: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
@@ -35,32 +37,32 @@ fn frame(tags: &[(u16, u16)], ether_type: u16, packet: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn push(tag: Option<&(u16, u16)>) -> PushTag {
-    tag.map(|&(tpid, vid)| PushTag { tpid, vid })
+fn wire(tag: Option<&(u16, u16)>) -> WireTag {
+    tag.map(|&(tpid, vid)| WireTag::new(tpid, vid, 0))
         .unwrap_or_default()
 }
 
-fn forward(family: Family, old: &[(u16, u16)], new: &[(u16, u16)]) -> Forward {
+/// Rewrites a frame that has `old` tags so that it has `new` ones.
+fn forward(
+    frame: &mut SliceFrame,
+    family: Family,
+    old: &[(u16, u16)],
+    new: &[(u16, u16)],
+) -> Result<(), Reason> {
     let (outer, inner) = match new {
         [outer, inner] => (Some(outer), Some(inner)),
         rest => (None, rest.first()),
     };
-    Forward {
-        reason: Reason::ForwardedDownstream,
-        account: Account {
-            slot: 0,
-            direction: Direction::Downstream,
-            bytes: 0,
-        },
-        family,
-        old_link_len: 14 + 4 * old.len(),
-        link: NewLink {
-            destination: HOME,
-            source: GATEWAY,
-            outer: push(outer),
-            inner: push(inner),
-        },
-        ifindex: 1,
+    let link = NewLink {
+        destination: HOME.into(),
+        source: GATEWAY.into(),
+        outer: wire(outer),
+        inner: wire(inner),
+    };
+    match old.len() {
+        0 => rewrite::forward::<_, NO_TAG>(frame, &link, family),
+        1 => rewrite::forward::<_, ONE_TAG>(frame, &link, family),
+        _ => rewrite::forward::<_, TWO_TAGS>(frame, &link, family),
     }
 }
 
@@ -71,7 +73,7 @@ fn any_tags_to_any_tags() {
             for new in TAGGINGS {
                 let before = packet(family, 64);
                 let mut bytes = SliceFrame::new(&frame(old, family.ether_type(), &before));
-                rewrite::forward(&mut bytes, &forward(family, old, new)).unwrap();
+                forward(&mut bytes, family, old, new).unwrap();
                 let expected = frame(new, family.ether_type(), &packet(family, 63));
                 let mut expected = expected;
                 expected[..6].copy_from_slice(&HOME);
@@ -86,11 +88,44 @@ fn any_tags_to_any_tags() {
 }
 
 #[test]
+fn tags_carry_their_priority() {
+    let ip = packet(Family::V4, 64);
+    let mut bytes = SliceFrame::new(&frame(&[], Family::V4.ether_type(), &ip));
+    let link = NewLink {
+        outer: WireTag::new(0x88a8, 101, 5),
+        inner: WireTag::new(0x8100, 1004, 0).with_priority(7),
+        ..NewLink::default()
+    };
+    rewrite::forward::<_, NO_TAG>(&mut bytes, &link, Family::V4).unwrap();
+    let tags = &bytes.as_slice()[12..20];
+    assert_eq!(tags, [0x88, 0xa8, 0xa0, 101, 0x81, 0x00, 0xe3, 0xec]);
+    let link = parse::link(&bytes).unwrap();
+    assert_eq!((link.s_vid, link.c_vid), (101, 1004), "not part of the key");
+}
+
+#[test]
+fn priority_tags_count_as_none() {
+    const PRIORITY: (u16, u16) = (0x8100, 0xe000);
+    for (tags, expected) in [
+        (&[PRIORITY][..], (0, 0)),
+        (&[PRIORITY, C], (0, 1004)),
+        (&[C, PRIORITY], (0, 1004)),
+        (&[PRIORITY, PRIORITY], (0, 0)),
+        (&[C, C], (1004, 1004)),
+    ] {
+        let bytes = frame(tags, Family::V4.ether_type(), &packet(Family::V4, 64));
+        let link = parse::link(&SliceFrame::new(&bytes)).unwrap();
+        assert_eq!((link.s_vid, link.c_vid), expected, "{tags:?}");
+        assert_eq!(link.len, 14 + 4 * tags.len());
+    }
+}
+
+#[test]
 fn the_checksum_is_right_for_every_ttl() {
     for ttl in 1..=255 {
         let bytes = frame(&[], Family::V4.ether_type(), &packet(Family::V4, ttl));
         let mut bytes = SliceFrame::new(&bytes);
-        rewrite::forward(&mut bytes, &forward(Family::V4, &[], &[])).unwrap();
+        forward(&mut bytes, Family::V4, &[], &[]).unwrap();
         let headers = PacketHeaders::from_ethernet_slice(bytes.as_slice()).unwrap();
         let Some(NetHeaders::Ipv4(header, _)) = headers.net else {
             panic!("not IPv4")

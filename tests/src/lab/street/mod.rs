@@ -211,7 +211,8 @@ impl Street {
     }
 
     fn wait_for_gateways(&self) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(20);
+        // In software emulation the kernel takes its time to verify the programs.
+        let end = Instant::now() + Duration::from_secs(120);
         for operator in &self.operators {
             while !self.reached(operator)? {
                 let log = self
