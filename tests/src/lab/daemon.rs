@@ -30,7 +30,7 @@ pub fn bin_dir() -> Result<PathBuf> {
 }
 
 /// How long a daemon may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running daemon, and the client that its binary also is.
 pub struct Daemon {

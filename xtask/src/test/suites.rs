@@ -31,7 +31,7 @@ const SUITES: [(&str, &str, &str); 3] = [
 ];
 
 const HOST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const VM_TIMEOUT: Duration = Duration::from_secs(40 * 60);
+const VM_TIMEOUT: Duration = Duration::from_secs(65 * 60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long a suite that was told to end may take to clean up.
