@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             answers_neighbours,
             punts_establishment,
             hands_to_the_kernel,
+            polices,
             counts_each_packet_once,
         },
         verifier::{instructions_do_not_jump},

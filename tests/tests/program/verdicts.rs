@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, ensure};
 use doorstep_establish::TPID_8021Q;
+use doorstep_gateway_common::policer::Rate;
 use doorstep_gateway_common::punt::PuntHeader;
-use doorstep_gateway_common::{Direction, Reason};
+use doorstep_gateway_common::{Direction, Reason, flag};
 use doorstep_tests::frames::{
     Ether, GATEWAY_MAC, GATEWAY_V4, HOME_MAC, NEXT_HOP_MAC, UPLINK_MAC, WORLD_V4, WORLD_V6,
     arp_request, echo_v4, frame, neighbour_solicitation, tags, udp_v4, udp_v6, udp_v6_to,
@@ -492,6 +493,67 @@ pub fn hands_to_the_kernel() -> CaseResult {
     let bytes = udp_v4(two.up(), two.v4, WORLD_V4, 64);
     let fate = loaded.run(Side::Access, &bytes)?;
     ensure!(fate.action == XDP_PASS && loaded.count(Reason::KernelUnresolved)? == 1);
+    Ok(())
+}
+
+/// A rate that gives nothing refuses by name and counts; one that gives without end lets all pass.
+pub fn polices() -> CaseResult {
+    const NOTHING: Rate = Rate {
+        grant_ns: u64::MAX / 4,
+        grant_bytes: 9_216,
+        depth_ns: 0,
+    };
+    const EVERYTHING: Rate = Rate {
+        grant_ns: 0,
+        grant_bytes: 9_216,
+        depth_ns: 1_000_000,
+    };
+    let [.., two] = fixture::homes();
+    for (rate, up, down) in [
+        (NOTHING, Reason::PolicedUpstream, Reason::PolicedDownstream),
+        (
+            EVERYTHING,
+            Reason::ForwardedUpstream,
+            Reason::ForwardedDownstream,
+        ),
+    ] {
+        let mut model = fixture::model();
+        for session in model.sessions.upstream_v4.values_mut() {
+            session.flags |= flag::POLICED;
+        }
+        for home in model.sessions.downstream_v4.values_mut() {
+            home.flags |= flag::POLICED;
+        }
+        let policers = &model.policers.0[two.slot as usize];
+        policers.upstream.set(rate);
+        policers.downstream.set(rate);
+        let mut loaded = Loaded::new(&model)?;
+        for (side, bytes, reason, direction) in [
+            (
+                Side::Access,
+                udp_v4(two.up(), two.v4, WORLD_V4, 64),
+                up,
+                Direction::Upstream,
+            ),
+            (
+                Side::Uplink,
+                udp_v4(FROM_WORLD, WORLD_V4, two.v4, 64),
+                down,
+                Direction::Downstream,
+            ),
+        ] {
+            let fate = loaded.run(side, &bytes)?;
+            let (expected, _, _) = self::model(&model, side, &bytes);
+            ensure!(fate == expected, "{fate:?}, not {expected:?}");
+            ensure!(loaded.count(reason)? == 1, "not {}", reason.name());
+            let tally = loaded.tally(two.slot, direction)?;
+            let passed = u64::from(!reason.is_drop());
+            ensure!(
+                (tally.packets, tally.policed) == (passed, 1 - passed),
+                "{tally:?}"
+            );
+        }
+    }
     Ok(())
 }
 
