@@ -3,7 +3,6 @@
 //! All of it is plain data: [`rows`] says what a session needs, [`Tables`] is the content of the
 //! four maps, [`Plan::diff`] is what must change. Applying a plan twice is the same as once.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -277,16 +276,13 @@ impl Plan {
             .for_each(|key| changes.push(Change::RemoveDownstreamV4(key)));
         stale(&desired.downstream_v6, &actual.downstream_v6)
             .for_each(|key| changes.push(Change::RemoveDownstreamV6(key)));
-        // After the removals: what a slot keeps of its rows then, it keeps of its rates.
-        let mut rest = Cow::Borrowed(actual);
-        if !changes.is_empty() && !actual.rates.is_empty() {
-            changes
-                .iter()
-                .for_each(|change| rest.to_mut().apply(change));
-        }
-        stale(&desired.rates, &rest.rates)
+        // A slot that loses all its rows loses its rates with them.
+        let kept = kept_slots(desired, actual);
+        let mut rates = actual.rates.clone();
+        rates.retain(|slot, _| kept.contains(slot));
+        stale(&desired.rates, &rates)
             .for_each(|slot| changes.push(Change::SetRates(slot, Rates::default())));
-        wanting(&desired.rates, &rest.rates)
+        wanting(&desired.rates, &rates)
             .for_each(|(slot, rates)| changes.push(Change::SetRates(slot, rates)));
         wanting(&desired.downstream_v4, &actual.downstream_v4)
             .for_each(|(key, value)| changes.push(Change::UpsertDownstreamV4(key, value)));
@@ -302,6 +298,26 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
+}
+
+/// The slots of rows that stay, with whatever value.
+fn kept_slots(desired: &Tables, actual: &Tables) -> HashSet<Slot> {
+    fn kept<'t, K: Eq + Hash, V>(
+        desired: &'t HashMap<K, V>,
+        actual: &'t HashMap<K, V>,
+    ) -> impl Iterator<Item = &'t V> {
+        let rows = actual.iter();
+        rows.filter(|(key, _)| desired.contains_key(key))
+            .map(|(_, value)| value)
+    }
+    let upstream = kept(&desired.upstream_v4, &actual.upstream_v4)
+        .chain(kept(&desired.upstream_v6, &actual.upstream_v6));
+    let downstream = kept(&desired.downstream_v4, &actual.downstream_v4)
+        .chain(kept(&desired.downstream_v6, &actual.downstream_v6));
+    upstream
+        .map(|value| value.slot)
+        .chain(downstream.map(|value| value.slot))
+        .collect()
 }
 
 /// Keys that only `actual` has.
