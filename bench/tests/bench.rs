@@ -6,15 +6,18 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, ensure};
 use doorstep_tests::lab::cleanup::{self, Folder};
 use doorstep_tests::lab::netns::run;
-use doorstep_tests::suite::{self, Case, CaseResult};
+use doorstep_tests::suite::{self, Case, CaseResult, Suite};
 use serde_json::Value;
 
 fn main() -> ExitCode {
     cleanup::on_signals();
-    suite::main(&[Case {
-        name: "dataplane::smoke",
-        run: dataplane,
-    }])
+    suite::main(Suite {
+        each_kernel: &[],
+        any_kernel: &[Case {
+            name: "dataplane::smoke",
+            run: dataplane,
+        }],
+    })
 }
 
 const ROUNDS: usize = 1;

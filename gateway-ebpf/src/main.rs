@@ -32,6 +32,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// On an access port: from the lines.
 #[xdp]
+#[inline(always)] // a function of its own would have a stack frame of its own
 pub fn xdp_access(ctx: XdpContext) -> u32 {
     xdp::access(ctx)
 }

@@ -24,6 +24,15 @@ pub struct Case {
     pub run: fn() -> CaseResult,
 }
 
+/// The cases of a suite.
+#[derive(Clone, Copy)]
+pub struct Suite {
+    /// What a kernel may do in its own way: they run on every kernel that is tested.
+    pub each_kernel: &'static [Case],
+    /// What no kernel has a say in: once is enough.
+    pub any_kernel: &'static [Case],
+}
+
 /// Makes a list of cases from functions, named like them.
 #[macro_export]
 macro_rules! cases {
@@ -39,6 +48,9 @@ macro_rules! cases {
 struct Args {
     /// Run only the cases whose name contains this.
     filter: Option<String>,
+    /// Leave out what no kernel has a say in.
+    #[arg(long)]
+    each_kernel: bool,
     /// Write the results there.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -61,7 +73,7 @@ struct Line {
 }
 
 /// Runs the cases that the command line asks for.
-pub fn main(cases: &[Case]) -> ExitCode {
+pub fn main(suite: Suite) -> ExitCode {
     let args = Args::parse();
     let wanted = |case: &&Case| {
         args.filter
@@ -70,7 +82,8 @@ pub fn main(cases: &[Case]) -> ExitCode {
     };
     let mut out = std::io::stdout();
     let mut lines = Vec::new();
-    for case in cases.iter().filter(wanted) {
+    let once = suite.any_kernel.iter().filter(|_| !args.each_kernel);
+    for case in suite.each_kernel.iter().chain(once).filter(wanted) {
         if args.list {
             let _ = writeln!(out, "{}", case.name);
             continue;

@@ -31,56 +31,60 @@ mod uplinks;
 
 use std::process::ExitCode;
 
+use doorstep_tests::cases;
 use doorstep_tests::lab::cleanup;
-use doorstep_tests::{cases, suite};
+use doorstep_tests::suite::{self, Suite};
 
 fn main() -> ExitCode {
     cleanup::on_signals();
-    suite::main(cases![
-        lines::{untagged, one_tag, two_tags, terminal_one_tag, terminal_two_tags},
-        sessions::{connect_move_release, additional, one_line_for_each_home},
-        rooms::{reach_the_world},
-        isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
-        refusals::{
-            unknown_location,
-            wrong_seal,
-            legacy_seal_unless_allowed,
-            unregistered_subscriber,
-            gateway_unknown,
-            registered_twice,
-        },
-        bad_input::{configurations, inventories, certificates, frames},
-        kernel_path::{
-            gateway_answers,
-            time_exceeded,
-            no_service_of_the_host,
-            unresolved_next_hop,
-            too_big_for_the_line,
-        },
-        operators::{
-            each_by_its_own_uplink,
-            each_has_its_own_answers,
-            a_router_away,
-        },
-        uplinks::{
-            default_route_replaced,
-            a_table_for_each_operator,
-            events_are_lost,
-            forms_of_routes,
-            on_a_vlan,
-        },
-        port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
-        service::{changed_live},
-        survival::{server_away, gateway_killed, terminal_killed, load_and_unload},
-        ports::{
-            name_of_another_device,
-            out_of_the_configuration,
-            another_mode,
-            impossible_mode,
-            another_role,
-            unload_removes_pins_only,
-            not_beside_a_daemon,
-            maps_counted,
-        },
-    ])
+    suite::main(Suite {
+        each_kernel: cases![
+            lines::{untagged, one_tag, two_tags, terminal_one_tag, terminal_two_tags},
+            sessions::{connect_move_release},
+            rooms::{reach_the_world},
+            isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
+            kernel_path::{
+                gateway_answers,
+                time_exceeded,
+                no_service_of_the_host,
+                unresolved_next_hop,
+                too_big_for_the_line,
+            },
+            operators::{each_by_its_own_uplink},
+            uplinks::{
+                default_route_replaced,
+                a_table_for_each_operator,
+                events_are_lost,
+                forms_of_routes,
+                on_a_vlan,
+            },
+            port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
+            survival::{gateway_killed, load_and_unload},
+        ],
+        any_kernel: cases![
+            sessions::{additional, one_line_for_each_home},
+            refusals::{
+                unknown_location,
+                wrong_seal,
+                legacy_seal_unless_allowed,
+                unregistered_subscriber,
+                gateway_unknown,
+                registered_twice,
+            },
+            bad_input::{configurations, inventories, certificates, frames},
+            operators::{each_has_its_own_answers, a_router_away},
+            service::{changed_live},
+            survival::{server_away, terminal_killed},
+            ports::{
+                name_of_another_device,
+                out_of_the_configuration,
+                another_mode,
+                impossible_mode,
+                another_role,
+                unload_removes_pins_only,
+                not_beside_a_daemon,
+                maps_counted,
+            },
+        ],
+    })
 }

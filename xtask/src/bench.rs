@@ -8,7 +8,6 @@ use crate::{
     cargo::{BENCH, Profile, build_binaries},
     process::is_root,
     setup,
-    vm::kernel::Kernel,
 };
 
 /// Measure how fast it is, on this host.
@@ -48,7 +47,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
              with sudo -E"
         );
     }
-    setup::ensure(Kernel::default())?;
+    setup::ensure(&[])?;
     let bin_dir = build_binaries(Profile::Release, &[(BENCH, BENCH)])?;
     let mut bench = Command::new(bin_dir.join(BENCH));
     bench.arg("dataplane");

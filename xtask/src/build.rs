@@ -8,7 +8,6 @@ use doorstep_ebpf_build::BuildRequest;
 use crate::{
     cargo::{self, Metadata, Profile},
     process, setup,
-    vm::kernel::Kernel,
 };
 
 /// Build the eBPF programs and all binaries.
@@ -20,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    setup::ensure(Kernel::default())?;
+    setup::ensure(&[])?;
     for (package, bin) in Metadata::read()?.ebpf_programs() {
         let object = doorstep_ebpf_build::build(&BuildRequest::new(package, bin))?;
         println!("{}", object.display());

@@ -44,7 +44,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
              or in a virtual machine with --vm"
         );
     }
-    setup::ensure(args.kernel)?;
+    let booted = args.vm.then_some(args.kernel);
+    setup::ensure(booted.as_slice())?;
     let mut binaries: Vec<(&str, &str)> = DAEMONS.iter().map(|name| (*name, *name)).collect();
     binaries.push((TESTS, DEMO));
     let bin_dir = build_binaries(Profile::Release, &binaries)?;

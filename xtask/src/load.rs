@@ -8,7 +8,6 @@ use crate::{
     cargo::{self, Profile},
     process::is_root,
     setup,
-    vm::kernel::Kernel,
 };
 
 const GATEWAY: &str = "doorstep-gateway";
@@ -37,7 +36,7 @@ fn gateway(action: &str, args: &Args) -> Result<ExitCode> {
     if !is_root() {
         bail!("`doorstep-gateway {action}` needs root: run this with sudo -E");
     }
-    setup::ensure(Kernel::default())?;
+    setup::ensure(&[])?;
     let bin_dir = cargo::build_binaries(Profile::Release, &[(GATEWAY, GATEWAY)])?;
     let error = Command::new(bin_dir.join(GATEWAY))
         .arg(action)

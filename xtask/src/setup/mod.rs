@@ -24,13 +24,13 @@ pub struct Args {
     /// Only say what is missing; exit with failure if anything is.
     #[arg(long)]
     check: bool,
-    /// Prepare this kernel for `vm` too.
-    #[arg(long, value_enum, default_value_t)]
-    kernel: Kernel,
+    /// Prepare only these kernels for virtual machines.
+    #[arg(long, value_enum, default_values_t = Kernel::ALL)]
+    kernel: Vec<Kernel>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let missing = Missing::find(args.kernel);
+    let missing = Missing::find(&args.kernel);
     if missing.is_empty() {
         println!("setup: everything is there");
         return Ok(ExitCode::SUCCESS);
@@ -39,13 +39,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         missing.explain();
         return Ok(ExitCode::FAILURE);
     }
-    install(&missing)
+    install(&missing, &args.kernel)
 }
 
-/// Runs `setup` if anything is missing, silently when nothing is.
-pub fn ensure(kernel: Kernel) -> Result<()> {
-    let missing = Missing::find(kernel);
-    if missing.is_empty() || install(&missing)? == ExitCode::SUCCESS {
+/// Runs `setup` if anything is missing, silently when nothing is; with the kernels that are to boot.
+pub fn ensure(kernels: &[Kernel]) -> Result<()> {
+    let missing = Missing::find(kernels);
+    if missing.is_empty() || install(&missing, kernels)? == ExitCode::SUCCESS {
         return Ok(());
     }
     anyhow::bail!("setup is not complete: run the commands above, then try again")
@@ -54,20 +54,23 @@ pub fn ensure(kernel: Kernel) -> Result<()> {
 struct Missing {
     needs: Vec<Need>,
     linker: bool,
-    kernel: Option<Kernel>,
+    kernels: Vec<Kernel>,
 }
 
 impl Missing {
-    fn find(kernel: Kernel) -> Self {
+    fn find(kernels: &[Kernel]) -> Self {
+        let kernels = kernels.iter().copied();
         Self {
             needs: needs::missing(),
             linker: find_linker().is_err(),
-            kernel: (!kernel::is_ready(kernel)).then_some(kernel),
+            kernels: kernels
+                .filter(|kernel| !kernel::is_ready(*kernel))
+                .collect(),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.needs.is_empty() && !self.linker && self.kernel.is_none()
+        self.needs.is_empty() && !self.linker && self.kernels.is_empty()
     }
 
     fn packages(&self) -> Vec<&'static str> {
@@ -96,7 +99,7 @@ impl Missing {
                 linker::VERSION
             );
         }
-        if let Some(kernel) = self.kernel {
+        for kernel in &self.kernels {
             println!(
                 "setup: Debian's kernel {kernel}: the tests' virtual machine boots it (unpacked \
                  into the target folder, not installed)"
@@ -124,7 +127,7 @@ impl Missing {
 }
 
 /// Installs what can be installed here.
-fn install(missing: &Missing) -> Result<ExitCode> {
+fn install(missing: &Missing, kernels: &[Kernel]) -> Result<ExitCode> {
     missing.explain();
     let packages = missing.packages();
     if !packages.is_empty() {
@@ -150,10 +153,10 @@ fn install(missing: &Missing) -> Result<ExitCode> {
     if missing.linker {
         linker::install()?;
     }
-    if let Some(kernel) = missing.kernel {
-        kernel::prepare(kernel)?;
+    for kernel in &missing.kernels {
+        kernel::prepare(*kernel)?;
     }
-    let left = Missing::find(missing.kernel.unwrap_or_default());
+    let left = Missing::find(kernels);
     if left.is_empty() {
         println!("setup: done");
         return Ok(ExitCode::SUCCESS);

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::{process::is_root, setup, vm::kernel::Kernel};
 use report::{Layer, Summary};
-use suites::{BENCH, Built, NETNS, PROGRAM};
+use suites::{BENCH, Built, NETNS, PROGRAM, Select};
 
 /// Run the tests: all layers, or one.
 #[derive(clap::Args)]
@@ -20,9 +20,10 @@ pub struct Args {
     /// Run only this layer.
     #[arg(long, value_enum)]
     layer: Option<LayerName>,
-    /// The virtual machine's kernel.
-    #[arg(long, value_enum, default_value_t)]
-    kernel: Kernel,
+    /// The virtual machine's kernel, for all of the cases. Without it, each kernel gets those that
+    /// it may have a say in.
+    #[arg(long, value_enum)]
+    kernel: Option<Kernel>,
     /// Run only the tests whose names contain this; the gate is left out.
     filter: Option<String>,
 }
@@ -44,7 +45,8 @@ enum LayerName {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    setup::ensure(args.kernel)?;
+    let kernels = args.kernel.map_or(Kernel::ALL.to_vec(), |only| vec![only]);
+    setup::ensure(&kernels)?;
     let filter = args.filter.as_deref();
     let asked = |name| args.layer.is_none_or(|only| only == name);
     let mut layers = Vec::new();
@@ -90,6 +92,10 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
         }
     };
     let mut needs_vm = args.layer.is_none_or(|only| only == LayerName::Vm);
+    let mut select = match (args.kernel, filter) {
+        (None, None) => Select::EachKernel,
+        _ => Select::All(filter),
+    };
     for suite in on_host {
         if is_root() {
             layers.push(suites::on_host(&built, suite, filter)?);
@@ -102,10 +108,22 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
             layer.note("not root: run in the virtual machine");
             layers.push(layer);
             needs_vm = true;
+            select = Select::All(filter);
         }
     }
     if needs_vm {
-        layers.push(suites::in_vm(&built, args.kernel, filter)?);
+        let default = args.kernel.unwrap_or_default();
+        layers.push(suites::in_vm(&built, default, &[PROGRAM, NETNS], select)?);
+        if args.kernel.is_none() && filter.is_none() {
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != default) {
+                layers.push(suites::in_vm(
+                    &built,
+                    kernel,
+                    &[PROGRAM],
+                    Select::EachKernel,
+                )?);
+            }
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The suites with named cases: `program`, `netns` and `bench`, on this host and, without `bench`,
-//! in a virtual machine.
+//! in virtual machines.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ const SUITES: [(&str, &str, &str); 3] = [
 ];
 
 const HOST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const VM_TIMEOUT: Duration = Duration::from_secs(65 * 60);
+const VM_TIMEOUT: Duration = Duration::from_secs(50 * 60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long a suite that was told to end may take to clean up.
@@ -107,11 +107,28 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
     Ok(layer)
 }
 
-/// Runs the suites in a virtual machine.
-pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Layer> {
+/// Which of the cases a virtual machine runs.
+#[derive(Clone, Copy)]
+pub enum Select<'a> {
+    /// Those whose names contain this.
+    All(Option<&'a str>),
+    /// Those that a kernel has a say in.
+    EachKernel,
+}
+
+/// Runs these suites in a virtual machine.
+pub fn in_vm(
+    built: &Built,
+    kernel: Kernel,
+    suites: &[&'static str],
+    select: Select<'_>,
+) -> Result<Layer> {
     let start = Instant::now();
-    let mut layer = Layer::new("vm");
-    let suites = || built.suites.iter().filter(|(suite, _)| **suite != BENCH);
+    let mut layer = Layer::new(kernel.layer());
+    let suites = || {
+        let built = built.suites.iter();
+        built.filter(|(suite, _)| suites.contains(suite))
+    };
     if suites().next().is_none() {
         layer.note("no tests yet");
         return Ok(layer);
@@ -125,7 +142,10 @@ pub fn in_vm(built: &Built, kernel: Kernel, filter: Option<&str>) -> Result<Laye
     for (suite, executable) in suites() {
         programs.push(executable.clone());
         let mut words = vec![vm::in_guest(executable)?];
-        words.extend(filter.map(str::to_owned));
+        match select {
+            Select::All(filter) => words.extend(filter.map(str::to_owned)),
+            Select::EachKernel => words.push("--each-kernel".to_owned()),
+        }
         words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
         script.push_str(&vm::line(&words));
         script.push_str(&format!("echo $? > /out/{suite}.code\n"));

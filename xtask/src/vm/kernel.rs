@@ -30,6 +30,16 @@ pub enum Kernel {
 }
 
 impl Kernel {
+    pub const ALL: [Self; 2] = [Self::V6_12, Self::V6_1];
+
+    /// The name of the tests on it.
+    pub const fn layer(self) -> &'static str {
+        match self {
+            Self::V6_12 => "vm 6.12",
+            Self::V6_1 => "vm 6.1",
+        }
+    }
+
     const fn metapackage(self) -> &'static str {
         match self {
             Self::V6_12 => "linux-image-6.12-cloud-amd64",

@@ -68,7 +68,7 @@ struct RunArgs {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let Action::Run(args) = &args.action;
-    setup::ensure(args.kernel)?;
+    setup::ensure(&[args.kernel])?;
     let mut programs = args.with.clone();
     let mut words = args.command.clone();
     let program = PathBuf::from(&words[0]);
