@@ -52,6 +52,7 @@ pub fn entry(i: u32, ifindex: u32, service: Service) -> Result<SessionEntry> {
         ipv6: Some(Ipv6Net::new(ipv6(i), DELEGATED_LEN)?),
         mtu: LINE_MTU,
         service,
+        shaper: true,
         flags: 0,
     })
 }

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
-use crate::dataplane::{Dataplane, PuntStream, Role};
-use crate::engine::Settings;
+use crate::dataplane::{Dataplane, Port, PuntStream, Role};
+use crate::engine::{LinePort, Settings};
 use crate::inventory::Inventory;
 use crate::journal::Journal;
 use crate::runtime::{Feeds, Frame, FrameSender, Runtime};
@@ -148,8 +148,13 @@ fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -
         accounting_interval: Duration::from_millis(config.accounting_interval_ms),
         operators: config.operators.clone(),
         inventory,
-        port_mtus: access.map(|port| (port.ifindex, port.mtu)).collect(),
+        ports: access.map(line_port).collect(),
     }
+}
+
+fn line_port(port: &Port) -> (u32, LinePort) {
+    let &Port { mtu, shaper, .. } = port;
+    (port.ifindex, LinePort { mtu, shaper })
 }
 
 fn inventory(config: &Config) -> anyhow::Result<Inventory> {

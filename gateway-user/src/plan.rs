@@ -39,16 +39,18 @@ pub struct Rates {
     pub downstream: Rate,
 }
 
-/// How much of a policed rate may pass at once. Long enough for TCP to fill the rate over a path of
-/// some tens of milliseconds, short enough to disturb nobody.
-const BURST_NS: u64 = 50_000_000;
+/// How much of a policed rate may pass at once. A connection whose packets were dropped is often
+/// silent for the shortest retransmission timeout (200 ms on Linux), and what comes in meanwhile
+/// beyond this is lost to it; much more would be no limit any more (docs/performance.md).
+const BURST_NS: u64 = 150_000_000;
 
 /// How long a packet may wait for its turn where the rate is shaped.
 const LONGEST_WAIT_NS: u64 = 100_000_000;
 
 impl Rates {
-    pub fn of(service: &Service) -> Self {
-        let downstream_depth_ns = match service.shape_downstream {
+    /// Of a session on a port with a shaper, or without.
+    pub fn of(service: &Service, shaper: bool) -> Self {
+        let downstream_depth_ns = match service.is_shaped() && shaper {
             true => LONGEST_WAIT_NS,
             false => BURST_NS,
         };
@@ -61,7 +63,7 @@ impl Rates {
 
 /// The rows that a session has in the maps. Its IPv6 prefix has the gateway's delegated length.
 pub fn rows(entry: &SessionEntry) -> Rows {
-    let [policed_upstream, policed_downstream] = rate_flags(&entry.service);
+    let [policed_upstream, policed_downstream] = rate_flags(entry);
     let priority = u16::from(entry.service.priority & 7);
     let upstream = UpstreamValue {
         generation: entry.generation,
@@ -85,7 +87,7 @@ pub fn rows(entry: &SessionEntry) -> Rows {
     let v4 = entry.ipv4.map(|address| address.octets());
     let v6 = entry.ipv6.map(masked);
     Rows {
-        rates: (entry.slot, Rates::of(&entry.service)),
+        rates: (entry.slot, Rates::of(&entry.service, entry.shaper)),
         upstream_v4: v4.map(|source_be| {
             let key = UpstreamV4Key {
                 line: entry.line.key,
@@ -140,15 +142,14 @@ fn tags(entry: &SessionEntry) -> [WireTag; 2] {
     }
 }
 
-/// What the rates of a service are to the programs, upstream and downstream.
-fn rate_flags(service: &Service) -> [u16; 2] {
+/// What the rates of a session are to the programs, upstream and downstream.
+fn rate_flags(entry: &SessionEntry) -> [u16; 2] {
     let policed = |bps| if bps == 0 { 0 } else { flag::POLICED };
-    let downstream = match policed(service.downstream_bps) {
-        0 => 0,
-        _ if service.shape_downstream => flag::SHAPED,
-        policed => policed,
+    let downstream = match entry.service.is_shaped() && entry.shaper {
+        true => flag::SHAPED,
+        false => policed(entry.service.downstream_bps),
     };
-    [policed(service.upstream_bps), downstream]
+    [policed(entry.service.upstream_bps), downstream]
 }
 
 /// The content of the four maps of sessions.

@@ -45,6 +45,8 @@ pub struct SessionEntry {
     /// Largest IP packet on the line, in bytes.
     pub mtu: u16,
     pub service: Service,
+    /// Whether the line's port holds packets until their time; if not, what is to be shaped is policed.
+    pub shaper: bool,
     /// Bits of [`doorstep_gateway_common::flag`] besides those that the service means.
     pub flags: u16,
 }
@@ -61,6 +63,13 @@ pub struct Service {
     pub shape_downstream: bool,
     /// Priority of the session's frames (PCP, IEEE 802.1Q clause 6.9.3), 0..=7.
     pub priority: u8,
+}
+
+impl Service {
+    /// Whether packets to the subscriber are to wait for their time.
+    pub fn is_shaped(&self) -> bool {
+        self.shape_downstream && self.downstream_bps != 0
+    }
 }
 
 /// Packets and bytes of IP of one session, both ways.

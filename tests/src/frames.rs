@@ -27,9 +27,20 @@ pub struct Ether<'t> {
 
 /// A UDP datagram over IPv4.
 pub fn udp_v4(ether: Ether<'_>, source: [u8; 4], destination: [u8; 4], ttl: u8) -> Vec<u8> {
+    udp_v4_of(ether, source, destination, ttl, b"doorstep")
+}
+
+/// A UDP datagram over IPv4 with a content.
+pub fn udp_v4_of(
+    ether: Ether<'_>,
+    source: [u8; 4],
+    destination: [u8; 4],
+    ttl: u8,
+    content: &[u8],
+) -> Vec<u8> {
     let mut ip = Vec::new();
     let packet = PacketBuilder::ipv4(source, destination, ttl).udp(40000, 80);
-    packet.write(&mut ip, b"doorstep").expect("a small packet");
+    packet.write(&mut ip, content).expect("a small packet");
     frame(ether, EtherType::IPV4, &ip)
 }
 

@@ -1,8 +1,9 @@
 //! The loaded programs beside the host model: the same maps, the same packets.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, GlobalData, Pod};
@@ -15,6 +16,8 @@ use doorstep_gateway_common::names::{GLOBALS, map, program};
 use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::model::Model;
 
@@ -28,6 +31,15 @@ pub const MAX_SESSIONS: u32 = 64;
 pub enum Side {
     Access,
     Uplink,
+}
+
+impl Side {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Access => program::XDP_ACCESS,
+            Self::Uplink => program::XDP_UPLINK,
+        }
+    }
 }
 
 /// What became of a packet, as a driver sees it.
@@ -163,10 +175,7 @@ impl Loaded {
 
     /// Runs a frame through a program.
     pub fn run(&mut self, side: Side, frame: &[u8]) -> Result<Fate> {
-        let name = match side {
-            Side::Access => program::XDP_ACCESS,
-            Side::Uplink => program::XDP_UPLINK,
-        };
+        let name = side.program();
         let program: &Xdp = self.ebpf.program(name).context(name)?.try_into()?;
         let result = program.test_run(TestRunOptions {
             data_in: Some(frame),
@@ -184,6 +193,39 @@ impl Loaded {
             operator,
             frame: frame.to_vec(),
         })
+    }
+
+    /// Runs a frame through a program again and again, on each of these CPUs at once; how long.
+    pub fn flood(
+        &self,
+        side: Side,
+        frame: &[u8],
+        cpus: &[usize],
+        time: Duration,
+    ) -> Result<Duration> {
+        let name = side.program();
+        let program: &Xdp = self.ebpf.program(name).context(name)?.try_into()?;
+        let start = Instant::now();
+        let one = |cpu: usize| -> Result<()> {
+            let mut only = CpuSet::new();
+            only.set(cpu)?;
+            sched_setaffinity(Pid::from_raw(0), &only)?;
+            while start.elapsed() < time {
+                program.test_run(TestRunOptions {
+                    data_in: Some(frame),
+                    ..TestRunOptions::default()
+                })?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = cpus.iter().map(|cpu| scope.spawn(|| one(*cpu))).collect();
+            threads.into_iter().try_for_each(|thread| {
+                let result = thread.join();
+                result.unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
+            })
+        })?;
+        Ok(start.elapsed())
     }
 
     /// Instructions that the kernel's verifier went through for an XDP program; none where the kernel

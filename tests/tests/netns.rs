@@ -14,6 +14,8 @@ mod operators;
 mod port_changes;
 #[path = "netns/ports.rs"]
 mod ports;
+#[path = "netns/rates.rs"]
+mod rates;
 #[path = "netns/refusals.rs"]
 mod refusals;
 #[path = "netns/rooms.rs"]
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
                 on_a_vlan,
             },
             port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
+            rates::{shaped},
             survival::{gateway_killed, load_and_unload},
         ],
         any_kernel: cases![
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away},
             service::{changed_live},
+            rates::{policed, shaping_without_a_shaper},
             survival::{server_away, terminal_killed},
             ports::{
                 name_of_another_device,

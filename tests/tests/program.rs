@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             punts_establishment,
             hands_to_the_kernel,
             polices,
+            polices_on_all_cpus,
             counts_each_packet_once,
         },
         verifier::{instructions_do_not_jump},

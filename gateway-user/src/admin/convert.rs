@@ -68,6 +68,7 @@ fn port(port: &Port) -> v1::GatewayPort {
         role: role.to_owned(),
         xdp_mode: port.xdp_mode.to_owned(),
         state: port.state.name().to_owned(),
+        shaper: port.shaper,
     }
 }
 

@@ -26,6 +26,7 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "mtu": port.mtu,
             "role": port.role,
             "xdp_mode": port.xdp_mode,
+            "shaper": port.shaper,
             "state": port.state,
         })).collect::<Vec<_>>(),
         "servers": status.servers.iter().map(|server| json!({

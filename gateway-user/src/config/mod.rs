@@ -36,6 +36,7 @@ pub struct Config {
     pub delegated_prefix_len: u8,
     pub max_sessions: u32,
     pub xdp_mode: XdpMode,
+    pub shaper: ShaperKind,
     /// How often each server is told the counters.
     pub accounting_interval_ms: u64,
     pub access_ports: Vec<AccessPort>,
@@ -51,6 +52,17 @@ pub enum XdpMode {
     Auto,
     Native,
     Generic,
+}
+
+/// What holds the packets of shaped sessions until their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShaperKind {
+    /// The queueing discipline `fq`, at the root of each access port.
+    #[default]
+    Fq,
+    /// Nothing: what is too fast is dropped.
+    None,
 }
 
 /// A port toward the lines.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::XdpMode;
+use super::{ShaperKind, XdpMode};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub max_sessions: Option<Spanned<u32>>,
     #[serde(default)]
     pub xdp_mode: XdpMode,
+    #[serde(default)]
+    pub shaper: ShaperKind,
     pub accounting_interval_ms: Option<Spanned<u64>>,
     pub access_port: Spanned<Vec<AccessPort>>,
     pub operator: Spanned<Vec<Operator>>,

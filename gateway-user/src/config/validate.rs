@@ -86,6 +86,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         delegated_prefix_len,
         max_sessions,
         xdp_mode: raw.xdp_mode,
+        shaper: raw.shaper,
         accounting_interval_ms,
         access_ports,
         operators,

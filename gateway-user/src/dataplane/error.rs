@@ -47,6 +47,11 @@ pub enum DataplaneError {
         what: String,
         source: Box<rtnetlink::Error>,
     },
+    #[error(
+        "port {port}: somebody has set up {kind} at its root, which is left as it is: downstream \
+         rates are kept by dropping (`tc qdisc del dev {port} root` and a restart make room for fq)"
+    )]
+    ForeignQdisc { port: String, kind: String },
     #[error("{what}: {source}")]
     Kernel { what: String, source: io::Error },
     #[error("{}: {source}; remove it if the ports need not be put back", .path.display())]

@@ -65,6 +65,7 @@ impl Dataplane {
         let mut ports = ports::resolve(config, &netlink).await?;
         let gateway_mac = ports::gateway_mac(&ports)?;
         host::prepare(config, &ports, gateway_mac, &netlink).await?;
+        host::note_shapers(&mut ports, &netlink).await?;
         let mut ebpf = object::load(config, gateway_mac, &pins)?;
         let log = log::ProgramLog::open(&mut ebpf);
         attach::attach(&mut ebpf, config.xdp_mode, &pins, &mut ports)?;

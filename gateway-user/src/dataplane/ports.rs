@@ -47,6 +47,8 @@ pub struct Port {
     pub mac: Mac,
     pub mtu: u32,
     pub role: Role,
+    /// Whether it holds packets until their time, so that rates to its lines can be shaped.
+    pub shaper: bool,
     /// `native` or `generic`; empty before the programs are attached.
     pub xdp_mode: &'static str,
     pub state: State,
@@ -91,6 +93,7 @@ fn port(links: &[Link], name: &str, role: Role) -> Result<Port, DataplaneError> 
         })?,
         mtu: link.mtu,
         role,
+        shaper: false,
         xdp_mode: "",
         state: match link.flags.contains(LinkFlags::Up | LinkFlags::LowerUp) {
             true => State::Up,

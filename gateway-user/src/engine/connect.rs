@@ -234,7 +234,21 @@ impl Engine {
     ) -> Session {
         let mtu = self.line_mtu(&line, row.connect.mtu);
         let initiator = self.initiator(session, &row, mtu, now);
-        Session::new(row, line, mtu, initiator)
+        let port = self.settings.ports.get(&line.key.ifindex);
+        let shaper = port.is_none_or(|port| port.shaper);
+        Session {
+            in_force: row.connect.service_revision,
+            row,
+            line,
+            mtu,
+            shaper,
+            initiator,
+            opening: None,
+            claims: Vec::new(),
+            detail: None,
+            failures: 0,
+            changing: None,
+        }
     }
 
     fn initiator(&self, session: SessionRef, row: &SessionRow, mtu: u16, now: Now) -> Initiator {
@@ -308,22 +322,6 @@ impl Engine {
 }
 
 impl Session {
-    fn new(row: SessionRow, line: Line, mtu: u16, initiator: Initiator) -> Self {
-        let in_force = row.connect.service_revision;
-        Self {
-            row,
-            line,
-            mtu,
-            initiator,
-            opening: None,
-            claims: Vec::new(),
-            detail: None,
-            failures: 0,
-            in_force,
-            changing: None,
-        }
-    }
-
     /// How long to wait before an order that has failed is given again.
     pub(super) fn pause(&mut self) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);

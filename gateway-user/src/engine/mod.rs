@@ -63,8 +63,16 @@ pub struct Settings {
     pub accounting_interval: Duration,
     pub operators: Vec<Operator>,
     pub inventory: Arc<Inventory>,
-    /// MTU of each access port by its interface index. A port without one bounds nothing.
-    pub port_mtus: HashMap<u32, u32>,
+    /// The access ports by their interface indexes. A port that is not among them bounds nothing.
+    pub ports: HashMap<u32, LinePort>,
+}
+
+/// What the engine must know of a port toward the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinePort {
+    pub mtu: u32,
+    /// Whether rates to its lines can be shaped.
+    pub shaper: bool,
 }
 
 pub struct Engine {
@@ -90,6 +98,8 @@ struct Session {
     line: Line,
     /// Largest IP packet on the line, in bytes.
     mtu: u16,
+    /// Whether the rate to the line can be shaped.
+    shaper: bool,
     initiator: Initiator,
     /// The terminal has accepted and the fast path is being opened.
     opening: Option<Opened>,
@@ -330,6 +340,7 @@ impl Session {
             ipv6: connect.ipv6,
             mtu: self.mtu,
             service: connect.service,
+            shaper: self.shaper,
             flags: 0,
         }
     }

@@ -1,8 +1,6 @@
 //! How large an IP packet may be on a line: what the server says, or what the port carries.
 
-use std::borrow::Cow;
-
-use super::{Engine, Session};
+use super::{Engine, LinePort};
 use crate::session::Line;
 
 /// Length of a VLAN tag, and what every Ethernet driver carries beside the port's MTU.
@@ -20,7 +18,7 @@ impl Engine {
     /// packets smaller, not service impossible.
     pub(super) fn line_mtu(&mut self, line: &Line, asked: u16) -> u16 {
         let ifindex = line.key.ifindex;
-        let Some(&port_mtu) = self.settings.port_mtus.get(&ifindex) else {
+        let Some(&LinePort { mtu: port_mtu, .. }) = self.settings.ports.get(&ifindex) else {
             return asked;
         };
         let fits = fits(port_mtu, line.tags.as_slice().len());
@@ -38,27 +36,6 @@ impl Engine {
             );
         }
         mtu
-    }
-}
-
-impl Session {
-    /// What stands in the way, for people.
-    pub(super) fn hindrance(&self) -> Option<String> {
-        let asked = self.row.connect.mtu;
-        let narrow = (self.mtu < asked).then(|| {
-            let (mtu, port) = (self.mtu, &self.line.port);
-            Cow::Owned(format!(
-                "MTU {mtu}, not {asked}: port {port} carries no more"
-            ))
-        });
-        let all: Vec<_> = self
-            .detail
-            .as_deref()
-            .map(Cow::Borrowed)
-            .into_iter()
-            .chain(narrow)
-            .collect();
-        (!all.is_empty()).then(|| all.join("; "))
     }
 }
 

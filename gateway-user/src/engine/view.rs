@@ -2,9 +2,9 @@
 
 use doorstep_gateway_common::{OperatorIndex, Slot};
 
-use super::Engine;
 use super::message::Connect;
 use super::row::{Phase, Step};
+use super::{Engine, Session};
 use doorstep_establish::Mac;
 
 /// One session, without its secrets.
@@ -27,6 +27,23 @@ pub struct Summary {
     pub closing: u64,
     pub disconnected_unacked: u64,
     pub slots_used: u32,
+}
+
+impl Session {
+    /// What stands in the way, for people.
+    fn hindrance(&self) -> Option<String> {
+        let Connect { mtu, service, .. } = &self.row.connect;
+        let port = &self.line.port;
+        let narrow = (self.mtu < *mtu)
+            .then(|| format!("MTU {}, not {mtu}: port {port} carries no more", self.mtu));
+        let policed = (service.is_shaped() && !self.shaper)
+            .then(|| format!("policed, not shaped: port {port} has no fq"));
+        let all: Vec<String> = [self.detail.clone(), narrow, policed]
+            .into_iter()
+            .flatten()
+            .collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 impl Engine {

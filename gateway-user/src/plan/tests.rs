@@ -31,6 +31,7 @@ fn entry(number: u8, vids: &[u16]) -> SessionEntry {
         ipv6: Some("2001:db8:1000:1ff::/56".parse().expect("a prefix")),
         mtu: 1500,
         service: Service::default(),
+        shaper: true,
         flags: 0,
     }
 }
@@ -128,10 +129,13 @@ fn a_service_is_flags_and_rates() {
     let (_, down) = found.downstream_v4.expect("IPv4");
     assert_eq!(down.flags, flag::POLICED);
     assert_eq!(down.inner, WireTag::new(0x8100, 5, 5), "with its priority");
-    assert_eq!(found.rates, (1, Rates::of(&policed.service)));
+    assert_eq!(found.rates, (1, Rates::of(&policed.service, true)));
     policed.service.shape_downstream = true;
     let (_, down) = rows(&policed).downstream_v4.expect("IPv4");
     assert_eq!(down.flags, flag::SHAPED);
+    policed.shaper = false;
+    let (_, down) = rows(&policed).downstream_v4.expect("IPv4");
+    assert_eq!(down.flags, flag::POLICED, "nothing holds its packets");
     let (_, up) = rows(&entry(1, &[5])).upstream_v4.expect("IPv4");
     assert_eq!(up.flags, 0, "nothing is special about it");
 }

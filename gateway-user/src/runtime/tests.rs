@@ -25,6 +25,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::MapUse;
+use crate::engine::LinePort;
 use crate::inventory::Inventory;
 use crate::plan::Tables;
 use crate::session::{Counters, Service, SessionEntry};
@@ -157,7 +158,13 @@ key = "gw1.key"
             accounting_interval: Duration::from_millis(config.accounting_interval_ms),
             operators: config.operators.clone(),
             inventory: Arc::new(inventory.expect("valid")),
-            port_mtus: HashMap::from([(7, 1500)]),
+            ports: HashMap::from([(
+                7,
+                LinePort {
+                    mtu: 1500,
+                    shaper: true,
+                },
+            )]),
         };
         let journal = Journal::open(&config.state_dir).expect("opens");
         let (sent, sent_frames) = mpsc::unbounded_channel();

@@ -3,6 +3,7 @@
 pub mod bpffs;
 pub mod cleanup;
 pub mod daemon;
+pub mod load;
 pub mod netns;
 pub mod street;
 pub mod switch;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::daemon::Daemon;
@@ -111,6 +111,19 @@ pub fn needs_vlan_links() -> Result<()> {
 /// The detail of a session at the server, as JSON.
 pub fn at_server(server: &Daemon, session: &str) -> Result<serde_json::Value> {
     server.ask_json(&["sessions", "show", session])
+}
+
+/// Gives a session another service and waits until its gateway has it.
+pub fn set_service(street: &Street, session: &Session, words: &[&str]) -> Result<()> {
+    let id = session.session_id.as_str();
+    let words = [&["sessions", "service", id], words].concat();
+    street.server().ask(&words)?;
+    let end = Instant::now() + Duration::from_secs(15);
+    while at_server(street.server(), id)?["service_acknowledged"] != true {
+        ensure!(Instant::now() < end, "the gateway does not take {words:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// No ping is lost while something happens.

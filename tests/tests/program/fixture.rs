@@ -101,6 +101,7 @@ impl Home {
             ),
             mtu: 1500,
             service: Service::default(),
+            shaper: true,
             flags: 0,
         }
     }

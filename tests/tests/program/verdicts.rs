@@ -1,5 +1,7 @@
 //! Named cases: packet in, fate, packet out.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use doorstep_establish::TPID_8021Q;
 use doorstep_gateway_common::policer::Rate;
@@ -7,7 +9,8 @@ use doorstep_gateway_common::punt::PuntHeader;
 use doorstep_gateway_common::{Direction, Reason, flag};
 use doorstep_tests::frames::{
     Ether, GATEWAY_MAC, GATEWAY_V4, HOME_MAC, NEXT_HOP_MAC, UPLINK_MAC, WORLD_V4, WORLD_V6,
-    arp_request, echo_v4, frame, neighbour_solicitation, tags, udp_v4, udp_v6, udp_v6_to,
+    arp_request, echo_v4, frame, neighbour_solicitation, tags, udp_v4, udp_v4_of, udp_v6,
+    udp_v6_to,
 };
 use doorstep_tests::programs::{
     Fate, Loaded, Side, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX, model,
@@ -554,6 +557,36 @@ pub fn polices() -> CaseResult {
             );
         }
     }
+    Ok(())
+}
+
+/// One rate, and every CPU sends as fast as it can.
+pub fn polices_on_all_cpus() -> CaseResult {
+    const BPS: u64 = 50_000_000;
+    const BURST_NS: u64 = 10_000_000;
+    const TIME: Duration = Duration::from_secs(3);
+    const TOLERANCE: f64 = 0.03;
+    let [.., two] = fixture::homes();
+    let mut model = fixture::model();
+    for session in model.sessions.upstream_v4.values_mut() {
+        session.flags |= flag::POLICED;
+    }
+    let policer = &model.policers.0[two.slot as usize].upstream;
+    policer.set(Rate::new(BPS, BURST_NS));
+    let loaded = Loaded::new(&model)?;
+    let frame = udp_v4_of(two.up(), two.v4, WORLD_V4, 64, &[0; 1000]);
+    let cpus: Vec<usize> = (0..std::thread::available_parallelism()?.get()).collect();
+    let took = loaded.flood(Side::Access, &frame, &cpus, TIME)?;
+    let tally = loaded.tally(two.slot, Direction::Upstream)?;
+    ensure!(tally.policed > tally.packets / 10, "no overload: {tally:?}");
+    let bps = tally.bytes as f64 * 8.0 / took.as_secs_f64();
+    let off = bps / BPS as f64 - 1.0;
+    ensure!(
+        off.abs() <= TOLERANCE,
+        "{bps:.0} bit/s on {} CPUs, {:.2} % off",
+        cpus.len(),
+        off * 100.0
+    );
     Ok(())
 }
 

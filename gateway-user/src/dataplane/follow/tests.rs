@@ -290,6 +290,7 @@ fn ports_that_change() {
         mac: PORT_MAC,
         mtu: 1500,
         role,
+        shaper: false,
         xdp_mode: "native",
         state: State::Up,
     };

@@ -13,7 +13,7 @@ use doorstep_establish::Mac;
 use rtnetlink::packet_route::link::LinkFlags;
 use tracing::{info, warn};
 
-use super::netlink::{Link, Netlink};
+use super::netlink::{Link, Netlink, Root};
 use super::offload::Offloads;
 use super::ports::Port;
 use super::{DataplaneError, sysctl};
@@ -47,7 +47,21 @@ pub(super) async fn prepare(
     record.write(config)?;
     for setting in &changes {
         info!(?setting, "setting the host up");
-        host.apply(setting).await?;
+        match host.apply(setting).await {
+            Err(error) if setting.is_optional() => warn!(%error, "doing without"),
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Which of these ports hold packets until their time.
+pub(super) async fn note_shapers(
+    ports: &mut [Port],
+    netlink: &Netlink,
+) -> Result<(), DataplaneError> {
+    for port in ports {
+        port.shaper = netlink.root(port.ifindex).await?.holds_packets();
     }
     Ok(())
 }
@@ -122,6 +136,13 @@ impl<'n> Host<'n> {
                     on,
                 })
             }
+            Setting::Shaper { port, .. } => {
+                let root = self.netlink.root(self.link(port)?.index).await?;
+                Some(Setting::Shaper {
+                    port: port.clone(),
+                    on: root.holds_packets(),
+                })
+            }
             Setting::Address { port, address, .. } => {
                 let present = self
                     .netlink
@@ -166,6 +187,7 @@ impl<'n> Host<'n> {
                     .set_flags(self.link(port)?.index, flag, *on)
                     .await
             }
+            Setting::Shaper { port, on } => self.set_shaper(port, *on).await,
             Setting::Address {
                 port,
                 address,
@@ -190,6 +212,19 @@ impl<'n> Host<'n> {
                 true => Ok(()),
                 false => self.netlink.remove_default(*table, *v6).await,
             },
+        }
+    }
+
+    async fn set_shaper(&self, port: &str, on: bool) -> Result<(), DataplaneError> {
+        let index = self.link(port)?.index;
+        match (on, self.netlink.root(index).await?) {
+            (true, Root::Default) => self.netlink.set_fq(index).await,
+            (true, Root::Foreign(kind)) => Err(DataplaneError::ForeignQdisc {
+                port: port.to_owned(),
+                kind,
+            }),
+            (false, Root::OwnFq) => self.netlink.remove_root(index).await,
+            _ => Ok(()),
         }
     }
 

@@ -26,6 +26,11 @@ pub(super) enum Setting {
         flag: u32,
         on: bool,
     },
+    /// `fq` at the root of the port, which holds packets until their time.
+    Shaper {
+        port: String,
+        on: bool,
+    },
     Address {
         port: String,
         address: IpAddr,
@@ -84,9 +89,14 @@ pub(in crate::dataplane) struct Rule {
 }
 
 impl Setting {
+    /// Whether the fast path does without it, where the kernel refuses it.
+    pub(super) fn is_optional(&self) -> bool {
+        matches!(self, Self::Shaper { .. })
+    }
+
     /// Whether both are about the same thing, whatever its value.
     pub(super) fn is_same_place(&self, other: &Self) -> bool {
-        use Setting::{Address, Flag, Followed, Offload, Route, Rule, Sysctl};
+        use Setting::{Address, Flag, Followed, Offload, Route, Rule, Shaper, Sysctl};
         match (self, other) {
             (Sysctl { name: a, .. }, Sysctl { name: b, .. }) => a == b,
             (
@@ -121,6 +131,7 @@ impl Setting {
                     ..
                 },
             ) => a == b && x == y,
+            (Shaper { port: a, .. }, Shaper { port: b, .. }) => a == b,
             (Route { route: a, .. }, Route { route: b, .. }) => a == b,
             (Rule { rule: a, .. }, Rule { rule: b, .. }) => a == b,
             (

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::link::LinkFlags;
 
 use super::setting::{Hop, Route, Rule, Setting};
-use crate::config::{Config, Operator};
+use crate::config::{Config, Operator, ShaperKind};
 use crate::dataplane::offload::Feature;
 use crate::dataplane::ports::{Port, Role};
 
@@ -33,6 +33,13 @@ pub(super) fn settings(config: &Config, ports: &[Port], gateway_mac: Mac) -> Vec
             port: port.name.clone(),
             feature,
             on: false,
+        }));
+    }
+    if config.shaper == ShaperKind::Fq {
+        let access = ports.iter().filter(|port| port.role == Role::Access);
+        settings.extend(access.map(|port| Setting::Shaper {
+            port: port.name.clone(),
+            on: true,
         }));
     }
     for operator in &config.operators {

@@ -5,6 +5,7 @@ mod dump;
 mod events;
 mod message;
 mod parse;
+mod qdisc;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::DataplaneError;
 use super::host::{Route, Rule};
 pub(super) use blocking::Requests;
 pub(super) use events::{Event, Events};
+pub(super) use qdisc::Root;
 
 /// A request socket. Its connection ends with it.
 pub(super) struct Netlink {

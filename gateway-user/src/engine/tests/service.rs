@@ -77,7 +77,7 @@ fn an_open_session_changes_and_is_acknowledged_once_the_fast_path_has_it() {
     };
     assert_eq!(keys(&world.maps), keys(&maps), "the rows stay");
     let slot = world.journal.sessions[&session(NORTH, 1)].slot;
-    assert_eq!(world.maps.rates[&slot], Rates::of(&service(4)));
+    assert_eq!(world.maps.rates[&slot], Rates::of(&service(4), true));
     assert!(world.said().is_empty(), "the terminal is not told");
 
     world.change_service(NORTH, 1, 1, 4);

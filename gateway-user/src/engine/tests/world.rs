@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::engine::message::{ChangeService, Connect, Instruction, Receipt, Refusal, Report};
 use crate::engine::row::{Phase, SessionRef, Snapshot};
-use crate::engine::{Action, Engine, Event, Now, Recovered, Recovery, Settings};
+use crate::engine::{Action, Engine, Event, LinePort, Now, Recovered, Recovery, Settings};
 use crate::inventory::Inventory;
 use crate::plan::{self, Plan, Tables};
 use crate::session::{Counters, Service, SessionEntry};
@@ -381,7 +381,7 @@ impl World {
         for change in Plan::diff(&Tables::of([entry]), &Tables::default()).changes {
             self.maps.apply(&change);
         }
-        let rates = crate::plan::Rates::of(&entry.service);
+        let rates = crate::plan::Rates::of(&entry.service, entry.shaper);
         self.maps.set_rates(entry.slot, rates);
         self.services
             .insert(entry.slot, (entry.generation, entry.service));
@@ -586,7 +586,13 @@ fn recover(snapshot: Snapshot, maps: &Tables, inventory: Arc<Inventory>, now: No
             accounting_interval: Duration::from_secs(10),
             operators: config.operators,
             inventory,
-            port_mtus: HashMap::from([(7, PORT_MTU)]),
+            ports: HashMap::from([(
+                7,
+                LinePort {
+                    mtu: PORT_MTU,
+                    shaper: true,
+                },
+            )]),
         },
         snapshot,
         actual: maps,
