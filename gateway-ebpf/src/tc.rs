@@ -140,10 +140,11 @@ fn send(ctx: &TcContext, operator: OperatorIndex, ifindex: u32) -> Result<Sent, 
         });
     }
     let delivery = egress::decide(&KernelTables, home, tos, segments(ctx))?;
-    relink(ctx, &delivery)?;
+    // Before there are tags: the helper refuses what does not look like IP.
     if let Some(at) = delivery.departure_ns {
         pace(ctx, at);
     }
+    relink(ctx, &delivery)?;
     delivery.count();
     count::reason(Reason::EgressToLine);
     Ok(Sent {
@@ -164,7 +165,7 @@ fn redirect(port: u32) -> i32 {
 /// Has the port's `fq` hold the packet until its time.
 #[inline(always)]
 fn pace(ctx: &TcContext, at_ns: u64) {
-    // SAFETY: a helper call on the program's own context. It fails only for what is not IP.
+    // SAFETY: a helper call on the program's own context. It refuses only what is not IP.
     unsafe { bpf_skb_set_tstamp(ctx.skb.skb, at_ns, DELIVERY_TIME) };
 }
 

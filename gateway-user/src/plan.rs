@@ -44,14 +44,22 @@ pub struct Rates {
 /// beyond this is lost to it; much more would be no limit any more (docs/performance.md).
 const BURST_NS: u64 = 150_000_000;
 
-/// How long a packet may wait for its turn where the rate is shaped.
+/// How long a packet may wait for its turn where the rate is shaped: so long, or as long as it takes
+/// to send what must find room. The kernel makes up to 64 KiB of a connection's packets one, which
+/// waits or is dropped as one; a queue that holds few of them starves TCP.
 const LONGEST_WAIT_NS: u64 = 100_000_000;
+const LEAST_ROOM_BITS: u64 = 4 * 64 * 1024 * 8;
+
+fn longest_wait_ns(bps: u64) -> u64 {
+    let room = LEAST_ROOM_BITS * 1_000_000_000 / bps.max(1);
+    room.max(LONGEST_WAIT_NS)
+}
 
 impl Rates {
     /// Of a session on a port with a shaper, or without.
     pub fn of(service: &Service, shaper: bool) -> Self {
         let downstream_depth_ns = match service.is_shaped() && shaper {
-            true => LONGEST_WAIT_NS,
+            true => longest_wait_ns(service.downstream_bps),
             false => BURST_NS,
         };
         Self {
