@@ -18,9 +18,11 @@ use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamVa
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, Word, garden, punt, trace};
 
 #[map]
-pub static UPSTREAM_V4: HashMap<UpstreamV4Key, UpstreamValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static UPSTREAM_V4: HashMap<UpstreamV4Key, UpstreamValue> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-pub static UPSTREAM_V6: HashMap<UpstreamV6Key, UpstreamValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static UPSTREAM_V6: HashMap<UpstreamV6Key, UpstreamValue> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 pub static DOWNSTREAM_V4: HashMap<DownstreamV4Key, DownstreamValue> =
     HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
