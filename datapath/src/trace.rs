@@ -4,12 +4,12 @@
 //! packet is looked up as [`crate::upstream`], [`crate::downstream`] and [`crate::egress`] do, in the
 //! same maps and under the same conditions, before they decide.
 
+use doorstep_gateway_common::OperatorIndex;
 use doorstep_gateway_common::downstream::{DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::garden::mapped;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey};
 use doorstep_gateway_common::trace::{Entry, TraceEvent, TraceFilter};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{OperatorIndex, Reason};
 
 use crate::headers::{Arp, ETHERNET_LEN, Ethernet, Ipv4, Ipv6, ether_type};
 use crate::{Frame, Tables, downstream, nd, parse};
@@ -31,22 +31,6 @@ pub fn fits(event: &TraceEvent, filter: &TraceFilter) -> bool {
         || filter.address == event.destination
 }
 
-/// Whether a packet's fate was decided before anything was looked up for it.
-pub const fn needs_no_entry(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Truncated
-            | Reason::TooManyTags
-            | Reason::UnknownEtherType
-            | Reason::BadIpv4
-            | Reason::BadIpv6
-            | Reason::NotOurMac
-            | Reason::Multicast
-            | Reason::ArpIgnored
-            | Reason::LinkLocal
-    )
-}
-
 /// Which addresses a packet has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Network {
@@ -57,12 +41,7 @@ enum Network {
 
 /// Notes a packet's addresses.
 #[inline(always)]
-fn network<F: Frame>(
-    frame: &F,
-    ether_type: u16,
-    offset: usize,
-    event: &mut TraceEvent,
-) -> Network {
+fn network<F: Frame>(frame: &F, ether_type: u16, offset: usize, event: &mut TraceEvent) -> Network {
     match ether_type {
         ether_type::IPV4 => {
             let Some(header) = frame.load::<Ipv4>(offset) else {
@@ -100,12 +79,7 @@ fn unmapped(address: &[u8; 16]) -> [u8; 4] {
 
 /// A frame from a line.
 #[inline(always)]
-pub fn from_line<F: Frame, T: Tables>(
-    frame: &F,
-    tables: &T,
-    ifindex: u32,
-    event: &mut TraceEvent,
-) {
+pub fn from_line<F: Frame, T: Tables>(frame: &F, tables: &T, ifindex: u32, event: &mut TraceEvent) {
     event.clear();
     let Ok(link) = parse::link(frame) else {
         return;

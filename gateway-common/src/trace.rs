@@ -1,7 +1,7 @@
 //! `TRACE`, `TRACE_FILTERS`: what becomes of the packets that somebody follows.
 
 use crate::names::map;
-use crate::{LineKey, OperatorIndex, Slot, shared};
+use crate::{LineKey, OperatorIndex, Reason, Slot, shared};
 
 /// Filters that may be set at one time.
 pub const MAX_FILTERS: u32 = 8;
@@ -171,6 +171,22 @@ impl TraceEvent {
         self.entry = 0;
         self.snapped = 0;
     }
+}
+
+/// Whether a packet's fate was decided before anything was looked up for it.
+pub const fn needs_no_entry(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Truncated
+            | Reason::TooManyTags
+            | Reason::UnknownEtherType
+            | Reason::BadIpv4
+            | Reason::BadIpv6
+            | Reason::NotOurMac
+            | Reason::Multicast
+            | Reason::ArpIgnored
+            | Reason::LinkLocal
+    )
 }
 
 /// `TRACE_SCRATCH`: where a CPU puts an event together, because the stack has no room for it.

@@ -160,7 +160,9 @@ fn complete(event: &mut TraceEvent, point: Point, len: usize) {
 #[inline(always)]
 fn scratch() -> Option<&'static mut TraceScratch> {
     // SAFETY: this CPU's own element; programs on one CPU do not preempt each other here.
-    TRACE_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+    TRACE_SCRATCH
+        .get_ptr_mut(0)
+        .map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Tells what became of the packet that was noted.
