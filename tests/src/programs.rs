@@ -15,7 +15,7 @@ use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::names::{GLOBALS, map, program};
 use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::policer::Policers;
-use doorstep_gateway_common::trace::{TraceEvent, TraceFilter};
+use doorstep_gateway_common::trace::{TraceEvent, TraceFilter, TraceScratch};
 use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot, record};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -258,6 +258,13 @@ impl Loaded {
             told.push(event);
         }
         Ok(told)
+    }
+
+    /// Followed packets that the programs could not tell of.
+    pub fn lost(&self) -> Result<u64> {
+        let map = self.ebpf.map(map::TRACE_SCRATCH).context("TRACE_SCRATCH")?;
+        let scratch: PerCpuArray<_, TraceScratch> = map.try_into()?;
+        Ok(scratch.get(&0, 0)?.iter().map(|cpu| cpu.lost).sum())
     }
 
     /// Bytes of an XDP program as the kernel runs it.

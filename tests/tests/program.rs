@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             polices_on_all_cpus,
             counts_each_packet_once,
         },
-        trace::{each_verdict_is_told_once, filters_select, to_a_line},
+        trace::{each_verdict_is_told_once, filters_select, to_a_line, a_full_ring_holds_nobody_up},
         verifier::{instructions_do_not_jump, plain_programs_cannot_tell},
         ],
         // It is about what the programs decide; that they decide it here too, the others show.

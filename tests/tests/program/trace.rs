@@ -239,3 +239,24 @@ pub fn to_a_line() -> CaseResult {
     ensure!(entry(&event)?.is_none(), "{event:?}");
     Ok(())
 }
+
+/// What nobody fetches is lost and counted; the packets go on.
+pub fn a_full_ring_holds_nobody_up() -> CaseResult {
+    const PACKETS: u64 = 6000;
+    let [.., two] = fixture::homes();
+    let mut loaded = loaded(fixture::model())?;
+    loaded.follow(0, ANY)?;
+    let bytes = udp_v4(two.up(), two.v4, WORLD_V4, 64);
+    for _ in 0..PACKETS {
+        loaded.run(Side::Access, &bytes)?;
+    }
+    let forwarded = loaded.count(Reason::ForwardedUpstream)?;
+    ensure!(forwarded == PACKETS, "{forwarded} of {PACKETS} forwarded");
+    let (told, lost) = (loaded.told()?.len() as u64, loaded.lost()?);
+    ensure!(
+        lost > 0 && told > 0 && told + lost == PACKETS,
+        "{told} told of, {lost} lost"
+    );
+    loaded.run(Side::Access, &bytes)?;
+    only(&mut loaded).map(drop)
+}
