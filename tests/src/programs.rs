@@ -208,7 +208,7 @@ impl Loaded {
         time: Duration,
     ) -> Result<Duration> {
         let name = side.program();
-        let program: &Xdp = self.ebpf.program(name).context(name)?.try_into()?;
+        let program = self.xdp(name)?;
         let start = Instant::now();
         let one = |cpu: usize| -> Result<()> {
             let mut only = CpuSet::new();
