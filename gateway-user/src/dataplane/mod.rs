@@ -56,6 +56,7 @@ pub struct Dataplane {
     log: Option<log::ProgramLog>,
     tracing: Option<Tracing>,
     tracer: Tracer,
+    _lock: Arc<lock::Lock>,
 }
 
 impl Dataplane {
@@ -63,7 +64,7 @@ impl Dataplane {
     /// the configured ports. Ports, sysctls, addresses and routes are set as the fast path needs
     /// them; what was there before is recorded in the state directory for [`Dataplane::unload`].
     pub async fn open(config: &Config) -> Result<Self, DataplaneError> {
-        let lock = lock::Lock::take(&config.state_dir)?;
+        let lock = Arc::new(lock::Lock::take(&config.state_dir)?);
         let pins = pins::Pins::new(&config.pin_path);
         pins.prepare()?;
         let netlink = netlink::Netlink::open()?;
@@ -80,8 +81,14 @@ impl Dataplane {
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
         let follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
         let punt = Some(PuntStream::open(&pins)?);
-        let running =
-            running::Running::new(config, gateway_mac, pins.clone(), &ports, programs, lock);
+        let running = running::Running::new(
+            config,
+            gateway_mac,
+            pins.clone(),
+            &ports,
+            programs,
+            lock.clone(),
+        );
         let (tracer, tracing) = trace::open(&pins, Arc::new(Mutex::new(running)))?;
         Ok(Self {
             ports,
@@ -94,6 +101,7 @@ impl Dataplane {
             log,
             tracing: Some(tracing),
             tracer,
+            _lock: lock,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Which programs the ports have: the plain ones, or, while somebody follows packets, those that tell.
 
+use std::sync::Arc;
+
 use aya::maps::PerCpuArray;
 use doorstep_establish::Mac;
 use doorstep_gateway_common::globals::Globals;
@@ -23,7 +25,8 @@ pub(super) struct Running {
     ports: Vec<Port>,
     plain: Programs,
     telling: Option<Programs>,
-    _lock: Lock,
+    /// Nobody else's programs come to the ports as long as these may.
+    _lock: Arc<Lock>,
 }
 
 impl Running {
@@ -34,7 +37,7 @@ impl Running {
         pins: Pins,
         ports: &[Port],
         plain: Programs,
-        lock: Lock,
+        lock: Arc<Lock>,
     ) -> Self {
         Self {
             config: config.clone(),
