@@ -17,3 +17,18 @@ pub const CLAMP_MSS: u16 = 1 << 5;
 
 /// The session's priority (PCP), in the upper three bits; upstream only.
 pub const PRIORITY_SHIFT: u32 = 13;
+
+const NAMES: [(u16, &str); 6] = [
+    (BLOCKED, "blocked"),
+    (GARDEN, "garden"),
+    (POLICED, "policed"),
+    (SHAPED, "shaped"),
+    (PRIORITY_FROM_DSCP, "priority_from_dscp"),
+    (CLAMP_MSS, "clamp_mss"),
+];
+
+/// The names of the bits that are set, the priority's not.
+pub fn names(flags: u16) -> impl Iterator<Item = &'static str> {
+    let set = NAMES.into_iter().filter(move |(bit, _)| flags & bit != 0);
+    set.map(|(_, name)| name)
+}

@@ -18,6 +18,8 @@ pub mod operator;
 pub mod policer;
 pub mod punt;
 pub mod reason;
+#[cfg(feature = "user")]
+pub mod record;
 pub mod trace;
 pub mod upstream;
 pub mod word;

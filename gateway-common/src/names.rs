@@ -27,6 +27,8 @@ pub mod map {
     pub const PUNT: &str = "PUNT";
     pub const TRACE: &str = "TRACE";
     pub const TRACE_FILTERS: &str = "TRACE_FILTERS";
+    /// Of each set of programs its own, and not pinned.
+    pub const TRACE_SCRATCH: &str = "TRACE_SCRATCH";
 
     /// The maps that are pinned and outlive the daemon.
     pub const PINNED: [&str; 16] = [

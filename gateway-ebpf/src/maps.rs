@@ -13,7 +13,7 @@ use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
-use doorstep_gateway_common::trace::{MAX_FILTERS, TraceEvent, TraceFilter};
+use doorstep_gateway_common::trace::{MAX_FILTERS, TraceFilter, TraceScratch};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, Word, garden, punt, trace};
 
@@ -53,9 +53,8 @@ pub static PUNT: RingBuf = RingBuf::with_byte_size(punt::RING_BYTES, 0);
 pub static TRACE: RingBuf = RingBuf::with_byte_size(trace::RING_BYTES, 0);
 #[map]
 pub static TRACE_FILTERS: Array<TraceFilter> = Array::with_max_entries(MAX_FILTERS, 0);
-/// Where an event is put together.
 #[map]
-pub static TRACE_SCRATCH: PerCpuArray<TraceEvent> = PerCpuArray::with_max_entries(1, 0);
+pub static TRACE_SCRATCH: PerCpuArray<TraceScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader, before the kernel takes it for constant.
 #[repr(transparent)]

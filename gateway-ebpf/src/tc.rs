@@ -20,7 +20,7 @@ const DELIVERY_TIME: u32 = 1;
 /// `PACKET_HOST` of linux/if_packet.h.
 const PACKET_HOST: u32 = 0;
 
-struct SkbFrame<'c>(&'c TcContext);
+pub struct SkbFrame<'c>(pub &'c TcContext);
 
 impl Frame for SkbFrame<'_> {
     #[inline(always)]
@@ -53,6 +53,8 @@ pub fn ingress(ctx: TcContext) -> i32 {
     };
     let mark = meta::mark(meta.operator);
     if meta.flags & PassMeta::TRANSIT != 0 && transit::ends_here(&ctx, &SkbFrame(&ctx), mark) {
+        trace::to_kernel(&ctx, meta.operator);
+        trace::tell(Reason::HostAddress);
         count::reason(Reason::HostAddress);
         return TC_ACT_SHOT;
     }
@@ -112,13 +114,13 @@ fn deliver(ctx: &TcContext) -> Result<i32, Reason> {
     // SAFETY: the context is the program's own.
     let (mark, ifindex) = unsafe { ((*ctx.skb.skb).mark, (*ctx.skb.skb).ifindex) };
     let operator = meta::operator_of_mark(mark).unwrap_or(KernelTables.globals().default_operator);
-    let followed = trace::to_line(ctx, &SkbFrame(ctx), operator);
+    trace::to_line(ctx, operator);
     let result = send(ctx, operator, ifindex);
     match result {
         // The other port's program tells.
         Ok(Sent { counted: false, .. }) => {}
-        Ok(_) => trace::tell(followed, Reason::EgressToLine),
-        Err(reason) => trace::tell(followed, reason),
+        Ok(_) => trace::tell(Reason::EgressToLine),
+        Err(reason) => trace::tell(reason),
     }
     result.map(|sent| sent.action)
 }

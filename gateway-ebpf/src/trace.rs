@@ -1,101 +1,135 @@
 //! Tells of packets that somebody follows.
 //!
 //! The kernel's verifier knows `GLOBALS` for constant: in programs that are loaded without
-//! [`Globals::TRACE`] it removes all of this.
+//! [`Globals::TRACE`] it removes all of this. What is told is put together in memory of this CPU's,
+//! before the packet is decided on; its reason is added, and the whole sent, afterwards. So nothing of
+//! it lies on the stack of the deciding code, which has no room for it, and no state of the verifier's
+//! depends on whether anybody follows the packet.
 
 use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use doorstep_datapath::headers::{ETHERNET_LEN, Ethernet};
-use doorstep_datapath::trace::{self, Seen};
-use doorstep_datapath::{Frame, Tables as _};
+use doorstep_datapath::headers::ETHERNET_LEN;
+use doorstep_datapath::{Tables as _, trace};
 use doorstep_gateway_common::globals::Globals;
-use doorstep_gateway_common::trace::{MAX_FILTERS, Point, SNAP, TraceEvent};
+use doorstep_gateway_common::trace::{MAX_FILTERS, Point, SNAP, TraceEvent, TraceScratch};
 use doorstep_gateway_common::{OperatorIndex, Reason};
 
 use crate::maps::{TRACE, TRACE_FILTERS, TRACE_SCRATCH};
 use crate::tables::KernelTables;
-
-/// Whether a packet's event is waiting in the scratch space for its reason.
-#[derive(Clone, Copy)]
-pub struct Followed(bool);
+use crate::tc::SkbFrame;
+use crate::xdp::XdpFrame;
 
 #[inline(always)]
 fn is_on() -> bool {
     KernelTables.globals().flags & Globals::TRACE != 0
 }
 
+/// A frame from a line, as it came.
 #[inline(always)]
-pub fn from_line<F: Frame>(ctx: &XdpContext, frame: &F, ifindex: u32) -> Followed {
-    if !is_on() {
-        return Followed(false);
+pub fn from_line(ctx: &XdpContext) {
+    if is_on() {
+        note_from_line(ctx.ctx);
     }
-    follow_from_line(ctx, frame, ifindex)
 }
 
 #[inline(never)]
-fn follow_from_line<F: Frame>(ctx: &XdpContext, frame: &F, ifindex: u32) -> Followed {
-    let seen = trace::from_line(frame, &KernelTables, ifindex);
-    follow_xdp(ctx, &seen, Point::Access, ifindex)
+fn note_from_line(ctx: *mut xdp_md) {
+    let ctx = XdpContext::new(ctx);
+    if let Some(scratch) = scratch() {
+        let event = &mut scratch.event;
+        event.ifindex = ctx.ingress_ifindex() as u32;
+        trace::from_line(&XdpFrame(&ctx), &KernelTables, event.ifindex, event);
+        note_frame(&ctx, event, Point::Access);
+    }
 }
 
+/// A frame from the world, as it came.
 #[inline(always)]
-pub fn from_world<F: Frame>(ctx: &XdpContext, frame: &F, ifindex: u32) -> Followed {
-    if !is_on() {
-        return Followed(false);
+pub fn from_world(ctx: &XdpContext) {
+    if is_on() {
+        note_from_world(ctx.ctx);
     }
-    follow_from_world(ctx, frame, ifindex)
 }
 
 #[inline(never)]
-fn follow_from_world<F: Frame>(ctx: &XdpContext, frame: &F, ifindex: u32) -> Followed {
-    let seen = trace::from_world(frame, &KernelTables, ifindex);
-    follow_xdp(ctx, &seen, Point::Uplink, ifindex)
-}
-
-#[inline(always)]
-pub fn to_line<F: Frame>(ctx: &TcContext, frame: &F, operator: OperatorIndex) -> Followed {
-    if !is_on() {
-        return Followed(false);
+fn note_from_world(ctx: *mut xdp_md) {
+    let ctx = XdpContext::new(ctx);
+    if let Some(scratch) = scratch() {
+        let event = &mut scratch.event;
+        event.ifindex = ctx.ingress_ifindex() as u32;
+        trace::from_world(&XdpFrame(&ctx), &KernelTables, event.ifindex, event);
+        note_frame(&ctx, event, Point::Uplink);
     }
-    follow_to_line(ctx, frame, operator)
-}
-
-#[inline(never)]
-fn follow_to_line<F: Frame>(ctx: &TcContext, frame: &F, operator: OperatorIndex) -> Followed {
-    let ether_type = match frame.load::<Ethernet>(0) {
-        Some(header) => u16::from_be(header.ether_type_be),
-        None => 0,
-    };
-    let seen = trace::to_line(frame, &KernelTables, operator, ether_type, ETHERNET_LEN);
-    // SAFETY: the context is the program's own.
-    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-    let len = frame.len();
-    let Some(event) = begin(&seen, Point::Egress, ifindex, len) else {
-        return Followed(false);
-    };
-    let snapped = snapped(len);
-    // SAFETY: the scratch space has room for `snapped` bytes.
-    let copied = unsafe {
-        let to = (&raw mut (*event).frame).cast();
-        bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to, snapped)
-    };
-    Followed(copied == 0)
 }
 
 #[inline(always)]
-fn follow_xdp(ctx: &XdpContext, seen: &Seen, point: Point, ifindex: u32) -> Followed {
+fn note_frame(ctx: &XdpContext, event: &mut TraceEvent, point: Point) {
     let len = ctx.data_end() - ctx.data();
-    let Some(event) = begin(seen, point, ifindex, len) else {
-        return Followed(false);
-    };
     let snapped = snapped(len);
-    // SAFETY: the scratch space has room for `snapped` bytes.
-    let copied = unsafe {
-        let to = (&raw mut (*event).frame).cast();
+    // SAFETY: the event has room for `snapped` bytes.
+    let refused = unsafe {
+        let to = (&raw mut event.frame).cast();
         bpf_xdp_load_bytes(ctx.as_ptr().cast(), 0, to, snapped)
     };
-    Followed(copied == 0)
+    if refused == 0 {
+        event.snapped = snapped as u16;
+    }
+    complete(event, point, len);
+}
+
+/// A packet of the kernel's to a line.
+#[inline(always)]
+pub fn to_line(ctx: &TcContext, operator: OperatorIndex) {
+    if is_on() {
+        note_to_line(ctx.skb.skb, operator);
+    }
+}
+
+#[inline(never)]
+fn note_to_line(ctx: *mut __sk_buff, operator: OperatorIndex) {
+    let ctx = TcContext::new(ctx);
+    if let Some(scratch) = scratch() {
+        let event = &mut scratch.event;
+        trace::to_line(&SkbFrame(&ctx), &KernelTables, operator, event);
+        note_packet(&ctx, event, Point::Egress);
+    }
+}
+
+/// A packet that XDP handed to the kernel, which is not to have it.
+#[inline(always)]
+pub fn to_kernel(ctx: &TcContext, operator: OperatorIndex) {
+    if is_on() {
+        note_to_kernel(ctx.skb.skb, operator);
+    }
+}
+
+#[inline(never)]
+fn note_to_kernel(ctx: *mut __sk_buff, operator: OperatorIndex) {
+    let ctx = TcContext::new(ctx);
+    if let Some(scratch) = scratch() {
+        let event = &mut scratch.event;
+        trace::to_kernel(&SkbFrame(&ctx), &KernelTables, operator, event);
+        note_packet(&ctx, event, Point::Ingress);
+    }
+}
+
+#[inline(always)]
+fn note_packet(ctx: &TcContext, event: &mut TraceEvent, point: Point) {
+    // SAFETY: the context is the program's own.
+    event.ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    let len = ctx.len() as usize;
+    let snapped = snapped(len);
+    // SAFETY: the event has room for `snapped` bytes.
+    let refused = unsafe {
+        let to = (&raw mut event.frame).cast();
+        bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to, snapped)
+    };
+    if refused == 0 {
+        event.snapped = snapped as u16;
+    }
+    complete(event, point, len);
 }
 
 /// Bytes to copy; at least an Ethernet header, which the verifier must know.
@@ -104,49 +138,52 @@ fn snapped(len: usize) -> u32 {
     len.clamp(ETHERNET_LEN, SNAP) as u32
 }
 
-/// Fills the scratch space, all but the packet's bytes, if somebody follows it.
+/// Whoever follows the packet is noted in the event, not in a variable: of that the verifier would
+/// go through the rest of the program once for each value.
 #[inline(always)]
-fn begin(seen: &Seen, point: Point, ifindex: u32, len: usize) -> Option<*mut TraceEvent> {
+fn complete(event: &mut TraceEvent, point: Point, len: usize) {
+    event.point = point as u16;
+    event.len = len as u32;
+    // SAFETY: a plain helper call.
+    event.at_ns = unsafe { bpf_ktime_get_ns() };
     let mut index = 0;
-    let mut fits = false;
     while index < MAX_FILTERS {
-        if let Some(filter) = TRACE_FILTERS.get(index) {
-            fits |= seen.fits(filter);
+        if let Some(filter) = TRACE_FILTERS.get(index)
+            && trace::fits(event, filter)
+        {
+            event.filters |= 1 << index;
         }
         index += 1;
     }
-    if !fits {
-        return None;
-    }
-    let event = TRACE_SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own element, of that type.
-    unsafe {
-        (*event).at_ns = bpf_ktime_get_ns();
-        (*event).line = seen.line;
-        (*event).ifindex = ifindex;
-        (*event).slot = seen.slot;
-        (*event).operator = seen.operator;
-        (*event).point = point as u16;
-        (*event).snapped = snapped(len) as u16;
-        (*event).len = len as u32;
-        (*event).flags = u32::from(seen.flags);
-    }
-    Some(event)
 }
 
-/// Tells what became of the packet.
 #[inline(always)]
-pub fn tell(followed: Followed, reason: Reason) {
-    if !is_on() || !followed.0 {
+fn scratch() -> Option<&'static mut TraceScratch> {
+    // SAFETY: this CPU's own element; programs on one CPU do not preempt each other here.
+    TRACE_SCRATCH
+        .get_ptr_mut(0)
+        .map(|scratch| unsafe { &mut *scratch })
+}
+
+/// Tells what became of the packet that was noted.
+#[inline(always)]
+pub fn tell(reason: Reason) {
+    if is_on() {
+        send(reason.number());
+    }
+}
+
+#[inline(never)]
+fn send(reason: u16) {
+    let Some(scratch) = scratch() else {
+        return;
+    };
+    if scratch.event.filters == 0 {
         return;
     }
-    if let Some(event) = TRACE_SCRATCH.get_ptr_mut(0) {
-        // SAFETY: this CPU's own element; what was not filled is of an earlier event.
-        let event = unsafe {
-            (*event).reason = reason.number();
-            &*event
-        };
-        // A full ring loses events, not packets.
-        let _ = TRACE.output::<TraceEvent>(event, 0);
+    scratch.event.reason = reason;
+    // A full ring loses events, not packets.
+    if TRACE.output::<TraceEvent>(&scratch.event, 0).is_err() {
+        scratch.lost += 1;
     }
 }

@@ -13,7 +13,7 @@ use doorstep_gateway_common::{LineKey, Reason};
 use crate::tables::KernelTables;
 use crate::{count, punt, trace};
 
-struct XdpFrame<'c>(&'c XdpContext);
+pub struct XdpFrame<'c>(pub &'c XdpContext);
 
 impl XdpFrame<'_> {
     /// The one bounds check: a pointer to that many bytes within the frame.
@@ -64,10 +64,10 @@ fn ifindex(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 pub fn access(ctx: XdpContext) -> u32 {
     let port = ifindex(&ctx);
-    let followed = trace::from_line(&ctx, &XdpFrame(&ctx), port);
+    trace::from_line(&ctx);
     let verdict = upstream::decide(&mut XdpFrame(&ctx), &KernelTables, port);
     let (reason, action) = act(&ctx, verdict);
-    trace::tell(followed, reason);
+    trace::tell(reason);
     finish(reason, action)
 }
 
@@ -75,10 +75,10 @@ pub fn access(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn uplink(ctx: XdpContext) -> u32 {
     let port = ifindex(&ctx);
-    let followed = trace::from_world(&ctx, &XdpFrame(&ctx), port);
+    trace::from_world(&ctx);
     let verdict = downstream::decide(&mut XdpFrame(&ctx), &KernelTables, port);
     let (reason, action) = act(&ctx, verdict);
-    trace::tell(followed, reason);
+    trace::tell(reason);
     finish(reason, action)
 }
 

@@ -69,7 +69,9 @@ async fn run_once(
         tasks.spawn(log);
     }
 
-    let settings = settings(&config, &dataplane, inventory);
+    let tracing = dataplane.take_tracing().context("tracing is taken")?;
+    let tracer = dataplane.tracer();
+    let settings = settings(&config, &dataplane, inventory.clone());
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
     let (runtime, feeds) = Runtime::start(
@@ -94,8 +96,11 @@ async fn run_once(
         clients.spawn(client.run(stop.clone()));
     }
     let punts = follow_punts(punt, frames);
+    let tracing = tokio::spawn(tracing.run(stop.clone()));
     let admin = Admin {
         config,
+        inventory,
+        tracer,
         uplinks,
         servers: states,
         inputs,
@@ -118,6 +123,8 @@ async fn run_once(
         None => runtime.await,
     };
     clients.join_all().await;
+    // It has put the plain programs back.
+    tracing.await.context("the task that follows packets")?;
     admin.await.context("the admin socket")??;
     tasks.shutdown().await;
     info!("stopped; the fast path forwards on");

@@ -8,6 +8,7 @@
 //! | [`journal`] | what survives a crash | database |
 //! | [`control`] | the streams to the servers | network |
 //! | [`dataplane`] | programs, maps, ports | kernel |
+//! | [`trace`] | followed packets in words | pure |
 //! | [`runtime`], [`daemon`] | joins them | composition |
 //! | [`preflight`] | whether this host can be a gateway | kernel |
 //! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
@@ -28,3 +29,4 @@ pub mod runtime;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod trace;

@@ -15,7 +15,8 @@ use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::names::{GLOBALS, map, program};
 use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::policer::Policers;
-use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot};
+use doorstep_gateway_common::trace::{TraceEvent, TraceFilter, TraceScratch};
+use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot, record};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -110,6 +111,7 @@ pub struct Tally {
 pub struct Loaded {
     ebpf: Ebpf,
     punt: RingBuf<MapData>,
+    trace: RingBuf<MapData>,
     reasons: PerCpuArray<MapData, u64>,
     out: Vec<u8>,
 }
@@ -164,10 +166,12 @@ impl Loaded {
             policers.set(u32::try_from(slot)?, words(value), 0)?;
         }
         let punt = RingBuf::try_from(ebpf.take_map(map::PUNT).context("PUNT")?)?;
+        let trace = RingBuf::try_from(ebpf.take_map(map::TRACE).context("TRACE")?)?;
         let reasons = PerCpuArray::try_from(ebpf.take_map(map::REASONS).context("REASONS")?)?;
         Ok(Self {
             ebpf,
             punt,
+            trace,
             reasons,
             out: vec![0; 4096],
         })
@@ -204,7 +208,7 @@ impl Loaded {
         time: Duration,
     ) -> Result<Duration> {
         let name = side.program();
-        let program: &Xdp = self.ebpf.program(name).context(name)?.try_into()?;
+        let program = self.xdp(name)?;
         let start = Instant::now();
         let one = |cpu: usize| -> Result<()> {
             let mut only = CpuSet::new();
@@ -228,15 +232,55 @@ impl Loaded {
         Ok(start.elapsed())
     }
 
+    /// Runs a packet of the kernel's through the program that sends it to a line; a `TC_ACT_*`.
+    pub fn send(&mut self, packet: &[u8]) -> Result<u32> {
+        let name = program::TC_EGRESS;
+        let program: &SchedClassifier = self.ebpf.program(name).context(name)?.try_into()?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(packet),
+            ..TestRunOptions::default()
+        })?;
+        Ok(result.return_value)
+    }
+
+    /// Sets a row of the filters.
+    pub fn follow(&mut self, row: u32, filter: TraceFilter) -> Result<()> {
+        let map = self.ebpf.map_mut(map::TRACE_FILTERS);
+        let mut rows: Array<_, TraceFilter> = map.context("TRACE_FILTERS")?.try_into()?;
+        Ok(rows.set(row, filter, 0)?)
+    }
+
+    /// What the programs have told of followed packets since the last call.
+    pub fn told(&mut self) -> Result<Vec<TraceEvent>> {
+        let mut told = Vec::new();
+        while let Some(record) = self.trace.next() {
+            let (event, _) = record::split(&record).context("a short record")?;
+            told.push(event);
+        }
+        Ok(told)
+    }
+
+    /// Followed packets that the programs could not tell of.
+    pub fn lost(&self) -> Result<u64> {
+        let map = self.ebpf.map(map::TRACE_SCRATCH).context("TRACE_SCRATCH")?;
+        let scratch: PerCpuArray<_, TraceScratch> = map.try_into()?;
+        Ok(scratch.get(&0, 0)?.iter().map(|cpu| cpu.lost).sum())
+    }
+
+    /// Bytes of an XDP program as the kernel runs it.
+    pub fn translated(&self, name: &str) -> Result<u32> {
+        Ok(self.xdp(name)?.info()?.size_translated().unwrap_or(0))
+    }
+
+    fn xdp(&self, name: &str) -> Result<&Xdp> {
+        let program = self.ebpf.program(name).context("no such program")?;
+        Ok(program.try_into()?)
+    }
+
     /// Instructions that the kernel's verifier went through for an XDP program; none where the kernel
     /// does not tell.
     pub fn verified(&self, name: &str) -> Result<Option<u32>> {
-        let program: &Xdp = self
-            .ebpf
-            .program(name)
-            .context("no such program")?
-            .try_into()?;
-        Ok(program.info()?.verified_instruction_count())
+        Ok(self.xdp(name)?.info()?.verified_instruction_count())
     }
 
     /// Packets counted under a reason.

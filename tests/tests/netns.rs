@@ -28,6 +28,8 @@ mod sessions;
 mod support;
 #[path = "netns/survival.rs"]
 mod survival;
+#[path = "netns/trace.rs"]
+mod trace;
 #[path = "netns/uplinks.rs"]
 mod uplinks;
 
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
             },
             port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
             rates::{shaped},
+            trace::{both_directions_and_why_not, gateway_killed_and_stopped},
             survival::{gateway_killed, load_and_unload},
         ],
         any_kernel: cases![
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
             operators::{each_has_its_own_answers, a_router_away},
             service::{changed_live},
             rates::{policed, shaping_without_a_shaper},
+            trace::{asked_for},
             survival::{server_away, terminal_killed},
             ports::{
                 name_of_another_device,

@@ -4,6 +4,8 @@
 mod differential;
 #[path = "program/fixture.rs"]
 mod fixture;
+#[path = "program/trace.rs"]
+mod trace;
 #[path = "program/verdicts.rs"]
 mod verdicts;
 #[path = "program/verifier.rs"]
@@ -29,9 +31,13 @@ fn main() -> ExitCode {
             polices_on_all_cpus,
             counts_each_packet_once,
         },
-        verifier::{instructions_do_not_jump},
+        trace::{each_verdict_is_told_once, filters_select, to_a_line, a_full_ring_holds_nobody_up},
+        verifier::{instructions_do_not_jump, plain_programs_cannot_tell},
         ],
         // It is about what the programs decide; that they decide it here too, the others show.
-        any_kernel: cases![differential::{mutated_frames_agree_with_the_model}],
+        any_kernel: cases![differential::{
+            mutated_frames_agree_with_the_model,
+            followed_frames_are_told_of_once,
+        }],
     })
 }

@@ -52,6 +52,7 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
                 max: map.max,
             })
             .collect(),
+        traces: admin.tracer.running(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the gateway's own commands ask, answered on the admin socket.
 
 mod convert;
+mod trace;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use doorstep_proto::v1;
@@ -13,7 +15,8 @@ use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::UplinkStates;
+use crate::dataplane::{Tracer, UplinkStates};
+use crate::inventory::Inventory;
 use crate::runtime::{Input, Query};
 
 /// Sessions in one part of the answer.
@@ -22,6 +25,8 @@ const PART: usize = 500;
 /// What the answers are made of.
 pub struct Admin {
     pub config: Config,
+    pub inventory: Arc<Inventory>,
+    pub tracer: Tracer,
     pub uplinks: UplinkStates,
     pub servers: ServerStates,
     pub inputs: mpsc::Sender<Input>,
@@ -94,5 +99,15 @@ impl GatewayAdmin for Admin {
         Ok(Response::new(v1::GatewayReasons {
             reasons: convert::reasons(&summaries.inspection.reasons),
         }))
+    }
+    type TraceStream = trace::Told;
+
+    async fn trace(
+        &self,
+        request: Request<v1::GatewayTraceRequest>,
+    ) -> Result<Response<Self::TraceStream>, Status> {
+        trace::follow(self, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

@@ -1,6 +1,7 @@
 //! Answers of the daemon as JSON.
 
 use doorstep_proto::v1;
+use doorstep_proto::v1::gateway_told::Told;
 use serde_json::{Map, Value, json};
 
 /// Empty text stands for "none" in the messages.
@@ -53,6 +54,7 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "slots_used": sessions.slots_used,
             "slots_max": sessions.slots_max,
         },
+        "traces": status.traces,
         "packets": status.packets.iter()
             .map(|reason| (reason.reason.clone(), reason.packets.into()))
             .collect::<Map<_, _>>(),
@@ -105,5 +107,44 @@ pub fn reason(reason: &v1::GatewayReason) -> Value {
         "number": reason.number,
         "packets": reason.packets,
         "description": reason.description,
+    })
+}
+
+pub fn told(told: &Told) -> Value {
+    match told {
+        Told::Packet(packet) => self::packet(packet),
+        Told::Lost(lost) => json!({ "lost": lost }),
+    }
+}
+
+fn packet(packet: &v1::GatewayPacket) -> Value {
+    json!({
+        "at_unix_ns": packet.at_unix_ns,
+        "direction": packet.direction,
+        "point": packet.point,
+        "port": packet.port,
+        "tags": packet.tags.iter().map(|tag| json!({
+            "tpid": format!("{:#06x}", tag.tpid),
+            "vid": tag.vid,
+            "priority": tag.priority,
+        })).collect::<Vec<_>>(),
+        "source": text(&packet.source),
+        "destination": text(&packet.destination),
+        "protocol": text(&packet.protocol),
+        "source_port": packet.ports.map(|ports| ports.source),
+        "destination_port": packet.ports.map(|ports| ports.destination),
+        "length": packet.length,
+        "verdict": packet.verdict,
+        "reason": packet.reason,
+        "reason_number": packet.reason_number,
+        "line": text(&packet.line),
+        "operator": text(&packet.operator),
+        "entry": packet.entry.as_ref().map(|entry| json!({
+            "map": entry.map,
+            "key": entry.key,
+            "flags": entry.flags,
+            "slot": entry.session.map(|session| session.slot),
+            "generation": entry.session.map(|session| session.generation),
+        })),
     })
 }

@@ -6,6 +6,7 @@
 
 mod json;
 mod show;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Sessions(Ask),
     /// Show which packets were dropped, and why
     Drops(Drops),
+    /// Show what becomes of a subscriber's packets, one by one; Ctrl-C ends it
+    Trace(Trace),
 }
 
 #[derive(Args)]
@@ -89,6 +92,35 @@ struct Drops {
     /// Show reasons without packets too
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Args)]
+struct Trace {
+    #[command(flatten)]
+    target: Target,
+    /// End after so many packets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so many seconds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+/// Whose packets.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// From and to an access line: PORT/S.C, PORT/C, or PORT where it is untagged
+    #[arg(long)]
+    line: Option<String>,
+    /// From and to a location of the inventory
+    #[arg(long, value_name = "ID")]
+    location: Option<String>,
+    /// From and to an IPv4 or IPv6 address
+    #[arg(long, value_name = "IP")]
+    address: Option<String>,
 }
 
 /// Parses the arguments, does what they say, and tells how it went.
@@ -139,6 +171,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
+        Command::Trace(trace) => trace::run(trace).await?,
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,
     }
     Ok(ExitCode::SUCCESS)

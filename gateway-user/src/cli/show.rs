@@ -13,7 +13,7 @@ use crate::dataplane::{Port, Role};
 
 type Client = GatewayAdminClient<Channel>;
 
-async fn connect(socket: &Path) -> anyhow::Result<Client> {
+pub async fn connect(socket: &Path) -> anyhow::Result<Client> {
     let channel = client::connect(socket, "gateway").await?;
     Ok(GatewayAdminClient::new(channel))
 }
@@ -43,6 +43,9 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         sessions.closing,
         sessions.disconnected_unacked
     );
+    if answer.traces > 0 {
+        println!("packets are followed: {} traces run\n", answer.traces);
+    }
     let ports: Vec<_> = answer
         .ports
         .iter()

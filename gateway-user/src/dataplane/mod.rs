@@ -19,9 +19,12 @@ mod offload;
 mod pins;
 mod ports;
 mod punt;
+mod ring;
+mod running;
 mod sysctl;
+mod trace;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use doorstep_establish::Mac;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
@@ -39,6 +42,7 @@ pub use object::OBJECT;
 pub use offload::{Feature, FeatureState, Offloads};
 pub use ports::{Port, Role, State};
 pub use punt::{Punt, PuntStream};
+pub use trace::{Packet, Told, Trace, TraceError, Tracer, Tracing};
 
 /// The loaded fast path. Dropping it leaves everything in place.
 pub struct Dataplane {
@@ -50,7 +54,9 @@ pub struct Dataplane {
     follower: Option<Follower>,
     line_routes: Arc<line_routes::LineRoutes>,
     log: Option<log::ProgramLog>,
-    _lock: lock::Lock,
+    tracing: Option<Tracing>,
+    tracer: Tracer,
+    _lock: Arc<lock::Lock>,
 }
 
 impl Dataplane {
@@ -58,7 +64,7 @@ impl Dataplane {
     /// the configured ports. Ports, sysctls, addresses and routes are set as the fast path needs
     /// them; what was there before is recorded in the state directory for [`Dataplane::unload`].
     pub async fn open(config: &Config) -> Result<Self, DataplaneError> {
-        let lock = lock::Lock::take(&config.state_dir)?;
+        let lock = Arc::new(lock::Lock::take(&config.state_dir)?);
         let pins = pins::Pins::new(&config.pin_path);
         pins.prepare()?;
         let netlink = netlink::Netlink::open()?;
@@ -66,14 +72,24 @@ impl Dataplane {
         let gateway_mac = ports::gateway_mac(&ports)?;
         host::prepare(config, &ports, gateway_mac, &netlink).await?;
         host::note_shapers(&mut ports, &netlink).await?;
-        let mut ebpf = object::load(config, gateway_mac, &pins)?;
+        let mut ebpf = object::load(config, gateway_mac, &pins, 0)?;
         let log = log::ProgramLog::open(&mut ebpf);
-        attach::attach(&mut ebpf, config.xdp_mode, &pins, &mut ports)?;
+        let mut programs = attach::Programs::load(ebpf)?;
+        programs.attach(config.xdp_mode, &pins, &mut ports)?;
         let mut maps = maps::Maps::open(&pins)?;
         maps.set_uplinks(config, &ports)?;
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
         let follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
         let punt = Some(PuntStream::open(&pins)?);
+        let running = running::Running::new(
+            config,
+            gateway_mac,
+            pins.clone(),
+            &ports,
+            programs,
+            lock.clone(),
+        );
+        let (tracer, tracing) = trace::open(&pins, Arc::new(Mutex::new(running)))?;
         Ok(Self {
             ports,
             gateway_mac,
@@ -83,6 +99,8 @@ impl Dataplane {
             follower: Some(follower),
             line_routes,
             log,
+            tracing: Some(tracing),
+            tracer,
             _lock: lock,
         })
     }
@@ -194,6 +212,17 @@ impl Dataplane {
     /// The task that carries the programs' own log lines to `tracing`.
     pub fn take_log(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.log.take().map(log::ProgramLog::run)
+    }
+
+    /// Follows packets, as long as the task of [`Dataplane::take_tracing`] runs.
+    pub fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
+    /// The task that carries followed packets to whoever follows them; the first call has it, later
+    /// ones have none.
+    pub fn take_tracing(&mut self) -> Option<Tracing> {
+        self.tracing.take()
     }
 
     pub fn injector(&self) -> Injector {

@@ -34,12 +34,22 @@ const ANSWER_LINE: Pace = Pace::per_second(100, 200);
 const LINES_PER_SESSION: u32 = 2;
 
 /// Loads the object: maps adopted or made and pinned, programs not yet loaded.
-pub(super) fn load(config: &Config, gateway_mac: Mac, pins: &Pins) -> Result<Ebpf, DataplaneError> {
+///
+/// `flags` are those of [`Globals`].
+pub(super) fn load(
+    config: &Config,
+    gateway_mac: Mac,
+    pins: &Pins,
+    flags: u16,
+) -> Result<Ebpf, DataplaneError> {
     let shapes = shapes(config.max_sessions)?;
     for (name, shape) in shapes {
         pins.check_map(name, shape)?;
     }
-    let globals = globals(config, gateway_mac);
+    let globals = Globals {
+        flags,
+        ..globals(config, gateway_mac)
+    };
     let mut loader = EbpfLoader::new();
     loader.override_global(GLOBALS, GlobalData::from(&globals), true);
     for (name, shape) in shapes {

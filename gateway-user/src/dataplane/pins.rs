@@ -16,6 +16,7 @@ use tracing::warn;
 use super::{DataplaneError, attach};
 
 /// The pin path of this version: `<pin_path>/vN/{maps,links}`.
+#[derive(Clone)]
 pub(super) struct Pins {
     root: PathBuf,
     version: PathBuf,

@@ -24,7 +24,7 @@ use super::*;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
-use crate::dataplane::MapUse;
+use crate::dataplane::{MapUse, Tracer};
 use crate::engine::LinePort;
 use crate::inventory::Inventory;
 use crate::plan::Tables;
@@ -586,6 +586,8 @@ async fn the_admin_socket_answers_and_goes_away() {
     assert_eq!(mode & 0o777, 0o600);
     let admin = Admin {
         config: gateway.config.clone(),
+        inventory: Default::default(),
+        tracer: Tracer::ended(),
         uplinks: Default::default(),
         servers: gateway.states.clone(),
         inputs: gateway.inputs.clone(),
@@ -628,6 +630,19 @@ async fn the_admin_socket_answers_and_goes_away() {
         (&reasons[0].reason[..], reasons[0].packets),
         ("unknown_line", 3)
     );
+
+    for (target, code) in [
+        (None, tonic::Code::InvalidArgument),
+        (Some("nowhere"), tonic::Code::InvalidArgument),
+        (Some("100.64.1.10"), tonic::Code::Unavailable),
+    ] {
+        let address = |text: &str| v1::gateway_trace_request::Target::Address(text.to_owned());
+        let request = v1::GatewayTraceRequest {
+            target: target.map(address),
+        };
+        let refused = client.trace(request).await.expect_err("refused");
+        assert_eq!(refused.code(), code, "{target:?}: {refused}");
+    }
 
     stop.cancel();
     timeout(PATIENCE, serving)

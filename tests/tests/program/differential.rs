@@ -1,12 +1,19 @@
 //! Random frames: the kernel's programs and the host model must agree on each.
 
-use anyhow::ensure;
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, ensure};
+use doorstep_datapath::slice::SliceFrame;
+use doorstep_datapath::trace;
 use doorstep_gateway_common::Reason;
+use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::trace::{Point, SNAP, TraceEvent, TraceFilter};
 use doorstep_tests::frames::{
     Ether, GATEWAY_V4, WORLD_V4, WORLD_V6, arp_request, neighbour_solicitation, udp_v4, udp_v6,
     udp_v6_to,
 };
-use doorstep_tests::programs::{Loaded, Side, model};
+use doorstep_tests::model::Model;
+use doorstep_tests::programs::{IFINDEX, Loaded, Side, model};
 use doorstep_tests::suite::CaseResult;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -97,6 +104,67 @@ fn mutate(rng: &mut StdRng, frame: &mut Vec<u8>) {
     }
 }
 
+/// Frames that were made from right ones.
+struct Mutants {
+    corpus: Vec<(Side, Vec<u8>)>,
+    rng: StdRng,
+}
+
+impl Mutants {
+    fn new() -> Self {
+        Self {
+            corpus: corpus(),
+            rng: StdRng::seed_from_u64(SEED),
+        }
+    }
+
+    fn next(&mut self) -> (Side, Vec<u8>) {
+        let (side, mut frame) = self.corpus.choose(&mut self.rng).expect("a corpus").clone();
+        mutate(&mut self.rng, &mut frame);
+        (side, frame)
+    }
+}
+
+/// Runs a frame through a program, which must do with it what the model does; its reason.
+fn agrees(loaded: &mut Loaded, tables: &Model, side: Side, frame: &[u8]) -> anyhow::Result<Reason> {
+    let (expected, verdict, reason) = model(tables, side, frame);
+    let before = loaded.count(reason)?;
+    let fate = loaded.run(side, frame)?;
+    let context = || format!("{verdict:?}");
+    ensure!(
+        fate.action == expected.action,
+        "action {} != {}; {}",
+        fate.action,
+        expected.action,
+        context()
+    );
+    ensure!(
+        fate.operator == expected.operator,
+        "operator {:?}; {}",
+        fate.operator,
+        context()
+    );
+    ensure!(
+        fate.frame == expected.frame,
+        "bytes {:02x?} != {:02x?}; {}",
+        fate.frame,
+        expected.frame,
+        context()
+    );
+    ensure!(
+        loaded.count(reason)? == before + 1,
+        "not counted as {}; {}",
+        reason.name(),
+        context()
+    );
+    while loaded.next_punt().is_some() {}
+    Ok(reason)
+}
+
+fn named(number: u64, side: Side, frame: &[u8]) -> String {
+    format!("frame {number} of seed {SEED:#x}, {side:?}: {frame:02x?}")
+}
+
 pub fn mutated_frames_agree_with_the_model() -> CaseResult {
     let frames = match std::env::var("DOORSTEP_FRAMES") {
         Ok(text) => text.parse()?,
@@ -104,45 +172,13 @@ pub fn mutated_frames_agree_with_the_model() -> CaseResult {
     };
     let tables = fixture::model();
     let mut loaded = Loaded::new(&tables)?;
-    let corpus = corpus();
-    let mut rng = StdRng::seed_from_u64(SEED);
-    let mut seen = std::collections::BTreeMap::<Reason, u64>::new();
+    let mut mutants = Mutants::new();
+    let mut seen = BTreeSet::new();
     for number in 0..frames {
-        let (side, mut frame) = corpus.choose(&mut rng).expect("a corpus").clone();
-        mutate(&mut rng, &mut frame);
-        let (expected, verdict, reason) = model(&tables, side, &frame);
-        let fate = loaded.run(side, &frame)?;
-        let context =
-            || format!("frame {number} of seed {SEED:#x}, {side:?}, {verdict:?}: {frame:02x?}");
-        ensure!(
-            fate.action == expected.action,
-            "action {} != {}; {}",
-            fate.action,
-            expected.action,
-            context()
-        );
-        ensure!(
-            fate.operator == expected.operator,
-            "operator {:?}; {}",
-            fate.operator,
-            context()
-        );
-        ensure!(
-            fate.frame == expected.frame,
-            "bytes {:02x?} != {:02x?}; {}",
-            fate.frame,
-            expected.frame,
-            context()
-        );
-        let count = seen.entry(reason).or_default();
-        *count += 1;
-        ensure!(
-            loaded.count(reason)? == *count,
-            "not counted as {}; {}",
-            reason.name(),
-            context()
-        );
-        while loaded.next_punt().is_some() {}
+        let (side, frame) = mutants.next();
+        let reason = agrees(&mut loaded, &tables, side, &frame)
+            .with_context(|| named(number, side, &frame))?;
+        seen.insert(reason);
     }
     ensure!(
         loaded.total()? == frames,
@@ -156,4 +192,70 @@ pub fn mutated_frames_agree_with_the_model() -> CaseResult {
         seen.len()
     );
     Ok(())
+}
+
+/// Frames of the run in which each is followed.
+const FOLLOWED: u64 = FRAMES / 10;
+
+/// Programs that tell of packets do with them what the others do, and tell of each once what the
+/// model knows of it.
+pub fn followed_frames_are_told_of_once() -> CaseResult {
+    let mut tables = fixture::model();
+    tables.globals.flags = Globals::TRACE;
+    let mut loaded = Loaded::new(&tables)?;
+    let everything = TraceFilter {
+        flags: TraceFilter::ENABLED,
+        ..TraceFilter::default()
+    };
+    loaded.follow(3, everything)?;
+    let mut mutants = Mutants::new();
+    for number in 0..FOLLOWED {
+        let (side, frame) = mutants.next();
+        let told_of = |loaded: &mut Loaded| -> anyhow::Result<()> {
+            let reason = agrees(loaded, &tables, side, &frame)?;
+            let told = loaded.told()?;
+            let [event] = told.as_slice() else {
+                anyhow::bail!("told of {} times", told.len());
+            };
+            let expected = expected(&tables, side, &frame, reason, event);
+            ensure!(*event == expected, "{event:?} != {expected:?}");
+            Ok(())
+        };
+        told_of(&mut loaded).with_context(|| named(number, side, &frame))?;
+    }
+    Ok(())
+}
+
+/// What is to be told of a frame. What no model knows, its time, is what was told.
+fn expected(
+    tables: &Model,
+    side: Side,
+    frame: &[u8],
+    reason: Reason,
+    told: &TraceEvent,
+) -> TraceEvent {
+    let mut event = *told;
+    let slice = SliceFrame::new(frame);
+    let point = match side {
+        Side::Access => {
+            trace::from_line(&slice, tables, IFINDEX, &mut event);
+            Point::Access
+        }
+        Side::Uplink => {
+            trace::from_world(&slice, tables, IFINDEX, &mut event);
+            Point::Uplink
+        }
+    };
+    let snapped = frame.len().min(SNAP);
+    event.frame[..snapped].copy_from_slice(&frame[..snapped]);
+    TraceEvent {
+        filters: 1 << 3,
+        ifindex: IFINDEX,
+        len: frame.len() as u32,
+        snapped: snapped as u16,
+        reason: reason.number(),
+        point: point as u16,
+        pad: 0,
+        ..event
+    }
 }

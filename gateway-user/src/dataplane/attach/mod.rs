@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
+use aya::maps::Map;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType, Xdp};
 use doorstep_gateway_common::names::program;
@@ -22,42 +23,58 @@ use crate::config::XdpMode;
 
 pub(super) use self::tc::detach_filters;
 
-/// Loads the programs and puts them on the ports, replacing what an earlier daemon left there and
-/// taking off what it left elsewhere.
-pub(super) fn attach(
-    ebpf: &mut Ebpf,
-    mode: XdpMode,
-    pins: &Pins,
-    ports: &mut [Port],
-) -> Result<(), DataplaneError> {
-    for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
-        xdp(ebpf, name)?.load().map_err(failed(name))?;
-    }
-    for name in [program::TC_INGRESS, program::TC_EGRESS] {
-        classifier(ebpf, name)?.load().map_err(failed(name))?;
-    }
-    let mut wanted = HashSet::new();
-    for port in ports.iter() {
-        let mut attach = |name, direction| -> Result<(), DataplaneError> {
-            let program = classifier(ebpf, name)?;
-            wanted.insert(tc::attach(program, name, direction, pins, port)?);
-            Ok(())
-        };
-        attach(program::TC_INGRESS, TcAttachType::Ingress)?;
-        if port.role == Role::Access {
-            attach(program::TC_EGRESS, TcAttachType::Egress)?;
+/// The programs of an object, which the verifier has taken. They stay in the kernel while this
+/// lives, or a port has them.
+pub(super) struct Programs(Ebpf);
+
+impl Programs {
+    /// Has the kernel verify all of them.
+    pub(super) fn load(mut ebpf: Ebpf) -> Result<Self, DataplaneError> {
+        for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
+            xdp(&mut ebpf, name)?.load().map_err(failed(name))?;
         }
+        for name in [program::TC_INGRESS, program::TC_EGRESS] {
+            classifier(&mut ebpf, name)?.load().map_err(failed(name))?;
+        }
+        Ok(Self(ebpf))
     }
-    for port in ports.iter_mut() {
-        let name = match port.role {
-            Role::Access => program::XDP_ACCESS,
-            Role::Uplink => program::XDP_UPLINK,
-        };
-        let attached = xdp::attach(xdp(ebpf, name)?, name, mode, pins, port)?;
-        port.xdp_mode = attached.mode;
-        wanted.insert(attached.pin);
+
+    /// A map of the object's.
+    pub(super) fn map(&self, name: &str) -> Option<&Map> {
+        self.0.map(name)
     }
-    sweep(pins, &wanted)
+
+    /// Puts the programs on the ports, replacing what is there between two packets, and takes off
+    /// what is elsewhere.
+    pub(super) fn attach(
+        &mut self,
+        mode: XdpMode,
+        pins: &Pins,
+        ports: &mut [Port],
+    ) -> Result<(), DataplaneError> {
+        let mut wanted = HashSet::new();
+        for port in ports.iter() {
+            let mut attach = |name, direction| -> Result<(), DataplaneError> {
+                let program = classifier(&mut self.0, name)?;
+                wanted.insert(tc::attach(program, name, direction, pins, port)?);
+                Ok(())
+            };
+            attach(program::TC_INGRESS, TcAttachType::Ingress)?;
+            if port.role == Role::Access {
+                attach(program::TC_EGRESS, TcAttachType::Egress)?;
+            }
+        }
+        for port in ports.iter_mut() {
+            let name = match port.role {
+                Role::Access => program::XDP_ACCESS,
+                Role::Uplink => program::XDP_UPLINK,
+            };
+            let attached = xdp::attach(xdp(&mut self.0, name)?, name, mode, pins, port)?;
+            port.xdp_mode = attached.mode;
+            wanted.insert(attached.pin);
+        }
+        sweep(pins, &wanted)
+    }
 }
 
 /// Takes programs off the ports and places that do not want them any more.
