@@ -85,7 +85,7 @@ fn main() -> ExitCode {
                 another_mode,
                 impossible_mode,
                 another_role,
-                unload_removes_pins_only,
+                detach_removes_pins_only,
                 not_beside_a_daemon,
                 maps_counted,
             },

@@ -2,6 +2,8 @@
 
 mod convert;
 
+pub use convert::attachment;
+
 use std::time::Instant;
 
 use doorstep_proto::v1;
@@ -13,11 +15,14 @@ use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::UplinkStates;
+use crate::dataplane::{Object, UplinkStates};
 use crate::runtime::{Input, Query};
 
 /// Sessions in one part of the answer.
 const PART: usize = 500;
+
+/// Largest message, which is one with an object file, in bytes.
+const MAX_MESSAGE: usize = 64 << 20;
 
 /// What the answers are made of.
 pub struct Admin {
@@ -32,7 +37,8 @@ impl Admin {
     /// What answers on the admin socket.
     #[must_use]
     pub fn router(self) -> Router {
-        Server::builder().add_service(GatewayAdminServer::new(self))
+        let service = GatewayAdminServer::new(self).max_decoding_message_size(MAX_MESSAGE);
+        Server::builder().add_service(service)
     }
 
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Status> {
@@ -84,6 +90,20 @@ impl GatewayAdmin for Admin {
             }
             parts.push(Ok(v1::GatewaySessions { sessions: part }));
         }
+    }
+
+    async fn upgrade(
+        &self,
+        request: Request<v1::GatewayUpgradeRequest>,
+    ) -> Result<Response<v1::GatewayUpgrade>, Status> {
+        let object = Object::new(request.into_inner().object);
+        let programs = self
+            .ask(|reply| Query::Upgrade(object, reply))
+            .await?
+            .map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::GatewayUpgrade {
+            programs: programs.iter().map(convert::attachment).collect(),
+        }))
     }
 
     async fn reasons(

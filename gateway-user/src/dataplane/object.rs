@@ -17,6 +17,7 @@ use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamVa
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, punt};
 
 use super::DataplaneError;
+use super::elf::Object;
 use super::pins::{MapShape, Pins};
 use crate::config::Config;
 
@@ -34,8 +35,14 @@ const ANSWER_LINE: Pace = Pace::per_second(100, 200);
 const LINES_PER_SESSION: u32 = 2;
 
 /// Loads the object: maps adopted or made and pinned, programs not yet loaded.
-pub(super) fn load(config: &Config, gateway_mac: Mac, pins: &Pins) -> Result<Ebpf, DataplaneError> {
+pub(super) fn load(
+    config: &Config,
+    gateway_mac: Mac,
+    pins: &Pins,
+    object: &Object,
+) -> Result<Ebpf, DataplaneError> {
     let shapes = shapes(config.max_sessions)?;
+    object.check(&shapes)?;
     for (name, shape) in shapes {
         pins.check_map(name, shape)?;
     }
@@ -47,7 +54,7 @@ pub(super) fn load(config: &Config, gateway_mac: Mac, pins: &Pins) -> Result<Ebp
             .map_max_entries(name, shape.max_entries)
             .map_pin_path(name, pins.map(name));
     }
-    Ok(loader.load(OBJECT)?)
+    Ok(loader.load(object.bytes())?)
 }
 
 fn globals(config: &Config, gateway_mac: Mac) -> Globals {
@@ -68,7 +75,7 @@ fn globals(config: &Config, gateway_mac: Mac) -> Globals {
 }
 
 /// What each pinned map must be.
-fn shapes(
+pub(super) fn shapes(
     max_sessions: u32,
 ) -> Result<[(&'static str, MapShape); map::PINNED.len()], DataplaneError> {
     fn shape<K, V>(kind: MapType, max_entries: u32) -> MapShape {

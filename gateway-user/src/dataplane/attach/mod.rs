@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp};
 use doorstep_gateway_common::names::program;
+use serde::Serialize;
 use tracing::{debug, info};
 
 use self::link::Link;
@@ -22,42 +23,88 @@ use crate::config::XdpMode;
 
 pub(super) use self::tc::detach_filters;
 
-/// Loads the programs and puts them on the ports, replacing what an earlier daemon left there and
-/// taking off what it left elsewhere.
-pub(super) fn attach(
-    ebpf: &mut Ebpf,
-    mode: XdpMode,
-    pins: &Pins,
-    ports: &mut [Port],
-) -> Result<(), DataplaneError> {
-    for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
-        xdp(ebpf, name)?.load().map_err(failed(name))?;
-    }
-    for name in [program::TC_INGRESS, program::TC_EGRESS] {
-        classifier(ebpf, name)?.load().map_err(failed(name))?;
-    }
-    let mut wanted = HashSet::new();
-    for port in ports.iter() {
-        let mut attach = |name, direction| -> Result<(), DataplaneError> {
-            let program = classifier(ebpf, name)?;
-            wanted.insert(tc::attach(program, name, direction, pins, port)?);
-            Ok(())
-        };
-        attach(program::TC_INGRESS, TcAttachType::Ingress)?;
-        if port.role == Role::Access {
-            attach(program::TC_EGRESS, TcAttachType::Egress)?;
+/// A program of the gateway's on a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attachment {
+    pub port: String,
+    /// `xdp`, `tc-ingress` or `tc-egress`.
+    pub hook: &'static str,
+    pub program: &'static str,
+    /// Kernel's id of the program that it replaced; none where there was none, or a filter.
+    pub before: Option<u32>,
+    /// Kernel's id of the program that runs there now.
+    pub after: u32,
+}
+
+/// The programs of an object, which the verifier has taken. They stay in the kernel while this
+/// lives, or a port has them.
+pub(super) struct Programs(Ebpf);
+
+impl Programs {
+    /// Has the kernel verify all of them.
+    pub(super) fn load(mut ebpf: Ebpf) -> Result<Self, DataplaneError> {
+        for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
+            xdp(&mut ebpf, name)?.load().map_err(failed(name))?;
         }
+        for name in [program::TC_INGRESS, program::TC_EGRESS] {
+            classifier(&mut ebpf, name)?.load().map_err(failed(name))?;
+        }
+        Ok(Self(ebpf))
     }
-    for port in ports.iter_mut() {
-        let name = match port.role {
-            Role::Access => program::XDP_ACCESS,
-            Role::Uplink => program::XDP_UPLINK,
-        };
-        let attached = xdp::attach(xdp(ebpf, name)?, name, mode, pins, port)?;
-        port.xdp_mode = attached.mode;
-        wanted.insert(attached.pin);
+
+    /// Puts the programs on the ports, replacing what is there between two packets, and takes off
+    /// what is elsewhere.
+    pub(super) fn attach(
+        &mut self,
+        mode: XdpMode,
+        pins: &Pins,
+        ports: &mut [Port],
+    ) -> Result<Vec<Attachment>, DataplaneError> {
+        let mut wanted = HashSet::new();
+        let mut attached = Vec::new();
+        for port in ports.iter() {
+            let mut attach = |program, hook, direction| -> Result<(), DataplaneError> {
+                let classifier = classifier(&mut self.0, program)?;
+                let (pin, before) = tc::attach(classifier, program, direction, pins, port)?;
+                wanted.insert(pin);
+                attached.push(Attachment {
+                    port: port.name.clone(),
+                    hook,
+                    program,
+                    before,
+                    after: id(program, classifier.info())?,
+                });
+                Ok(())
+            };
+            attach(program::TC_INGRESS, "tc-ingress", TcAttachType::Ingress)?;
+            if port.role == Role::Access {
+                attach(program::TC_EGRESS, "tc-egress", TcAttachType::Egress)?;
+            }
+        }
+        for port in ports.iter_mut() {
+            let program = match port.role {
+                Role::Access => program::XDP_ACCESS,
+                Role::Uplink => program::XDP_UPLINK,
+            };
+            let xdp = xdp(&mut self.0, program)?;
+            let put = xdp::attach(xdp, program, mode, pins, port)?;
+            port.xdp_mode = put.mode;
+            wanted.insert(put.pin);
+            attached.push(Attachment {
+                port: port.name.clone(),
+                hook: "xdp",
+                program,
+                before: put.former,
+                after: id(program, xdp.info())?,
+            });
+        }
+        sweep(pins, &wanted)?;
+        Ok(attached)
     }
-    sweep(pins, &wanted)
+}
+
+fn id(name: &'static str, info: Result<ProgramInfo, ProgramError>) -> Result<u32, DataplaneError> {
+    Ok(info.map_err(failed(name))?.id())
 }
 
 /// Takes programs off the ports and places that do not want them any more.
