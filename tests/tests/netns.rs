@@ -2,6 +2,8 @@
 
 #[path = "netns/bad_input.rs"]
 mod bad_input;
+#[path = "netns/hitless.rs"]
+mod hitless;
 #[path = "netns/isolation.rs"]
 mod isolation;
 #[path = "netns/kernel_path.rs"]
@@ -79,7 +81,8 @@ fn main() -> ExitCode {
             service::{changed_live},
             rates::{policed, shaping_without_a_shaper},
             survival::{server_away, terminal_killed},
-            ports::{
+            hitless::{killed, upgraded, refused, former_version, full},
+        ports::{
                 name_of_another_device,
                 out_of_the_configuration,
                 another_mode,
