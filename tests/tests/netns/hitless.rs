@@ -102,9 +102,9 @@ pub fn former_version() -> CaseResult {
     let mut rig = rig()?;
     rig.street.gateways[0].daemon.stop()?;
     let pins = fs::canonicalize(pinned(&rig.street.gateways[0], ".."))?;
+    let before = reasons(&pins.join(format!("v{SCHEMA_VERSION}")))?;
     let steady = rig.start()?;
     age(&pins)?;
-    let before = reasons(&pins.join("v1"))?;
     // Starts that come to no end are gone on with.
     for moment in [30, 150, 300] {
         rig.street.start_gateway(0)?;
