@@ -16,6 +16,9 @@ use crate::machine::Machine;
 /// Of the report's structure. A field that changes its meaning makes a new one.
 const SCHEMA: u32 = 1;
 
+/// Connected; the first one's session carries the traffic.
+const HOMES: usize = 4;
+
 /// Kill and upgrade a gateway's daemon again and again, and count what gets lost meanwhile.
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     refusals: Option<u32>,
     /// Packets per second, each way.
-    #[arg(long, default_value_t = 25_000)]
+    #[arg(long, default_value_t = 30_000)]
     rate: u32,
     /// Packets per second, both ways together, below which it says nothing.
     #[arg(long, default_value_t = 30_000)]
@@ -72,10 +75,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let refusals = args.refusals.unwrap_or(if args.quick { 5 } else { 100 });
     let machine = Machine::read(None)?;
     let clock = Clock(Instant::now());
-    clock.say(format_args!("connecting a home"));
-    let street = Street::new(Plan::default())?;
-    street.homes[0].register()?;
-    let session = street.homes[0].request(&street.seal(0, 0)?)?;
+    clock.say(format_args!("connecting {HOMES} homes"));
+    let street = Street::new(Plan {
+        homes: HOMES,
+        ..Plan::default()
+    })?;
+    let mut sessions = Vec::new();
+    for (number, home) in street.homes.iter().enumerate() {
+        home.register()?;
+        sessions.push(home.request(&street.seal(0, number)?)?);
+    }
+    let session = sessions.swap_remove(0);
     let mut rig = Rig {
         street,
         session,
