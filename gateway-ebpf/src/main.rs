@@ -62,7 +62,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// For whoever is to load this. [`names::SCHEMA_SECTION`]
+/// Tells whoever is to load this which maps it works with; in [`names::SCHEMA_SECTION`].
 #[unsafe(link_section = "doorstep_schema")]
 #[unsafe(no_mangle)]
 static SCHEMA: [u8; 4] = names::SCHEMA_VERSION.to_le_bytes();
