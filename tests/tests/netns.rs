@@ -65,6 +65,7 @@ fn main() -> ExitCode {
             port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
             rates::{shaped},
             survival::{gateway_killed, load_and_unload},
+            hitless::{killed, upgraded, refused, former_version},
         ],
         any_kernel: cases![
             sessions::{additional, one_line_for_each_home},
@@ -81,8 +82,8 @@ fn main() -> ExitCode {
             service::{changed_live},
             rates::{policed, shaping_without_a_shaper},
             survival::{server_away, terminal_killed},
-            hitless::{killed, upgraded, refused, former_version, full},
-        ports::{
+            hitless::{full},
+            ports::{
                 name_of_another_device,
                 out_of_the_configuration,
                 another_mode,
