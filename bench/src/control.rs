@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use doorstep_gateway::config::Config;
-use doorstep_gateway::dataplane::Dataplane;
+use doorstep_gateway::dataplane::{Dataplane, InUse};
 use doorstep_gateway::plan::{Plan, Tables};
 use doorstep_gateway::session::SessionEntry;
 use doorstep_gateway_common::names::SCHEMA_VERSION;
@@ -130,8 +130,9 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
     let removal = Plan::diff(&Tables::default(), &Tables::of(&entries));
     let available = || memory_kib("MemAvailable").and_then(|kib| i64::try_from(kib).ok());
     let available_before = available();
-    let mut dataplane = Dataplane::open(&host.config).await?;
+    let mut dataplane = Dataplane::open(&host.config, InUse::default()).await?;
     dataplane.set_lines(&lines)?;
+    dataplane.attach()?;
 
     let (mut applied, mut planned, mut singly) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..amount.rounds {
@@ -160,7 +161,7 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
     let memory = Memory::read(&host.maps, amount.sessions, fell)?;
     let receipt = receipts(&mut dataplane, &entries, amount.receipts)?;
     drop(dataplane);
-    Dataplane::unload(&host.config).await?;
+    Dataplane::detach(&host.config).await?;
     Ok(Control {
         sessions: amount.sessions,
         sessions_per_s: median(&applied),

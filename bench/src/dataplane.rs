@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(cpu) => cpu,
         None => online_cpus()?.last().copied().unwrap_or(0) as usize,
     };
-    let machine = Machine::read(cpu)?;
+    let machine = Machine::read(Some(cpu))?;
     let clock = Clock(Instant::now());
     clock.say(format_args!(
         "opening {:?} sessions, twice each",
@@ -147,15 +147,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Tells what goes on, and since when.
-struct Clock(Instant);
+pub struct Clock(pub Instant);
 
 impl Clock {
-    fn say(&self, what: std::fmt::Arguments<'_>) {
+    pub fn say(&self, what: std::fmt::Arguments<'_>) {
         println!("{:>6.1} s  {what}", self.0.elapsed().as_secs_f64());
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -14,8 +14,8 @@ pub struct Machine {
     /// CPUs that are online.
     pub cpus: usize,
     pub cpu_model: String,
-    /// The CPU that everything is measured on.
-    pub measured_on_cpu: usize,
+    /// The CPU that everything is measured on, if it is one.
+    pub measured_on_cpu: Option<usize>,
     /// Main memory in bytes.
     pub memory_bytes: u64,
     /// Bits of `/proc/sys/net/core/bpf_jit_*`, as they stand there.
@@ -26,7 +26,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn read(measured_on_cpu: usize) -> Result<Self> {
+    pub fn read(measured_on_cpu: Option<usize>) -> Result<Self> {
         let system = nix::sys::utsname::uname()?;
         let text = |path: &str| std::fs::read_to_string(path).ok();
         let setting = |name: &str| {

@@ -1,4 +1,4 @@
-//! Benchmarks of the gateway's fast path.
+//! Benchmarks of the gateway's fast path, and of what changes under it.
 #![expect(
     clippy::print_stdout,
     reason = "a command-line tool speaks through standard output"
@@ -10,6 +10,7 @@ mod dataplane;
 mod fill;
 mod frames;
 mod gateway;
+mod hitless;
 mod kernel;
 mod lab;
 mod load;
@@ -44,6 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Dataplane(dataplane::Args),
+    Hitless(hitless::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     cleanup::on_signals();
     let result: Result<ExitCode> = match command {
         Command::Dataplane(args) => dataplane::run(&args),
+        Command::Hitless(args) => hitless::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -13,10 +13,16 @@ fn main() -> ExitCode {
     cleanup::on_signals();
     suite::main(Suite {
         each_kernel: &[],
-        any_kernel: &[Case {
-            name: "dataplane::smoke",
-            run: dataplane,
-        }],
+        any_kernel: &[
+            Case {
+                name: "dataplane::smoke",
+                run: dataplane,
+            },
+            Case {
+                name: "hitless::smoke",
+                run: hitless,
+            },
+        ],
     })
 }
 
@@ -98,5 +104,37 @@ fn check_row(row: &Value) -> CaseResult {
     // A thousandth may be lost before it is counted.
     let least = PACKETS - PACKETS / 1_000;
     ensure!(counted.is_some_and(|counted| counted >= least));
+    Ok(())
+}
+
+fn hitless() -> CaseResult {
+    let folder = Folder::new()?;
+    let json = folder.path().join("hitless.json");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_doorstep-bench"));
+    bench
+        .args([
+            "hitless",
+            "--kills",
+            "1",
+            "--upgrades",
+            "1",
+            "--refusals",
+            "1",
+        ])
+        .args(["--rate", "2000", "--at-least", "0", "--json"])
+        .arg(&json);
+    run(&mut bench)?;
+    let report: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    ensure!(report["holds"] == true, "{report}");
+    for nothing in ["packets_lost", "packets_miscounted", "entries_changed"] {
+        ensure!(report[nothing] == 0, "{nothing}: {report}");
+    }
+    for something in ["packets_sent", "packets_per_s"] {
+        let value = report[something].as_f64();
+        ensure!(
+            value.is_some_and(|value| value > 100.0),
+            "{something}: {report}"
+        );
+    }
     Ok(())
 }

@@ -1,13 +1,19 @@
 //! Names of programs and maps in the object, and of their pins.
 
-/// Part of the pin path: pins of another version are never adopted.
+/// Version of the maps' layout, and part of the pin path. A map of another version is adopted only
+/// where both versions mean the same by it ([`map::layout_since`]).
 pub const SCHEMA_VERSION: u32 = 2;
+
+/// Section of the object that has [`SCHEMA_VERSION`], as four bytes, little end first.
+pub const SCHEMA_SECTION: &str = "doorstep_schema";
 
 pub mod program {
     pub const XDP_ACCESS: &str = "xdp_access";
     pub const XDP_UPLINK: &str = "xdp_uplink";
     pub const TC_INGRESS: &str = "tc_ingress";
     pub const TC_EGRESS: &str = "tc_egress";
+
+    pub const ALL: [&str; 4] = [XDP_ACCESS, XDP_UPLINK, TC_INGRESS, TC_EGRESS];
 }
 
 pub mod map {
@@ -49,6 +55,21 @@ pub mod map {
         TRACE,
         TRACE_FILTERS,
     ];
+
+    /// Packets and bytes by slot, per CPU, in version 1; `ACCOUNTS` since.
+    pub const COUNTERS: &str = "COUNTERS";
+
+    /// Maps that earlier versions pinned and this one has no more.
+    pub const FORMER: [&str; 1] = [COUNTERS];
+
+    /// The first version that has a map with the layout and meaning of today. Raise it, with
+    /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION), when either changes.
+    pub fn layout_since(name: &str) -> u32 {
+        match name {
+            REASONS => 1,
+            _ => 2,
+        }
+    }
 }
 
 /// UDP port of the establishment exchange.

@@ -56,6 +56,13 @@ impl Word {
             .is_ok()
     }
 
+    /// Adds at one go.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn add(&self, more: u64) {
+        self.atomic()
+            .fetch_add(more, core::sync::atomic::Ordering::Relaxed);
+    }
+
     #[cfg(not(target_arch = "bpf"))]
     fn atomic(&self) -> &core::sync::atomic::AtomicU64 {
         // SAFETY: a live and aligned value, which nobody accesses otherwise.

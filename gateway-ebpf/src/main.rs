@@ -29,6 +29,7 @@ mod xdp;
 
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use doorstep_gateway_common::names;
 
 /// On an access port: from the lines.
 #[xdp]
@@ -60,6 +61,11 @@ pub fn tc_egress(ctx: TcContext) -> i32 {
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// Tells whoever is to load this which maps it works with; in [`names::SCHEMA_SECTION`].
+#[unsafe(link_section = "doorstep_schema")]
+#[unsafe(no_mangle)]
+static SCHEMA: [u8; 4] = names::SCHEMA_VERSION.to_le_bytes();
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -13,11 +13,11 @@ use tracing::{info, warn};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
-use crate::dataplane::{Dataplane, Port, PuntStream, Role};
+use crate::dataplane::{Attachment, Dataplane, InUse, Object, Port, PuntStream, Role};
 use crate::engine::{LinePort, Settings};
 use crate::inventory::Inventory;
 use crate::journal::Journal;
-use crate::runtime::{Feeds, Frame, FrameSender, Runtime};
+use crate::runtime::{self, Feeds, Frame, FrameSender, Runtime};
 
 /// Reports that may wait for a server, besides two for each session.
 const REPORTS: usize = 1024;
@@ -28,7 +28,8 @@ const REPORTS: usize = 1024;
 /// anew, in the same process, as a daemon that adopts what the one before has left.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
-    while let End::Renewal(why) = run_once(config.clone(), started, &stop).await? {
+    let object = InUse::default();
+    while let End::Renewal(why) = run_once(config.clone(), &object, started, &stop).await? {
         warn!(
             why,
             "setting the data plane up anew; it forwards on meanwhile"
@@ -46,6 +47,7 @@ enum End {
 
 async fn run_once(
     mut config: Config,
+    object: &InUse,
     started: Instant,
     stop: &CancellationToken,
 ) -> anyhow::Result<End> {
@@ -54,9 +56,14 @@ async fn run_once(
     info!(?config, "effective configuration");
     let inventory = Arc::new(inventory(&config)?);
     let socket = AdminSocket::bind(&config.admin_socket)?;
-    let mut dataplane = Dataplane::open(&config).await?;
+    let mut dataplane = Dataplane::open(&config, object.clone()).await?;
+    let lines = inventory.len();
+    let settings = settings(&config, &dataplane, inventory.clone());
+    let recovered = runtime::recover(settings, &journal, &mut dataplane, &access_port(&config))?;
+    // Not before: no packet is to meet maps that are not filled yet.
+    dataplane.attach()?;
     info!(
-        lines = inventory.len(),
+        lines,
         ports = ?dataplane.ports(),
         "data plane is up"
     );
@@ -71,16 +78,9 @@ async fn run_once(
 
     let tracing = dataplane.take_tracing().context("tracing is taken")?;
     let tracer = dataplane.tracer();
-    let settings = settings(&config, &dataplane, inventory.clone());
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
-    let (runtime, feeds) = Runtime::start(
-        settings,
-        journal,
-        dataplane,
-        transmit,
-        &access_port(&config),
-    )?;
+    let (runtime, feeds) = Runtime::start(recovered, journal, dataplane, transmit)?;
 
     let Feeds { inputs, frames } = feeds;
     let states = ServerStates::default();
@@ -131,13 +131,23 @@ async fn run_once(
     result.and(end)
 }
 
-/// Loads and attaches everything, and leaves it.
+/// Puts the programs of another object on the ports that a daemon has left its own on.
+pub async fn upgrade(mut config: Config, object: &Object) -> anyhow::Result<Vec<Attachment>> {
+    // Held to the end, as below.
+    let _journal = Journal::admit(&mut config)?;
+    Ok(Dataplane::upgrade_alone(&config, object).await?)
+}
+
+/// Loads and attaches everything, and leaves it. The sessions of the journal are forwarded for.
 pub async fn load(mut config: Config) -> anyhow::Result<Dataplane> {
     // Held to the end: a daemon that starts meanwhile would load as well.
-    let _journal = Journal::admit(&mut config)?;
-    let inventory = inventory(&config)?;
-    let mut dataplane = Dataplane::open(&config).await?;
-    dataplane.set_lines(&inventory.map_rows())?;
+    let journal = Journal::admit(&mut config)?;
+    let inventory = Arc::new(inventory(&config)?);
+    let mut dataplane = Dataplane::open(&config, InUse::default()).await?;
+    let settings = settings(&config, &dataplane, inventory);
+    // What else is to be done about the sessions is the daemon's.
+    runtime::recover(settings, &journal, &mut dataplane, &access_port(&config))?;
+    dataplane.attach()?;
     if let Some(mut follower) = dataplane.take_follower() {
         follower.resync().await?;
     }

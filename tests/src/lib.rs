@@ -1,8 +1,10 @@
 //! What the tests with real packets share.
 
 pub mod frames;
+pub mod hitless;
 pub mod lab;
 pub mod model;
+pub mod objects;
 pub mod programs;
 pub mod suite;
 

@@ -2,6 +2,8 @@
 
 #[path = "netns/bad_input.rs"]
 mod bad_input;
+#[path = "netns/hitless.rs"]
+mod hitless;
 #[path = "netns/isolation.rs"]
 mod isolation;
 #[path = "netns/kernel_path.rs"]
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
             rates::{shaped},
             trace::{both_directions_and_why_not, gateway_killed_and_stopped},
             survival::{gateway_killed, load_and_unload},
+            hitless::{killed, upgraded, refused, former_version},
         ],
         any_kernel: cases![
             sessions::{additional, one_line_for_each_home},
@@ -83,13 +86,14 @@ fn main() -> ExitCode {
             rates::{policed, shaping_without_a_shaper},
             trace::{asked_for},
             survival::{server_away, terminal_killed},
+            hitless::{full},
             ports::{
                 name_of_another_device,
                 out_of_the_configuration,
                 another_mode,
                 impossible_mode,
                 another_role,
-                unload_removes_pins_only,
+                detach_removes_pins_only,
                 not_beside_a_daemon,
                 maps_counted,
             },

@@ -1,11 +1,11 @@
-//! `cargo xtask bench`: how fast it is, on this host.
+//! `cargo xtask bench`: how fast it is, and what it loses, on this host.
 
 use std::{os::unix::process::CommandExt as _, path::PathBuf, process::Command, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    cargo::{BENCH, Profile, build_binaries},
+    cargo::{BENCH, DAEMONS, Profile, build_binaries},
     process::is_root,
     setup,
 };
@@ -20,6 +20,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Dataplane(Dataplane),
+    Hitless(Hitless),
 }
 
 /// Measure the gateway's fast path, beside a bare redirect and Linux without us.
@@ -39,8 +40,21 @@ struct Dataplane {
     more: Vec<String>,
 }
 
+/// Kill and upgrade a gateway's daemon under traffic, hundreds of times, and count what gets lost.
+#[derive(clap::Args)]
+struct Hitless {
+    /// Write what was found, as JSON; docs/performance.md explains it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A first look: a few times each.
+    #[arg(long)]
+    quick: bool,
+    /// More arguments for the benchmark itself; see `bench hitless -- --help`.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let What::Dataplane(dataplane) = &args.what;
     if !is_root() {
         bail!(
             "the benchmark makes network namespaces and loads programs, which needs root: run it \
@@ -48,17 +62,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         );
     }
     setup::ensure(&[])?;
-    let bin_dir = build_binaries(Profile::Release, &[(BENCH, BENCH)])?;
+    let mut binaries = vec![(BENCH, BENCH)];
+    let (name, json, plot, quick, more) = match &args.what {
+        What::Dataplane(it) => ("dataplane", &it.json, it.plot.as_ref(), it.quick, &it.more),
+        What::Hitless(it) => {
+            binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
+            ("hitless", &it.json, None, it.quick, &it.more)
+        }
+    };
+    let bin_dir = build_binaries(Profile::Release, &binaries)?;
     let mut bench = Command::new(bin_dir.join(BENCH));
-    bench.arg("dataplane");
-    for (option, file) in [("--json", &dataplane.json), ("--plot", &dataplane.plot)] {
+    bench.arg(name);
+    for (option, file) in [("--json", json.as_ref()), ("--plot", plot)] {
         if let Some(file) = file {
             bench.arg(option).arg(file);
         }
     }
-    if dataplane.quick {
+    if quick {
         bench.arg("--quick");
     }
     // Becomes the benchmark, so that Ctrl-C reaches it and nothing else.
-    Err(bench.args(&dataplane.more).exec()).with_context(|| format!("cannot run {BENCH}"))
+    Err(bench.args(more).exec()).with_context(|| format!("cannot run {BENCH}"))
 }

@@ -24,7 +24,7 @@ pub fn load(args: &Args) -> Result<ExitCode> {
 }
 
 pub fn unload(args: &Args) -> Result<ExitCode> {
-    gateway("unload", args)
+    gateway("detach", args)
 }
 
 /// Becomes `doorstep-gateway ACTION --config FILE`.

@@ -8,7 +8,7 @@ use doorstep_proto::v1;
 use super::Admin;
 use crate::config::Config;
 use crate::control;
-use crate::dataplane::{NextHop, Port};
+use crate::dataplane::{Attachment, NextHop, Port};
 use crate::engine::{SessionView, Summary};
 use crate::runtime::Inspection;
 use crate::session::Counters;
@@ -70,6 +70,16 @@ fn port(port: &Port) -> v1::GatewayPort {
         xdp_mode: port.xdp_mode.to_owned(),
         state: port.state.name().to_owned(),
         shaper: port.shaper,
+    }
+}
+
+pub fn attachment(attachment: &Attachment) -> v1::GatewayProgram {
+    v1::GatewayProgram {
+        port: attachment.port.clone(),
+        hook: attachment.hook.to_owned(),
+        program: attachment.program.to_owned(),
+        before: attachment.before.unwrap_or_default(),
+        after: attachment.after,
     }
 }
 

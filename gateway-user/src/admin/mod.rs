@@ -3,6 +3,8 @@
 mod convert;
 mod trace;
 
+pub use convert::attachment;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,12 +17,19 @@ use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::{Tracer, UplinkStates};
+use crate::dataplane::{Object, Tracer, UplinkStates};
 use crate::inventory::Inventory;
 use crate::runtime::{Input, Query};
 
 /// Sessions in one part of the answer.
 const PART: usize = 500;
+
+/// Largest message, which is one with an object file, in bytes.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// Bytes of a long refusal's beginning and end that are told.
+const HEAD: usize = 500;
+const TAIL: usize = 2_000;
 
 /// What the answers are made of.
 pub struct Admin {
@@ -37,7 +46,8 @@ impl Admin {
     /// What answers on the admin socket.
     #[must_use]
     pub fn router(self) -> Router {
-        Server::builder().add_service(GatewayAdminServer::new(self))
+        let service = GatewayAdminServer::new(self).max_decoding_message_size(MAX_MESSAGE);
+        Server::builder().add_service(service)
     }
 
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Status> {
@@ -58,6 +68,22 @@ impl Admin {
             summary,
             inspection,
         })
+    }
+}
+
+/// Leaves the middle of a long text out: a status travels in a header, and what the verifier tells
+/// may be megabytes. It begins with what was refused, and ends with why.
+fn brief(text: &str) -> String {
+    let (head, tail) = (
+        text.floor_char_boundary(HEAD),
+        text.ceil_char_boundary(text.len().saturating_sub(TAIL)),
+    );
+    match text.get(head..tail) {
+        Some(middle) if !middle.is_empty() => {
+            let (head, tail) = (&text[..head], &text[tail..]);
+            format!("{head}\n[... {} bytes ...]\n{tail}", middle.len())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -91,6 +117,20 @@ impl GatewayAdmin for Admin {
         }
     }
 
+    async fn upgrade(
+        &self,
+        request: Request<v1::GatewayUpgradeRequest>,
+    ) -> Result<Response<v1::GatewayUpgrade>, Status> {
+        let object = Object::new(request.into_inner().object);
+        let programs = self
+            .ask(|reply| Query::Upgrade(object, reply))
+            .await?
+            .map_err(|refusal| Status::failed_precondition(brief(&refusal)))?;
+        Ok(Response::new(v1::GatewayUpgrade {
+            programs: programs.iter().map(convert::attachment).collect(),
+        }))
+    }
+
     async fn reasons(
         &self,
         _: Request<v1::GatewayReasonsRequest>,
@@ -100,6 +140,7 @@ impl GatewayAdmin for Admin {
             reasons: convert::reasons(&summaries.inspection.reasons),
         }))
     }
+
     type TraceStream = trace::Told;
 
     async fn trace(
@@ -109,5 +150,22 @@ impl GatewayAdmin for Admin {
         trace::follow(self, request.into_inner())
             .await
             .map(Response::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_refusals_keep_both_ends() {
+        for short in ["", "program xdp_access: R9 !read_ok", &"é".repeat(1_250)] {
+            assert_eq!(brief(short), short);
+        }
+        let long = format!("program xdp_access: {}R9 !read_ok", "é\n".repeat(1 << 20));
+        let told = brief(&long);
+        assert!(told.starts_with("program xdp_access: é"), "{told}");
+        assert!(told.ends_with("é\nR9 !read_ok"), "{told}");
+        assert!(told.len() < HEAD + TAIL + 100, "{}", told.len());
     }
 }

@@ -4,6 +4,8 @@ use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_told::Told;
 use serde_json::{Map, Value, json};
 
+use super::show::pressure;
+
 /// Empty text stands for "none" in the messages.
 fn text(value: &str) -> Value {
     if value.is_empty() {
@@ -59,8 +61,24 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             .map(|reason| (reason.reason.clone(), reason.packets.into()))
             .collect::<Map<_, _>>(),
         "maps": status.maps.iter()
-            .map(|map| (map.name.clone(), json!({ "used": map.used, "max": map.max })))
+            .map(|map| (map.name.clone(), json!({
+                "used": map.used,
+                "max": map.max,
+                "pressure": pressure(map),
+            })))
             .collect::<Map<_, _>>(),
+    })
+}
+
+pub fn upgrade(programs: &[v1::GatewayProgram]) -> Value {
+    json!({
+        "programs": programs.iter().map(|program| json!({
+            "port": program.port,
+            "hook": program.hook,
+            "program": program.program,
+            "before": (program.before != 0).then_some(program.before),
+            "after": program.after,
+        })).collect::<Vec<_>>(),
     })
 }
 

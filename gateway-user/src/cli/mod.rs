@@ -7,6 +7,7 @@
 mod json;
 mod show;
 mod trace;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use tracing::Level;
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::dataplane::Dataplane;
 use crate::{daemon, preflight};
+use upgrade::Upgrade;
 
 /// Broadband gateway: forwards for the subscribers of several operators.
 #[derive(Parser)]
@@ -38,8 +40,11 @@ enum Command {
     Check(Check),
     /// Load the programs, attach them to the configured ports and leave them pinned
     Load(WithConfig),
-    /// Take the programs off and put the ports back
-    Unload(WithConfig),
+    /// Put other programs in place of those that forward, without losing a packet
+    Upgrade(Upgrade),
+    /// Take the programs off, remove every pin, and put the host back
+    #[command(visible_alias = "unload")]
+    Detach(WithConfig),
     /// Show how the running daemon is
     Status(Ask),
     /// Show the sessions with their counters
@@ -164,9 +169,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             print!("{}", show::ports(dataplane.ports()));
             println!("pinned below {}", pin_path.display());
         }
-        Command::Unload(WithConfig { config }) => {
+        Command::Upgrade(args) => upgrade::upgrade(&args).await?,
+        Command::Detach(WithConfig { config }) => {
             let config = Config::load(&config)?;
-            Dataplane::unload(&config).await?;
+            Dataplane::detach(&config).await?;
             println!("nothing is pinned below {}", config.pin_path.display());
         }
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,

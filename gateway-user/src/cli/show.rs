@@ -74,9 +74,17 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     let maps: Vec<_> = answer
         .maps
         .iter()
-        .map(|map| vec![map.name.clone(), map.used.to_string(), map.max.to_string()])
+        .map(|map| {
+            let full = format!("{:.1} %", 100.0 * pressure(map));
+            vec![
+                map.name.clone(),
+                map.used.to_string(),
+                map.max.to_string(),
+                full,
+            ]
+        })
         .collect();
-    println!("{}", table(&["MAP", "USED", "MAX"], &maps));
+    println!("{}", table(&["MAP", "USED", "MAX", "FULL"], &maps));
     let packets: Vec<_> = answer
         .packets
         .iter()
@@ -84,6 +92,11 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         .map(|reason| vec![reason.reason.clone(), reason.packets.to_string()])
         .collect();
     output::print(&table(&["PACKETS", "COUNT"], &packets))
+}
+
+/// How full a map is: 0 to 1.
+pub fn pressure(map: &v1::GatewayMap) -> f64 {
+    map.used as f64 / map.max.max(1) as f64
 }
 
 const PORT_HEADER: [&str; 6] = ["PORT", "ROLE", "STATE", "XDP", "MAC", "MTU"];

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::elf::ObjectError;
+
 #[derive(Debug, Error)]
 pub enum DataplaneError {
     #[error("no port is named {name:?}; `ip link` lists what this host has")]
@@ -17,13 +19,26 @@ pub enum DataplaneError {
     Io { path: PathBuf, source: io::Error },
     #[error(
         "the pinned map {} is a {found}, this version wants a {wanted}; \
-         `doorstep-gateway unload` removes it (sessions are then programmed anew)", .path.display()
+         `doorstep-gateway detach` removes it (sessions are then programmed anew)", .path.display()
     )]
     PinnedMap {
         path: PathBuf,
         found: String,
         wanted: String,
     },
+    #[error("the object is refused: {0}")]
+    Object(#[from] ObjectError),
+    #[error(
+        "{} has maps of a newer version of doorstep-gateway than this one; run that version, or \
+         have `doorstep-gateway detach` remove them (sessions are then programmed anew)",
+        .path.display()
+    )]
+    NewerPins { path: PathBuf },
+    #[error(
+        "no programs of this version are attached; `doorstep-gateway run` or `load` puts them on \
+         the ports"
+    )]
+    NotLoaded,
     #[error("cannot load the programs: {0}{hint}", hint = hint(.0))]
     Load(#[from] aya::EbpfError),
     #[error("program {program}: {source}")]

@@ -4,6 +4,7 @@
 //! the maps' layout. A daemon that starts adopts what it finds there.
 
 mod attach;
+mod elf;
 mod error;
 mod follow;
 mod grace;
@@ -13,6 +14,7 @@ mod line_routes;
 mod lock;
 mod log;
 mod maps;
+mod migrate;
 mod netlink;
 mod object;
 mod offload;
@@ -24,7 +26,7 @@ mod running;
 mod sysctl;
 mod trace;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorstep_establish::Mac;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
@@ -33,6 +35,10 @@ use crate::config::Config;
 use crate::plan::{self, Change, Plan, Tables};
 use crate::session::{Counters, SessionEntry};
 
+use self::running::Running;
+
+pub use attach::Attachment;
+pub use elf::{InUse, Object, ObjectError};
 pub use error::DataplaneError;
 pub use follow::{Follower, NextHop, UplinkStates, look as next_hops};
 pub use host::is_own_table;
@@ -46,6 +52,8 @@ pub use trace::{Packet, Told, Trace, TraceError, Tracer, Tracing};
 
 /// The loaded fast path. Dropping it leaves everything in place.
 pub struct Dataplane {
+    pins: pins::Pins,
+    running: Arc<Mutex<Running>>,
     ports: Vec<Port>,
     gateway_mac: Mac,
     maps: maps::Maps,
@@ -56,41 +64,48 @@ pub struct Dataplane {
     log: Option<log::ProgramLog>,
     tracing: Option<Tracing>,
     tracer: Tracer,
-    _lock: Arc<lock::Lock>,
 }
 
 impl Dataplane {
-    /// Loads the programs, adopting maps and links that are pinned already, and attaches them to
-    /// the configured ports. Ports, sysctls, addresses and routes are set as the fast path needs
-    /// them; what was there before is recorded in the state directory for [`Dataplane::unload`].
-    pub async fn open(config: &Config) -> Result<Self, DataplaneError> {
+    /// Loads the programs, adopting maps that are pinned already. Ports, sysctls, addresses and
+    /// routes are set as the fast path needs them; what was there before is recorded in the state
+    /// directory for [`Dataplane::detach`].
+    ///
+    /// The programs are not on the ports yet: [`Dataplane::attach`] puts them there, once the maps
+    /// hold what they should.
+    pub async fn open(config: &Config, object: InUse) -> Result<Self, DataplaneError> {
         let lock = Arc::new(lock::Lock::take(&config.state_dir)?);
         let pins = pins::Pins::new(&config.pin_path);
         pins.prepare()?;
+        migrate::share(&pins, &object::shapes(config.max_sessions)?)?;
         let netlink = netlink::Netlink::open()?;
         let mut ports = ports::resolve(config, &netlink).await?;
         let gateway_mac = ports::gateway_mac(&ports)?;
         host::prepare(config, &ports, gateway_mac, &netlink).await?;
         host::note_shapers(&mut ports, &netlink).await?;
-        let mut ebpf = object::load(config, gateway_mac, &pins, 0)?;
+        let mut ebpf = object::load(config, gateway_mac, &pins, &object.get(), 0)?;
         let log = log::ProgramLog::open(&mut ebpf);
-        let mut programs = attach::Programs::load(ebpf)?;
-        programs.attach(config.xdp_mode, &pins, &mut ports)?;
+        let programs = attach::Programs::load(ebpf)?;
         let mut maps = maps::Maps::open(&pins)?;
         maps.set_uplinks(config, &ports)?;
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
-        let follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
+        let mut follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
+        follower.prime().await?;
         let punt = Some(PuntStream::open(&pins)?);
-        let running = running::Running::new(
+        let running = Running::new(
             config,
             gateway_mac,
             pins.clone(),
             &ports,
+            object,
             programs,
-            lock.clone(),
+            lock,
         );
-        let (tracer, tracing) = trace::open(&pins, Arc::new(Mutex::new(running)))?;
+        let running = Arc::new(Mutex::new(running));
+        let (tracer, tracing) = trace::open(&pins, running.clone())?;
         Ok(Self {
+            pins,
+            running,
             ports,
             gateway_mac,
             maps,
@@ -101,12 +116,57 @@ impl Dataplane {
             log,
             tracing: Some(tracing),
             tracer,
-            _lock: lock,
         })
     }
 
-    /// Takes the programs off, removes every pin, and puts ports and sysctls back.
-    pub async fn unload(config: &Config) -> Result<(), DataplaneError> {
+    /// Puts the programs on the configured ports. What an earlier daemon left there is replaced
+    /// between two packets, whatever version of the maps it works with; its links and counters are
+    /// taken over.
+    pub fn attach(&mut self) -> Result<Vec<Attachment>, DataplaneError> {
+        migrate::take_links(&self.pins)?;
+        let (attached, ports) = {
+            let mut running = self.running();
+            (running.attach()?, running.ports().to_vec())
+        };
+        self.ports = ports;
+        migrate::finish(&self.pins, self.maps.accounts())?;
+        if let Some(follower) = &mut self.follower {
+            follower.set_ports(&self.ports);
+        }
+        Ok(attached)
+    }
+
+    /// Puts the programs of another object on the ports, which work with the same maps. No packet
+    /// is lost by it. An object that is refused, by this gateway or by the kernel, changes nothing.
+    ///
+    /// It is in use as long as the process lives: one that starts puts its own on the ports.
+    pub fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, DataplaneError> {
+        self.running().upgrade(object)
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Dataplane::upgrade`], where no daemon runs and one has left its programs.
+    pub async fn upgrade_alone(
+        config: &Config,
+        object: &Object,
+    ) -> Result<Vec<Attachment>, DataplaneError> {
+        let _lock = lock::Lock::take(&config.state_dir)?;
+        let pins = pins::Pins::new(&config.pin_path);
+        if pins.links()?.is_empty() {
+            return Err(DataplaneError::NotLoaded);
+        }
+        let netlink = netlink::Netlink::open()?;
+        let mut ports = ports::resolve(config, &netlink).await?;
+        let ebpf = object::load(config, ports::gateway_mac(&ports)?, &pins, object, 0)?;
+        attach::Programs::load(ebpf)?.attach(config.xdp_mode, &pins, &mut ports)
+    }
+
+    /// Takes the programs off, removes every pin, and puts ports, sysctls, addresses, routes and
+    /// rules back.
+    pub async fn detach(config: &Config) -> Result<(), DataplaneError> {
         let _lock = lock::Lock::take(&config.state_dir)?;
         pins::Pins::new(&config.pin_path).remove()?;
         attach::detach_filters(config);

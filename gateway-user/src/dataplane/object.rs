@@ -17,6 +17,7 @@ use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamVa
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, punt};
 
 use super::DataplaneError;
+use super::elf::Object;
 use super::pins::{MapShape, Pins};
 use crate::config::Config;
 
@@ -40,9 +41,11 @@ pub(super) fn load(
     config: &Config,
     gateway_mac: Mac,
     pins: &Pins,
+    object: &Object,
     flags: u16,
 ) -> Result<Ebpf, DataplaneError> {
     let shapes = shapes(config.max_sessions)?;
+    object.check(&shapes)?;
     for (name, shape) in shapes {
         pins.check_map(name, shape)?;
     }
@@ -57,7 +60,7 @@ pub(super) fn load(
             .map_max_entries(name, shape.max_entries)
             .map_pin_path(name, pins.map(name));
     }
-    Ok(loader.load(OBJECT)?)
+    Ok(loader.load(object.bytes())?)
 }
 
 fn globals(config: &Config, gateway_mac: Mac) -> Globals {
@@ -78,7 +81,7 @@ fn globals(config: &Config, gateway_mac: Mac) -> Globals {
 }
 
 /// What each pinned map must be.
-fn shapes(
+pub(super) fn shapes(
     max_sessions: u32,
 ) -> Result<[(&'static str, MapShape); map::PINNED.len()], DataplaneError> {
     fn shape<K, V>(kind: MapType, max_entries: u32) -> MapShape {

@@ -24,10 +24,24 @@ pub(super) struct Pins {
 
 impl Pins {
     pub(super) fn new(root: &Path) -> Self {
+        Self::of_version(root, SCHEMA_VERSION)
+    }
+
+    fn of_version(root: &Path, version: u32) -> Self {
         Self {
             root: root.to_owned(),
-            version: root.join(format!("v{SCHEMA_VERSION}")),
+            version: root.join(format!("v{version}")),
         }
+    }
+
+    /// The pins of earlier versions that are left, the oldest first.
+    pub(super) fn former(&self) -> Result<Vec<(u32, Self)>, DataplaneError> {
+        let mut versions: Vec<u32> = entries(&self.root)?.iter().filter_map(version).collect();
+        versions.sort_unstable();
+        let former = versions.into_iter().filter(|it| *it < SCHEMA_VERSION);
+        Ok(former
+            .map(|version| (version, Self::of_version(&self.root, version)))
+            .collect())
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
@@ -40,6 +54,11 @@ impl Pins {
         self.version.join("links").join(format!("{hook}-{ifindex}"))
     }
 
+    /// The pin here with the name of another version's.
+    pub(super) fn link_like(&self, other: &Path) -> Option<PathBuf> {
+        Some(self.version.join("links").join(other.file_name()?))
+    }
+
     /// Every link that is pinned, and every mark of a filter.
     pub(super) fn links(&self) -> Result<Vec<PathBuf>, DataplaneError> {
         Ok(entries(&self.version.join("links"))?
@@ -48,9 +67,17 @@ impl Pins {
             .collect())
     }
 
-    /// Makes the folders, on a BPF file system or not at all.
+    /// Makes the folders, on a BPF file system or not at all; and not beside those of a version
+    /// that is not known here.
     pub(super) fn prepare(&self) -> Result<(), DataplaneError> {
         self.check()?;
+        let newer = entries(&self.root)?;
+        let newer = newer
+            .iter()
+            .find(|entry| version(entry) > Some(SCHEMA_VERSION));
+        if let Some(newer) = newer {
+            return Err(DataplaneError::NewerPins { path: newer.path() });
+        }
         for folder in ["maps", "links"] {
             let path = self.version.join(folder);
             fs::create_dir_all(&path).map_err(failed(&path))?;
@@ -120,31 +147,36 @@ impl Pins {
             return Ok(());
         }
         self.check()?;
-        for version in entries(&self.root)?
-            .iter()
-            .filter(|entry| is_version(entry))
-        {
-            let (links, maps) = (version.path().join("links"), version.path().join("maps"));
-            for link in entries(&links)? {
-                attach::take_off(&link.path())?;
-            }
-            for name in map::PINNED {
-                remove_pin(&maps.join(name))?;
-            }
-            for folder in [links, maps, version.path()] {
-                remove_empty(&folder)?;
-            }
+        for version in entries(&self.root)?.iter().filter_map(version) {
+            Self::of_version(&self.root, version).remove_version()?;
         }
         remove_empty(&self.root)
     }
+
+    /// Takes the programs off and removes the pins, of this version alone.
+    pub(super) fn remove_version(&self) -> Result<(), DataplaneError> {
+        for link in self.links()? {
+            attach::take_off(&link)?;
+        }
+        for name in map::PINNED.iter().chain(&map::FORMER) {
+            remove_pin(&self.map(name))?;
+        }
+        for folder in ["links", "maps"] {
+            remove_empty(&self.version.join(folder))?;
+        }
+        remove_empty(&self.version)
+    }
 }
 
-fn is_version(entry: &DirEntry) -> bool {
-    entry
-        .file_name()
-        .to_str()
-        .and_then(|name| name.strip_prefix('v'))
-        .is_some_and(|number| number.parse::<u32>().is_ok())
+/// The number of a version's folder, if it is one.
+fn version(entry: &DirEntry) -> Option<u32> {
+    let name = entry.file_name();
+    let number = name.to_str()?.strip_prefix('v')?;
+    // Not `v02`, which is not where that version's pins are.
+    number
+        .parse()
+        .ok()
+        .filter(|version: &u32| version.to_string() == number)
 }
 
 /// What is in a folder; nothing if there is none.

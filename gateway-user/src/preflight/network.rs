@@ -121,7 +121,7 @@ fn offloads(report: &mut Report, port: &str) {
     match states {
         Ok(states) if states.contains(&Some(true)) => report.ok(
             title,
-            "on; switched off at start so that XDP sees the tags, put back by `unload`",
+            "on; switched off at start so that XDP sees the tags, put back by `detach`",
         ),
         Ok(_) => report.ok(title, "off"),
         Err(error) => report.warn(
@@ -188,7 +188,7 @@ async fn routed_next_hops(report: &mut Report, config: &Config) {
 fn forwarding(report: &mut Report, title: &str, name: &str) {
     let value = fs::read_to_string(PathBuf::from("/proc/sys").join(name));
     match value.as_deref().map(str::trim) {
-        Ok("0") => report.ok(title, "off; switched on at start, put back by `unload`"),
+        Ok("0") => report.ok(title, "off; switched on at start, put back by `detach`"),
         Ok(_) => report.ok(title, "on"),
         Err(error) => report.warn(title, format_args!("/proc/sys/{name}: {error}")),
     }

@@ -6,10 +6,11 @@ use std::thread::JoinHandle;
 
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Input;
-use crate::dataplane::{Dataplane, DataplaneError, MapUse};
+use crate::dataplane::{Attachment, Dataplane, DataplaneError, MapUse, Object};
 use crate::engine::Event;
 use crate::engine::row::SessionRef;
 use crate::plan::{Plan, Tables};
@@ -28,6 +29,7 @@ pub trait FastPath: Send + 'static {
     fn counters(&self, slot: Slot) -> Result<Counters, Self::Error>;
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, Self::Error>;
     fn map_use(&self) -> Result<Vec<MapUse>, Self::Error>;
+    fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, Self::Error>;
 }
 
 impl FastPath for Dataplane {
@@ -68,6 +70,10 @@ impl FastPath for Dataplane {
     fn map_use(&self) -> Result<Vec<MapUse>, DataplaneError> {
         self.map_use()
     }
+
+    fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, DataplaneError> {
+        self.upgrade(object)
+    }
 }
 
 pub(super) enum Command {
@@ -95,6 +101,7 @@ pub(super) enum Command {
     /// The counters of these slots, for people; none where they cannot be read.
     Show(Vec<Slot>, oneshot::Sender<Vec<Option<Counters>>>),
     Inspect(oneshot::Sender<Result<Inspection, String>>),
+    Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
 }
 
 /// What the data plane says of itself.
@@ -163,6 +170,15 @@ fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mp
             }
             Command::Inspect(reply) => {
                 let _ = reply.send(inspect(&fast_path).map_err(|error| error.to_string()));
+                continue;
+            }
+            Command::Upgrade(object, reply) => {
+                let done = fast_path.upgrade(&object);
+                match &done {
+                    Ok(programs) => info!(?object, ?programs, "upgraded"),
+                    Err(error) => warn!(?object, %error, "no upgrade"),
+                }
+                let _ = reply.send(done.map_err(|error| error.to_string()));
                 continue;
             }
         };

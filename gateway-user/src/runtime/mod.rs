@@ -68,39 +68,46 @@ pub struct Runtime {
     inbox: Inbox,
 }
 
+/// Recovers from the journal and makes the fast path equal to it.
+pub fn recover<F: FastPath>(
+    settings: Settings,
+    journal: &Journal,
+    fast_path: &mut F,
+    port: &dyn Fn(&str) -> Option<u32>,
+) -> anyhow::Result<Recovered> {
+    fast_path.set_lines(&settings.inventory.map_rows())?;
+    let actual = fast_path.tables()?;
+    let recovered = Engine::recover(Recovery {
+        settings,
+        snapshot: journal.load()?,
+        actual: &actual,
+        port,
+        rng: StdRng::from_os_rng(),
+        now: clock::now(),
+    });
+    let plan = Plan::diff(&recovered.tables, &actual);
+    info!(
+        sessions = recovered.sessions,
+        changes = plan.changes.len(),
+        "fast path reconciled with the journal"
+    );
+    fast_path.apply(&plan)?;
+    Ok(recovered)
+}
+
 impl Runtime {
-    /// Recovers from the journal and makes the fast path equal to it.
+    /// Goes on with what was recovered on this fast path.
     pub fn start<F: FastPath>(
-        settings: Settings,
+        recovered: Recovered,
         journal: Journal,
-        mut fast_path: F,
+        fast_path: F,
         transmit: Transmit,
-        port: &dyn Fn(&str) -> Option<u32>,
     ) -> anyhow::Result<(Self, Feeds)> {
-        fast_path.set_lines(&settings.inventory.map_rows())?;
-        let actual = fast_path.tables()?;
-        let snapshot = journal.load()?;
-        let recovered = Engine::recover(Recovery {
-            settings,
-            snapshot,
-            actual: &actual,
-            port,
-            rng: StdRng::from_os_rng(),
-            now: clock::now(),
-        });
         let Recovered {
             engine,
-            tables,
-            sessions,
             actions: first,
+            ..
         } = recovered;
-        let plan = Plan::diff(&tables, &actual);
-        info!(
-            sessions,
-            changes = plan.changes.len(),
-            "fast path reconciled with the journal"
-        );
-        fast_path.apply(&plan)?;
         let (feeds, inbox) = inbox();
         let (commands, thread) = fast_path::spawn(fast_path, feeds.inputs.clone())
             .context("cannot start the thread of the fast path")?;

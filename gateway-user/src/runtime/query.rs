@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::fast_path::{Command, Inspection};
+use crate::dataplane::{Attachment, Object};
 use crate::engine::{SessionView, Summary};
 use crate::session::Counters;
 
@@ -12,6 +13,8 @@ use crate::session::Counters;
 pub enum Query {
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
+    /// Puts the programs of another object in place.
+    Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
 }
 
 /// The sessions, and, as soon as they are read, their counters in the same order.
@@ -30,6 +33,9 @@ impl Runtime {
                 let (sender, inspection) = oneshot::channel();
                 let _ = self.fast_path.send(Command::Inspect(sender));
                 let _ = reply.send((self.engine.summary(), inspection));
+            }
+            Query::Upgrade(object, reply) => {
+                let _ = self.fast_path.send(Command::Upgrade(object, reply));
             }
             Query::Sessions(reply) => {
                 let (sender, counters) = oneshot::channel();

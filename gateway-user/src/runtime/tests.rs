@@ -24,7 +24,7 @@ use super::*;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
-use crate::dataplane::{MapUse, Tracer};
+use crate::dataplane::{Attachment, MapUse, Object, Tracer};
 use crate::engine::LinePort;
 use crate::inventory::Inventory;
 use crate::plan::Tables;
@@ -103,6 +103,16 @@ impl FastPath for Maps {
         Ok(vec![(Reason::UnknownLine, 3)])
     }
 
+    fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, Never> {
+        Ok(vec![Attachment {
+            port: "access0".to_owned(),
+            hook: "xdp",
+            program: "xdp_access",
+            before: None,
+            after: object.bytes().len() as u32,
+        }])
+    }
+
     fn map_use(&self) -> Result<Vec<MapUse>, Never> {
         let used = self.with(|maps| maps.lines.len() as u64);
         Ok(vec![MapUse {
@@ -173,8 +183,9 @@ key = "gw1.key"
             sent.send(frame.to_vec())
                 .map_err(|_| io::Error::other("no terminal"))
         });
-        let (runtime, feeds) =
-            Runtime::start(settings, journal, maps.clone(), transmit, &port).expect("starts");
+        let mut maps = maps.clone();
+        let recovered = recover(settings, &journal, &mut maps, &port).expect("recovers");
+        let (runtime, feeds) = Runtime::start(recovered, journal, maps, transmit).expect("starts");
         let Feeds { inputs, frames } = feeds;
         let stop = CancellationToken::new();
         let states = ServerStates::default();

@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod daemon;
 pub mod load;
 pub mod netns;
+pub mod steady;
 pub mod street;
 pub mod switch;
 pub mod traffic;

@@ -32,7 +32,7 @@ impl Host {
         gateway.daemon.stop()?;
         let config = fs::read_to_string(&gateway.config)?;
         let host = Self { street, config };
-        host.succeed("unload")?;
+        host.succeed("detach")?;
         Ok(host)
     }
 
@@ -208,7 +208,7 @@ pub fn out_of_the_configuration() -> CaseResult {
         ("uplink0", UPLINK, 1, 0),
     ])?;
     ensure!(host.pins()?.len() == 5, "{:?}", host.pins()?);
-    host.succeed("unload")?;
+    host.succeed("detach")?;
     host.expect(&[("access0", "none", 0, 0), ("uplink0", "none", 0, 0)])
 }
 
@@ -279,7 +279,7 @@ pub fn another_role() -> CaseResult {
     Ok(())
 }
 
-pub fn unload_removes_pins_only() -> CaseResult {
+pub fn detach_removes_pins_only() -> CaseResult {
     let host = Host::new()?;
     host.succeed("load")?;
     let elsewhere = |path: &str| {
@@ -292,14 +292,14 @@ pub fn unload_removes_pins_only() -> CaseResult {
     fs::create_dir_all(file.parent().context("a parent")?)?;
     fs::write(&file, "mine")?;
     host.configure(&elsewhere("precious"))?;
-    for word in ["unload", "load"] {
+    for word in ["detach", "load"] {
         let said = host.fail(word)?;
         ensure!(said.contains("not on a BPF file system"), "{word}: {said}");
     }
     ensure!(file.exists(), "{} is gone", file.display());
 
     host.configure(&elsewhere("bpf"))?;
-    for word in ["unload", "load"] {
+    for word in ["detach", "load"] {
         let said = host.fail(word)?;
         ensure!(said.contains("the root of a file system"), "{word}: {said}");
     }
@@ -308,7 +308,7 @@ pub fn unload_removes_pins_only() -> CaseResult {
     host.configure(&host.config)?;
     let theirs = host.pinned("maps").join("theirs");
     fs::create_dir(&theirs)?;
-    host.succeed("unload")?;
+    host.succeed("detach")?;
     ensure!(theirs.exists(), "{} is gone", theirs.display());
     let left = fs::read_dir(host.pinned("maps"))?.count();
     ensure!(left == 1, "{left} are left");
@@ -318,7 +318,7 @@ pub fn unload_removes_pins_only() -> CaseResult {
 pub fn not_beside_a_daemon() -> CaseResult {
     let street = Street::new(Plan::default())?;
     let gateway = &street.gateways[0];
-    for word in ["load", "unload"] {
+    for word in ["load", "detach"] {
         let said = fail(gateway, word)?;
         ensure!(
             said.contains("is another d") && said.contains(" running?"),

@@ -1,7 +1,7 @@
 //! Daemons that are gone, and traffic that does not notice.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use doorstep_tests::lab::daemon::bin_dir;
@@ -60,6 +60,9 @@ pub fn terminal_killed() -> CaseResult {
     Ok(())
 }
 
+/// Probing takes a second or two, and longer where the machine is busy.
+const SETTLED: Duration = Duration::from_secs(60);
+
 /// What a load may change and an unload must put back.
 fn state(netns: &Netns) -> Result<String> {
     let mut state = String::new();
@@ -87,8 +90,18 @@ fn state(netns: &Netns) -> Result<String> {
         .map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")))
         .collect()
     })??;
-    // Whether the kernel has finished probing for duplicates is not ours.
-    Ok((state + &sysctls).replace(" tentative", ""))
+    Ok(state + &sysctls)
+}
+
+/// Waits until the kernel has finished probing for duplicate addresses: what follows from that,
+/// such as routes, appears at a time of its own.
+fn settle(netns: &Netns) -> Result<()> {
+    let end = Instant::now() + SETTLED;
+    while !netns.ip("-6 -o addr show tentative")?.is_empty() {
+        ensure!(Instant::now() < end, "{}", netns.ip("-6 addr show")?);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The lines that only one of two texts has.
@@ -111,14 +124,17 @@ pub fn load_and_unload() -> CaseResult {
         Ok(command)
     };
     gateway.daemon.stop()?;
-    run(&mut client("unload")?)?;
+    run(&mut client("detach")?)?;
+    settle(&gateway.netns)?;
     let before = state(&gateway.netns)?;
     ensure!(!before.contains("prog/xdp"), "a program is left: {before}");
     run(&mut client("load")?)?;
     let loaded = state(&gateway.netns)?;
     ensure!(loaded.contains("prog/xdp"), "no program is there: {loaded}");
     run(&mut client("load")?)?;
+    // Its other name.
     run(&mut client("unload")?)?;
+    settle(&gateway.netns)?;
     let after = state(&gateway.netns)?;
     ensure!(before == after, "{}", difference(&before, &after));
     ensure!(

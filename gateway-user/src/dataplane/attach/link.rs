@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) place: Option<Place>,
     /// 0 once the port is gone.
     pub(super) ifindex: u32,
+    /// Id of the program that runs there.
+    pub(super) program_id: u32,
 }
 
 impl Link {
@@ -47,6 +49,7 @@ impl Link {
             fd,
             place,
             ifindex: info.ifindex,
+            program_id: info.program_id,
         })
     }
 

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, Xdp};
 use doorstep_gateway_common::names::program;
+use serde::Serialize;
 use tracing::{debug, info};
 
 use self::link::Link;
@@ -22,6 +23,19 @@ use super::ports::{Port, Role};
 use crate::config::XdpMode;
 
 pub(super) use self::tc::detach_filters;
+
+/// A program of the gateway's on a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attachment {
+    pub port: String,
+    /// `xdp`, `tc-ingress` or `tc-egress`.
+    pub hook: &'static str,
+    pub program: &'static str,
+    /// Kernel's id of the program that it replaced; none where there was none, or a filter.
+    pub before: Option<u32>,
+    /// Kernel's id of the program that runs there now.
+    pub after: u32,
+}
 
 /// The programs of an object, which the verifier has taken. They stay in the kernel while this
 /// lives, or a port has them.
@@ -51,30 +65,52 @@ impl Programs {
         mode: XdpMode,
         pins: &Pins,
         ports: &mut [Port],
-    ) -> Result<(), DataplaneError> {
+    ) -> Result<Vec<Attachment>, DataplaneError> {
         let mut wanted = HashSet::new();
+        let mut attached = Vec::new();
         for port in ports.iter() {
-            let mut attach = |name, direction| -> Result<(), DataplaneError> {
-                let program = classifier(&mut self.0, name)?;
-                wanted.insert(tc::attach(program, name, direction, pins, port)?);
+            let mut attach = |program, hook, direction| -> Result<(), DataplaneError> {
+                let classifier = classifier(&mut self.0, program)?;
+                let (pin, before) = tc::attach(classifier, program, direction, pins, port)?;
+                wanted.insert(pin);
+                attached.push(Attachment {
+                    port: port.name.clone(),
+                    hook,
+                    program,
+                    before,
+                    after: id(program, classifier.info())?,
+                });
                 Ok(())
             };
-            attach(program::TC_INGRESS, TcAttachType::Ingress)?;
+            attach(program::TC_INGRESS, "tc-ingress", TcAttachType::Ingress)?;
             if port.role == Role::Access {
-                attach(program::TC_EGRESS, TcAttachType::Egress)?;
+                attach(program::TC_EGRESS, "tc-egress", TcAttachType::Egress)?;
             }
         }
         for port in ports.iter_mut() {
-            let name = match port.role {
+            let program = match port.role {
                 Role::Access => program::XDP_ACCESS,
                 Role::Uplink => program::XDP_UPLINK,
             };
-            let attached = xdp::attach(xdp(&mut self.0, name)?, name, mode, pins, port)?;
-            port.xdp_mode = attached.mode;
-            wanted.insert(attached.pin);
+            let xdp = xdp(&mut self.0, program)?;
+            let put = xdp::attach(xdp, program, mode, pins, port)?;
+            port.xdp_mode = put.mode;
+            wanted.insert(put.pin);
+            attached.push(Attachment {
+                port: port.name.clone(),
+                hook: "xdp",
+                program,
+                before: put.former,
+                after: id(program, xdp.info())?,
+            });
         }
-        sweep(pins, &wanted)
+        sweep(pins, &wanted)?;
+        Ok(attached)
     }
+}
+
+fn id(name: &'static str, info: Result<ProgramInfo, ProgramError>) -> Result<u32, DataplaneError> {
+    Ok(info.map_err(failed(name))?.id())
 }
 
 /// Takes programs off the ports and places that do not want them any more.

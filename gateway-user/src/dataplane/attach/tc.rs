@@ -25,14 +25,15 @@ const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
 const INGRESS_MARK: &str = "filter-ingress";
 const EGRESS_MARK: &str = "filter-egress";
 
-/// Puts a program on a port; its pin, or the mark of its filter.
+/// Puts a program on a port; its pin, or the mark of its filter, and the id of the program that was
+/// there, unless it was a filter.
 pub(super) fn attach(
     program: &mut SchedClassifier,
     name: &'static str,
     direction: TcAttachType,
     pins: &Pins,
     port: &Port,
-) -> Result<PathBuf, DataplaneError> {
+) -> Result<(PathBuf, Option<u32>), DataplaneError> {
     let refused = |what| DataplaneError::Attach {
         program: name,
         port: port.name.clone(),
@@ -46,14 +47,14 @@ pub(super) fn attach(
             "tcx-egress"
         };
         let pin = pins.link(hook, port.ifindex);
-        if update_link(program, direction, &pin, port) {
-            return Ok(pin);
+        if let Some(former) = update_link(program, direction, &pin, port) {
+            return Ok((pin, Some(former)));
         }
         if pin.exists() {
             take_off(&pin)?;
         }
         create_link(program, direction, &pin, port).map_err(refused)?;
-        Ok(pin)
+        Ok((pin, None))
     } else {
         let hook = if is_ingress {
             INGRESS_MARK
@@ -64,7 +65,7 @@ pub(super) fn attach(
         // Before the filter, so that no filter is without one.
         fs::create_dir_all(&mark).map_err(failed(&mark))?;
         put_filter(program, direction, port).map_err(refused)?;
-        Ok(mark)
+        Ok((mark, None))
     }
 }
 
@@ -72,16 +73,16 @@ fn has_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-/// Changes the program of the pinned link, if that is one of this port.
+/// Changes the program of the pinned link, if that is one of this port; the id of the former one.
 fn update_link(
     program: &mut SchedClassifier,
     direction: TcAttachType,
     pin: &Path,
     port: &Port,
-) -> bool {
-    match Link::open(pin) {
-        Ok(link) if link.is_at(Place::Tcx(direction), port.ifindex) => {}
-        _ => return false,
+) -> Option<u32> {
+    let link = Link::open(pin).ok()?;
+    if !link.is_at(Place::Tcx(direction), port.ifindex) {
+        return None;
     }
     let updated = adopted(pin)
         .and_then(|link| program.attach_to_link(link).map_err(describe))
@@ -89,7 +90,7 @@ fn update_link(
     if let Err(error) = &updated {
         debug!(port = port.name, error, "a pinned link is of no use");
     }
-    updated.is_ok()
+    updated.is_ok().then_some(link.program_id)
 }
 
 fn create_link(

@@ -47,6 +47,8 @@ fn modes(mode: XdpMode) -> &'static [Mode] {
 pub(super) struct Attached {
     pub(super) mode: &'static str,
     pub(super) pin: PathBuf,
+    /// Id of the program that was there.
+    pub(super) former: Option<u32>,
 }
 
 /// Puts the program on a port. A link of an allowed mode stays and changes its program between two
@@ -77,6 +79,7 @@ pub(super) fn attach(
                     return Ok(Attached {
                         mode: mode.name(),
                         pin,
+                        former: Some(link.program_id),
                     });
                 }
                 Err(error) => debug!(port = port.name, error, "a pinned link is of no use"),
@@ -134,5 +137,6 @@ fn create(
     Ok(created.map(|()| Attached {
         mode: mode.name(),
         pin,
+        former: None,
     }))
 }

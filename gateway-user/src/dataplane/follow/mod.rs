@@ -80,6 +80,24 @@ impl Follower {
         })
     }
 
+    /// Writes where the operators' packets leave by, as the kernel knows it now, and changes
+    /// nothing else: for programs that are about to be put in place.
+    pub(super) async fn prime(&mut self) -> Result<(), DataplaneError> {
+        let links = self.netlink.links().await?;
+        let mut kernel = Kernel::new(links, self.netlink.neighbours().await?);
+        kernel.routes = list_routes(&self.netlink, &self.tables).await?;
+        for decision in decide_all(&self.operators, &kernel) {
+            self.rows.write(&decision)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of how programs were attached to the ports.
+    pub(super) fn set_ports(&mut self, ports: &[Port]) {
+        self.ports = ports.to_vec();
+        self.states.set_ports(ports.to_vec());
+    }
+
     pub fn states(&self) -> UplinkStates {
         self.states.clone()
     }

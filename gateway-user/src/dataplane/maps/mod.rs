@@ -14,7 +14,7 @@ use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamVa
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, OperatorIndex, Reason};
 use serde::Serialize;
 
-use self::accounts::Accounts;
+pub(super) use self::accounts::Accounts;
 use self::table::Table;
 use super::DataplaneError;
 use super::pins::Pins;
@@ -203,7 +203,7 @@ fn pinned<M: TryFrom<Map, Error = MapError>>(
         .map_err(error(name))
 }
 
-fn error(map: &'static str) -> impl Fn(MapError) -> DataplaneError {
+pub(super) fn error(map: &'static str) -> impl Fn(MapError) -> DataplaneError {
     move |source| DataplaneError::Map {
         map,
         source: Box::new(source),

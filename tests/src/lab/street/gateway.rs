@@ -45,9 +45,10 @@ impl Gateway {
              admin_socket = \"gateway.sock\"\n\
              inventory = \"inventory.csv\"\n\
              delegated_prefix_len = 56\n\
-             max_sessions = 1024\n\n\
+             max_sessions = {}\n\n\
              [[access_port]]\n\
-             name = \"access0\"\n"
+             name = \"access0\"\n",
+            plan.max_sessions
         );
         for (operator, owner) in operators.iter().enumerate() {
             let uplink = connect_uplink(operator, number, &netns, &hosts.inet)?;

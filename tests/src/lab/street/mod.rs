@@ -57,6 +57,8 @@ pub struct Plan {
     /// Tags of each line: 0, 1 or 2. Without tags a building has one home.
     pub tags: usize,
     pub tagging: Tagging,
+    /// What each gateway has room for.
+    pub max_sessions: u32,
 }
 
 impl Default for Plan {
@@ -68,6 +70,7 @@ impl Default for Plan {
             rooms: 0,
             tags: 2,
             tagging: Tagging::Switch,
+            max_sessions: 1024,
         }
     }
 }
@@ -274,7 +277,12 @@ impl Street {
         self.wait_for_gateways()
     }
 
-    /// Starts a gateway's daemon again.
+    /// Starts a gateway's daemon again; it may still be setting the data plane up.
+    pub fn start_gateway(&mut self, gateway: usize) -> Result<()> {
+        self.gateways[gateway].restart()
+    }
+
+    /// Starts a gateway's daemon again, and waits until it has reached the servers.
     pub fn restart_gateway(&mut self, gateway: usize) -> Result<()> {
         self.gateways[gateway].restart()?;
         self.wait_for_gateways()
