@@ -10,6 +10,8 @@ mod kernel_path;
 mod lines;
 #[path = "netns/operators.rs"]
 mod operators;
+#[path = "netns/options.rs"]
+mod options;
 #[path = "netns/port_changes.rs"]
 mod port_changes;
 #[path = "netns/ports.rs"]
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
             },
             port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
             rates::{shaped},
+            options::{hairpin, clamp_mss, tag_priority},
             survival::{gateway_killed, load_and_unload},
         ],
         any_kernel: cases![

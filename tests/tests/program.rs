@@ -4,6 +4,8 @@
 mod differential;
 #[path = "program/fixture.rs"]
 mod fixture;
+#[path = "program/options.rs"]
+mod options;
 #[path = "program/verdicts.rs"]
 mod verdicts;
 #[path = "program/verifier.rs"]
@@ -28,6 +30,13 @@ fn main() -> ExitCode {
             polices,
             polices_on_all_cpus,
             counts_each_packet_once,
+        },
+        options::{
+            turns_round_where_allowed,
+            turns_round_only_what_it_may,
+            clamps_mss,
+            clamps_no_others_mss,
+            priority_of_tags,
         },
         verifier::{instructions_do_not_jump},
         ],

@@ -100,6 +100,8 @@ struct Session {
     mtu: u16,
     /// Whether the rate to the line can be shaped.
     shaper: bool,
+    /// Bits of [`doorstep_gateway_common::flag`] that do not come from the service.
+    flags: u16,
     initiator: Initiator,
     /// The terminal has accepted and the fast path is being opened.
     opening: Option<Opened>,
@@ -341,7 +343,7 @@ impl Session {
             mtu: self.mtu,
             service: connect.service,
             shaper: self.shaper,
-            flags: 0,
+            flags: self.flags,
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Plan {
     /// Tags of each line: 0, 1 or 2. Without tags a building has one home.
     pub tags: usize,
     pub tagging: Tagging,
+    /// Lines of each operator's part of the gateways' configuration.
+    pub options: &'static str,
 }
 
 impl Default for Plan {
@@ -68,6 +70,7 @@ impl Default for Plan {
             rooms: 0,
             tags: 2,
             tagging: Tagging::Switch,
+            options: "",
         }
     }
 }
