@@ -127,10 +127,11 @@ async fn run_once(
 /// Loads and attaches everything, and leaves it.
 pub async fn load(mut config: Config) -> anyhow::Result<Dataplane> {
     // Held to the end: a daemon that starts meanwhile would load as well.
-    let _journal = Journal::admit(&mut config)?;
+    let journal = Journal::admit(&mut config)?;
+    let blocks = journal.load()?.blocks;
     let inventory = inventory(&config)?;
     let mut dataplane = Dataplane::open(&config).await?;
-    dataplane.set_lines(&inventory.map_rows())?;
+    dataplane.set_lines(&inventory.map_rows(&blocks))?;
     if let Some(mut follower) = dataplane.take_follower() {
         follower.resync().await?;
     }

@@ -2,6 +2,8 @@
 
 #[path = "netns/bad_input.rs"]
 mod bad_input;
+#[path = "netns/blocked.rs"]
+mod blocked;
 #[path = "netns/isolation.rs"]
 mod isolation;
 #[path = "netns/kernel_path.rs"]
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away},
             service::{changed_live},
+            blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},
             survival::{server_away, terminal_killed},
             ports::{

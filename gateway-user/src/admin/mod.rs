@@ -14,9 +14,10 @@ use tonic::{Request, Response, Status};
 use crate::config::Config;
 use crate::control::ServerStates;
 use crate::dataplane::UplinkStates;
+use crate::engine::BlockRefusal;
 use crate::runtime::{Input, Query};
 
-/// Sessions in one part of the answer.
+/// Sessions or lines in one part of the answer.
 const PART: usize = 500;
 
 /// What the answers are made of.
@@ -66,8 +67,7 @@ impl GatewayAdmin for Admin {
         Ok(Response::new(convert::status(self, &summaries)))
     }
 
-    type SessionsStream =
-        tokio_stream::Iter<std::vec::IntoIter<Result<v1::GatewaySessions, Status>>>;
+    type SessionsStream = Parts<v1::GatewaySessions>;
 
     async fn sessions(
         &self,
@@ -75,15 +75,10 @@ impl GatewayAdmin for Admin {
     ) -> Result<Response<Self::SessionsStream>, Status> {
         let shown = self.ask(Query::Sessions).await?;
         let counters = shown.counters.await.unwrap_or_default();
-        let mut sessions = convert::sessions(&self.config, shown.sessions, &counters).into_iter();
-        let mut parts = Vec::new();
-        loop {
-            let part: Vec<_> = sessions.by_ref().take(PART).collect();
-            if part.is_empty() {
-                return Ok(Response::new(tokio_stream::iter(parts)));
-            }
-            parts.push(Ok(v1::GatewaySessions { sessions: part }));
-        }
+        let sessions = convert::sessions(&self.config, shown.sessions, &counters);
+        Ok(in_parts(sessions, |sessions| v1::GatewaySessions {
+            sessions,
+        }))
     }
 
     async fn reasons(
@@ -94,5 +89,65 @@ impl GatewayAdmin for Admin {
         Ok(Response::new(v1::GatewayReasons {
             reasons: convert::reasons(&summaries.inspection.reasons),
         }))
+    }
+
+    type LinesStream = Parts<v1::GatewayLines>;
+
+    async fn lines(
+        &self,
+        request: Request<v1::GatewayLinesRequest>,
+    ) -> Result<Response<Self::LinesStream>, Status> {
+        let all = !request.into_inner().blocked_only;
+        let lines = self.ask(Query::Lines).await?.into_iter();
+        let lines = lines
+            .filter(|line| all || line.blocked_by_inventory || line.blocked.is_some())
+            .map(convert::line)
+            .collect();
+        Ok(in_parts(lines, |lines| v1::GatewayLines { lines }))
+    }
+
+    async fn set_line_blocked(
+        &self,
+        request: Request<v1::GatewaySetLineBlockedRequest>,
+    ) -> Result<Response<v1::GatewayLine>, Status> {
+        let v1::GatewaySetLineBlockedRequest {
+            location_id,
+            blocked,
+        } = request.into_inner();
+        let location = location_id
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("'{location_id}': {error}")))?;
+        let query = |reply| Query::SetBlocked {
+            location,
+            blocked,
+            reply,
+        };
+        let (line, done) = self.ask(query).await?.map_err(|why| match why {
+            BlockRefusal::Unknown(_) => Status::not_found(why.to_string()),
+            BlockRefusal::ByInventory(_) => Status::failed_precondition(why.to_string()),
+        })?;
+        done.await
+            .map_err(|_| Status::unavailable("the daemon is stopping"))?
+            .map_err(|error| {
+                Status::internal(format!(
+                    "it is recorded, but not in force before the daemon is restarted: {error}"
+                ))
+            })?;
+        Ok(Response::new(convert::line(line)))
+    }
+}
+
+type Parts<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+/// An answer of any length, in parts of limited size.
+fn in_parts<T, P>(all: Vec<T>, part: impl Fn(Vec<T>) -> P) -> Response<Parts<P>> {
+    let mut all = all.into_iter();
+    let mut parts = Vec::new();
+    loop {
+        let some: Vec<_> = all.by_ref().take(PART).collect();
+        if some.is_empty() {
+            return Response::new(tokio_stream::iter(parts));
+        }
+        parts.push(Ok(part(some)));
     }
 }

@@ -14,6 +14,7 @@ fn text(value: &str) -> Value {
 
 pub fn status(status: &v1::GatewayStatus) -> Value {
     let sessions = status.sessions.unwrap_or_default();
+    let lines = status.lines.unwrap_or_default();
     json!({
         "gateway_id": status.gateway_id,
         "version": status.version,
@@ -52,6 +53,10 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "disconnected_unacked": sessions.disconnected_unacked,
             "slots_used": sessions.slots_used,
             "slots_max": sessions.slots_max,
+        },
+        "lines": {
+            "total": lines.total,
+            "blocked": lines.blocked,
         },
         "packets": status.packets.iter()
             .map(|reason| (reason.reason.clone(), reason.packets.into()))
@@ -105,5 +110,17 @@ pub fn reason(reason: &v1::GatewayReason) -> Value {
         "number": reason.number,
         "packets": reason.packets,
         "description": reason.description,
+    })
+}
+
+pub fn line(line: &v1::GatewayLine) -> Value {
+    json!({
+        "location_id": line.location_id,
+        "line": text(&line.line),
+        "blocked": line.blocked_by_inventory || line.blocked_by_hand,
+        "blocked_by_inventory": line.blocked_by_inventory,
+        "blocked_by_hand": line.blocked_by_hand,
+        "blocked_at_unix_ms": line.blocked_by_hand.then_some(line.blocked_at_unix_ms),
+        "sessions": line.sessions,
     })
 }

@@ -11,9 +11,9 @@ use tonic::transport::Channel;
 use super::json;
 use crate::dataplane::{Port, Role};
 
-type Client = GatewayAdminClient<Channel>;
+pub(super) type Client = GatewayAdminClient<Channel>;
 
-async fn connect(socket: &Path) -> anyhow::Result<Client> {
+pub(super) async fn connect(socket: &Path) -> anyhow::Result<Client> {
     let channel = client::connect(socket, "gateway").await?;
     Ok(GatewayAdminClient::new(channel))
 }
@@ -37,12 +37,14 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         answer.uptime_ms / 1000
     );
     println!(
-        "sessions: {} established, {} establishing, {} closing, {} receipts not acknowledged\n",
+        "sessions: {} established, {} establishing, {} closing, {} receipts not acknowledged",
         sessions.established,
         sessions.establishing,
         sessions.closing,
         sessions.disconnected_unacked
     );
+    let lines = answer.lines.unwrap_or_default();
+    println!("lines: {}, {} blocked\n", lines.total, lines.blocked);
     let ports: Vec<_> = answer
         .ports
         .iter()

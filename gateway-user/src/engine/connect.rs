@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doorstep_establish::{Initiator, Nonce};
-use doorstep_gateway_common::OperatorIndex;
+use doorstep_gateway_common::{OperatorIndex, flag};
 use ipnet::IpNet;
 
 use super::message::{Connect, RefusalReason};
@@ -238,7 +238,10 @@ impl Engine {
         let port = self.settings.ports.get(&line.key.ifindex);
         let shaper = port.is_none_or(|port| port.shaper);
         let operator = self.operator(session.operator);
-        let flags = operator.map_or(0, Operator::session_flags);
+        let mut flags = operator.map_or(0, Operator::session_flags);
+        if self.is_blocked(&row.connect.location) {
+            flags |= flag::BLOCKED;
+        }
         Session {
             in_force: row.connect.service_revision,
             row,
@@ -246,6 +249,7 @@ impl Engine {
             mtu,
             shaper,
             flags,
+            flags_in_force: flags,
             initiator,
             opening: None,
             claims: Vec::new(),

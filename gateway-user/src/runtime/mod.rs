@@ -16,6 +16,7 @@ use anyhow::{Context as _, anyhow};
 use doorstep_gateway_common::OperatorIndex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -30,7 +31,7 @@ use fast_path::Command;
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
-pub use query::{Query, SessionShown};
+pub use query::{LineSet, Query, SessionShown};
 
 /// Pause before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
@@ -65,6 +66,8 @@ pub struct Runtime {
     links: HashMap<OperatorIndex, StreamLink>,
     /// Asked for before the loop began.
     first: Vec<Action>,
+    /// Who is to be told once what was decided is in the fast path.
+    waiting: Vec<oneshot::Sender<Result<(), String>>>,
     inbox: Inbox,
 }
 
@@ -77,9 +80,9 @@ impl Runtime {
         transmit: Transmit,
         port: &dyn Fn(&str) -> Option<u32>,
     ) -> anyhow::Result<(Self, Feeds)> {
-        fast_path.set_lines(&settings.inventory.map_rows())?;
-        let actual = fast_path.tables()?;
         let snapshot = journal.load()?;
+        fast_path.set_lines(&settings.inventory.map_rows(&snapshot.blocks))?;
+        let actual = fast_path.tables()?;
         let recovered = Engine::recover(Recovery {
             settings,
             snapshot,
@@ -112,6 +115,7 @@ impl Runtime {
             transmit,
             links: HashMap::new(),
             first,
+            waiting: Vec::new(),
             inbox,
         };
         Ok((runtime, feeds))
@@ -166,6 +170,22 @@ impl Runtime {
                 operator,
                 instruction,
             },
+            Input::Query(Query::SetBlocked {
+                location,
+                blocked,
+                reply,
+            }) => {
+                let decided = self.engine.set_blocked(&location, blocked, clock::now());
+                let answer = decided.map(|(line, decided)| {
+                    actions.extend(decided.into_iter().map(|action| (action, None)));
+                    let (sender, done) = oneshot::channel();
+                    self.waiting.push(sender);
+                    (line, done)
+                });
+                // Whoever asked may have gone away.
+                let _ = reply.send(answer);
+                return;
+            }
             Input::Query(query) => return self.answer(query),
         };
         for action in self.engine.handle(event, clock::now()) {
@@ -194,6 +214,10 @@ impl Runtime {
         self.commit(writes, stop).await?;
         for (effect, link) in effects {
             self.perform(effect, link)?;
+        }
+        for waiting in self.waiting.drain(..) {
+            let ended = |_| anyhow!("the thread of the fast path has ended");
+            self.fast_path.send(Command::Tell(waiting)).map_err(ended)?;
         }
         Ok(())
     }
@@ -241,6 +265,7 @@ impl Runtime {
                 entry,
                 displaced,
             },
+            Action::SetLine { key, value } => Command::SetLine { key, value },
             Action::Change { session, entry } => Command::Change { session, entry },
             Action::Close { session, entry } => Command::Close { session, entry },
             Action::Remove { operator, plan } => Command::Remove { operator, plan },

@@ -1,10 +1,11 @@
 //! Questions to the running daemon.
 
+use doorstep_location::LocationId;
 use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::fast_path::{Command, Inspection};
-use crate::engine::{SessionView, Summary};
+use crate::engine::{BlockRefusal, LineView, SessionView, Summary};
 use crate::session::Counters;
 
 /// A question, and where its answer goes.
@@ -12,7 +13,17 @@ use crate::session::Counters;
 pub enum Query {
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
+    Lines(oneshot::Sender<Vec<LineView>>),
+    /// Not only a question: to block a line, or not any more.
+    SetBlocked {
+        location: LocationId,
+        blocked: bool,
+        reply: oneshot::Sender<Result<LineSet, BlockRefusal>>,
+    },
 }
+
+/// A line whose state is recorded, and, as soon as it is so, whether it is in force.
+pub type LineSet = (LineView, oneshot::Receiver<Result<(), String>>);
 
 /// The sessions, and, as soon as they are read, their counters in the same order.
 #[derive(Debug)]
@@ -31,6 +42,10 @@ impl Runtime {
                 let _ = self.fast_path.send(Command::Inspect(sender));
                 let _ = reply.send((self.engine.summary(), inspection));
             }
+            Query::Lines(reply) => {
+                let _ = reply.send(self.engine.lines());
+            }
+            Query::SetBlocked { .. } => unreachable!("decided on, as other inputs are"),
             Query::Sessions(reply) => {
                 let (sender, counters) = oneshot::channel();
                 let sessions = self.engine.sessions();
