@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             },
             port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
             rates::{shaped},
-            options::{hairpin, clamp_mss, tag_priority},
+            options::{hairpin, clamp_mss, clamp_mss_of_shaped, tag_priority},
             survival::{gateway_killed, load_and_unload},
         ],
         any_kernel: cases![

@@ -47,6 +47,15 @@ impl Capture {
         anyhow::bail!("{seen} frames passed {}, but not the one", self.link)
     }
 
+    /// What all frames so far tell, of those that nobody has looked at yet.
+    pub fn so_far<T>(&self, what: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
+        let mut told = Vec::new();
+        while let Some(frame) = self.next()? {
+            told.extend(what(&frame));
+        }
+        Ok(told)
+    }
+
     /// The next frame, its tags in place; none for a while.
     fn next(&self) -> Result<Option<Vec<u8>>> {
         let mut bytes = vec![0u8; 65_536];

@@ -1,14 +1,16 @@
 //! Lines that are blocked: nothing passes, nothing is lost.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use doorstep_tests::lab::street::{Plan, Session, Street, location};
-use doorstep_tests::lab::traffic::ping;
+use doorstep_tests::lab::capture::Capture;
+use doorstep_tests::lab::street::{ECHO_PORT, Plan, Session, Street, location};
+use doorstep_tests::lab::traffic::{mac, ping, reaches};
 use doorstep_tests::suite::CaseResult;
 use serde_json::{Value, json};
 
-use crate::support::{connect, counted, flows, silent};
+use crate::support::{connect, counted, flows};
 
 /// How long a terminal may take that was not asked for a while.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,26 +36,34 @@ fn at_gateway(street: &Street, session: &str) -> Result<Value> {
     sessions.into_iter().find(own).context("no such session")
 }
 
-/// Nothing passes the line, either way.
+/// Nobody answers the home.
 fn is_silent(street: &Street, home: usize, session: &Session) -> Result<()> {
     let netns = &street.homes[home].netns;
     for (v6, own) in [(false, session.v4()?), (true, session.v6()?)] {
-        let world = street.echo(v6).ip();
-        silent(netns, own, world)?;
-        silent(&street.inet, world, own)?;
+        let world = street.echo(v6);
+        ensure!(!reaches(netns, own, world)?, "{own} reaches {world}");
     }
     Ok(())
 }
 
-/// Nothing passes the line, and that is why.
+/// Nothing passes the line, either way, and that is why.
 fn is_blocked(street: &Street, home: usize, session: &Session) -> Result<()> {
-    let dropped = counted(&street.gateways[0], "blocked_line", || {
-        is_silent(street, home, session)
+    let gateway = &street.gateways[0];
+    let up = counted(gateway, "blocked_line", || is_silent(street, home, session))?;
+    ensure!(up >= 2, "{up} dropped, of both families");
+    let wire = Capture::start(&street.homes[home].netns, "wan0")?;
+    let down = counted(gateway, "blocked_line", || {
+        for (v6, own) in [(false, session.v4()?), (true, session.v6()?)] {
+            let world = street.echo(v6).ip();
+            let answered = reaches(&street.inet, world, SocketAddr::new(own, ECHO_PORT))?;
+            ensure!(!answered, "{world} reaches {own}");
+        }
+        Ok(())
     })?;
-    ensure!(
-        dropped >= 4,
-        "{dropped} dropped, of both families, both ways"
-    );
+    ensure!(down >= 2, "{down} dropped, of both families");
+    let from = mac(&gateway.netns, "access0")?;
+    let passed = wire.so_far(|frame| (frame[6..12] == from).then(|| frame.to_vec()))?;
+    ensure!(passed.is_empty(), "the gateway sent {passed:02x?}");
     Ok(())
 }
 

@@ -1,17 +1,19 @@
 //! What an operator may switch on at a gateway.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::frames::{offered_mss, priorities};
 use doorstep_tests::lab::capture::Capture;
 use doorstep_tests::lab::netns::run;
-use doorstep_tests::lab::street::{HTTP_PORT, Plan, Session, Street};
+use doorstep_tests::lab::street::{Gateway, HTTP_PORT, Plan, Session, Street};
 use doorstep_tests::lab::traffic::{download, mac, ping};
 use doorstep_tests::suite::CaseResult;
 use etherparse::{NetHeaders, PacketHeaders};
 use serde_json::json;
 
+use crate::rates::needs_fq;
 use crate::service;
 use crate::support::{connect, counted, flows, silent, unnoticed};
 use crate::uplinks::{ANEW, SOON, port, wait_until};
@@ -91,6 +93,24 @@ fn offers(street: &Street, session: &Session, v6: bool) -> Result<(u16, u16)> {
     Ok((world_got, home_got))
 }
 
+/// Both ends of both families offer what fits an MTU.
+fn clamped(street: &Street, session: &Session, mtu: u16) -> Result<()> {
+    for (v6, headers) in [(false, 40), (true, 60)] {
+        let most = mtu - headers;
+        let offers = offers(street, session, v6)?;
+        ensure!(offers == (most, most), "MTU {mtu}: {offers:?}");
+    }
+    Ok(())
+}
+
+/// Gives a port of the gateway another MTU and waits until its daemon knows.
+fn set_mtu(gateway: &Gateway, name: &str, mtu: u32, patience: Duration) -> Result<()> {
+    gateway.netns.ip(&format!("link set {name} mtu {mtu}"))?;
+    wait_until(gateway, name, patience, |status| {
+        port(status, name).is_some_and(|port| port.mtu == mtu)
+    })
+}
+
 /// TCP connections are told what line and uplink take, so that no packet is too big.
 pub fn clamp_mss() -> CaseResult {
     let street = Street::new(Plan {
@@ -99,37 +119,35 @@ pub fn clamp_mss() -> CaseResult {
     })?;
     let gateway = &street.gateways[0];
     let session = connect(&street, 0)?;
-    let expect = |mtu: u16| -> Result<()> {
-        for (v6, headers) in [(false, 40), (true, 60)] {
-            let most = mtu - headers;
-            let offers = offers(&street, &session, v6)?;
-            ensure!(offers == (most, most), "MTU {mtu}: {offers:?}");
-        }
-        Ok(())
-    };
-    let narrow = |name: &'static str, mtu: u32, patience| -> Result<()> {
-        gateway.netns.ip(&format!("link set {name} mtu {mtu}"))?;
-        wait_until(gateway, name, patience, |status| {
-            port(status, name).is_some_and(|port| port.mtu == mtu)
-        })
-    };
-    expect(1500)?;
+    clamped(&street, &session, 1500)?;
     // The router knows nothing of it: its full-sized packets would be lost on the cable.
-    narrow("uplink0", 1400, SOON)?;
-    expect(1400)?;
+    set_mtu(gateway, "uplink0", 1400, SOON)?;
+    clamped(&street, &session, 1400)?;
+    set_mtu(gateway, "uplink0", 1500, SOON)?;
+    // Two tags, of which Ethernet carries one beside the MTU.
+    set_mtu(gateway, "access0", 1404, ANEW)?;
+    clamped(&street, &session, 1400)
+}
 
-    // What the kernel paces leaves by another program.
+/// Also those whose packets the kernel paces, which leave by another program.
+pub fn clamp_mss_of_shaped() -> CaseResult {
+    needs_fq()?;
+    let street = Street::new(Plan {
+        options: "clamp_mss = true",
+        ..Plan::default()
+    })?;
+    let gateway = &street.gateways[0];
+    let session = connect(&street, 0)?;
     let id = session.session_id.as_str();
     let words = ["sessions", "service", id, "--down", "300M", "--shape"];
     street.server().ask(&words)?;
     service::until(&street, id, &json!([0, 300_000_000, true, 0]))?;
-    let shaped = counted(gateway, "kernel_shaped", || expect(1400))?;
+    set_mtu(gateway, "uplink0", 1400, SOON)?;
+    let shaped = counted(gateway, "kernel_shaped", || {
+        clamped(&street, &session, 1400)
+    })?;
     ensure!(shaped > 10, "{shaped} by the kernel");
-
-    narrow("uplink0", 1500, SOON)?;
-    // Two tags, of which Ethernet carries one beside the MTU.
-    narrow("access0", 1404, ANEW)?;
-    expect(1400)
+    Ok(())
 }
 
 /// The priorities of the tags that answers to marked pings come with.
