@@ -4,8 +4,8 @@ use doorstep_gateway_common::downstream::DownstreamValue;
 use doorstep_gateway_common::{Direction, MacWord, Reason, flag};
 
 use crate::rewrite::{self, NewLink};
-use crate::verdict::{Family, Verdict};
-use crate::{Frame, Tables, meter, mss};
+use crate::verdict::Family;
+use crate::{Frame, Tables, meter};
 
 /// What matters of a packet's IP header.
 #[derive(Clone, Copy, Debug)]
@@ -23,18 +23,9 @@ pub(crate) struct Packet {
 pub(crate) struct Sent {
     pub reason: Reason,
     pub ifindex: u32,
-    /// The MTU that the MSS of a TCP connection is to be clamped to; 0: it is not.
+    /// The MTU of the link that it leaves by, if the MSS of TCP connections is to be clamped to it;
+    /// otherwise 0.
     pub clamp: u16,
-}
-
-impl Sent {
-    #[inline(always)]
-    pub fn verdict<F: Frame>(self, frame: &mut F) -> Verdict {
-        if self.clamp != 0 {
-            mss::clamp(frame, self.clamp);
-        }
-        Verdict::Forward(self.reason, self.ifindex)
-    }
 }
 
 /// Sends a packet to the home's line, if it fits the session's rate. The link layer in front of it
@@ -67,11 +58,17 @@ pub(crate) fn deliver<F: Frame, T: Tables, const LINK: usize>(
     Ok(Sent {
         reason,
         ifindex: home.ifindex,
-        clamp: match home.flags & flag::CLAMP_MSS {
-            0 => 0,
-            _ => home.mtu,
-        },
+        clamp: clamp(home),
     })
+}
+
+/// The MTU that the MSS of a home's TCP connections is to be clamped to; 0: it is not.
+#[inline(always)]
+pub(crate) fn clamp(home: &DownstreamValue) -> u16 {
+    match home.flags & flag::CLAMP_MSS {
+        0 => 0,
+        _ => home.mtu,
+    }
 }
 
 /// The link layer of a home's line.

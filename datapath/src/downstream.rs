@@ -10,7 +10,7 @@ use crate::headers::ether_type;
 use crate::parse;
 use crate::rewrite::{NO_TAG, ONE_TAG};
 use crate::verdict::{Family, ToKernel};
-use crate::{Frame, Tables, Verdict};
+use crate::{Frame, Tables, Verdict, mss};
 
 const HOST: Verdict = Verdict::Host(Reason::KernelHost);
 
@@ -54,7 +54,12 @@ fn decide_or_drop<F: Frame, T: Tables>(
         _ => Ok(Step::Done(HOST)),
     };
     match step? {
-        Step::Sent(sent) => Ok(sent.verdict(frame)),
+        Step::Sent(sent) => {
+            if sent.clamp != 0 {
+                mss::clamp_downstream(frame, tables, uplink.operator, sent.clamp);
+            }
+            Ok(Verdict::Forward(sent.reason, sent.ifindex))
+        }
         Step::Done(verdict) => Ok(verdict),
     }
 }

@@ -10,7 +10,7 @@ use doorstep_gateway_common::{Direction, OperatorIndex, Reason, flag};
 
 use crate::headers::{ETHERNET_LEN, Ethernet, ether_type};
 use crate::rewrite::NewLink;
-use crate::{Frame, Tables, deliver, downstream, meter, parse};
+use crate::{Frame, Tables, deliver, downstream, meter, mss, parse};
 
 /// What the kernel says of a packet, which may stand for several on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,21 @@ pub struct Delivery<'t> {
     pub link: NewLink,
     /// The line's port; the packet may have been routed to another.
     pub ifindex: u32,
+    /// As in [`deliver::Sent`].
+    clamp: u16,
     /// When it may leave, in the clock of [`Tables::now_ns`]; none: at once.
     pub departure_ns: Option<u64>,
 }
 
 impl Delivery<'_> {
+    /// Clamps the MSS of a TCP connection, as XDP does for what does not come by the kernel.
+    #[inline(always)]
+    pub fn clamp<F: Frame, T: Tables>(&self, frame: &mut F, tables: &T, operator: OperatorIndex) {
+        if self.clamp != 0 {
+            mss::clamp_downstream(frame, tables, operator, self.clamp);
+        }
+    }
+
     /// Counts it for its session.
     #[inline(always)]
     pub fn count(&self) {
@@ -110,6 +120,7 @@ pub fn decide<'t, T: Tables>(
         segments,
         link: deliver::new_link(home, tos, tables.globals().gateway_mac),
         ifindex: home.ifindex,
+        clamp: deliver::clamp(home),
         departure_ns,
     })
 }

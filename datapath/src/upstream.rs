@@ -12,7 +12,7 @@ use crate::headers::{Ipv6, ether_type};
 use crate::parse::{self, Link};
 use crate::rewrite::{self, NO_TAG, NewLink, ONE_TAG, TWO_TAGS};
 use crate::verdict::{Due, Family, ToKernel};
-use crate::{Frame, Tables, Verdict, arp, downstream, meter, nd};
+use crate::{Frame, Tables, Verdict, arp, downstream, meter, mss, nd};
 
 /// Decides on a frame that came in at an access port, and changes it as it must be.
 #[inline(always)]
@@ -71,7 +71,12 @@ fn decide_or_drop<F: Frame, T: Tables>(
         _ => network::<F, T, TWO_TAGS>(frame, tables, &arrival),
     };
     match step? {
-        Step::Sent(sent) => Ok(sent.verdict(frame)),
+        Step::Sent(sent) => {
+            if sent.clamp != 0 {
+                mss::clamp_upstream(frame, tables, sent.ifindex, sent.clamp);
+            }
+            Ok(Verdict::Forward(sent.reason, sent.ifindex))
+        }
         Step::Aside(reason) => aside(frame, tables, ifindex, reason),
     }
 }

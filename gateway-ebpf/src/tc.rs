@@ -142,6 +142,7 @@ fn send(ctx: &TcContext, operator: OperatorIndex, ifindex: u32) -> Result<Sent, 
         });
     }
     let delivery = egress::decide(&KernelTables, home, tos, segments(ctx))?;
+    delivery.clamp(&mut SkbFrame(ctx), &KernelTables, operator);
     // Before there are tags: the helper refuses what does not look like IP.
     if let Some(at) = delivery.departure_ns {
         pace(ctx, at);

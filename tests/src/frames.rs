@@ -1,6 +1,11 @@
 //! Frames for the program tests, made by another library than the one under test.
 
-use etherparse::{EtherType, PacketBuilder, SingleVlanHeader, VlanHeader};
+use std::net::IpAddr;
+
+use etherparse::{
+    EtherType, NetHeaders, PacketBuilder, PacketHeaders, SingleVlanHeader, TcpOptionElement,
+    TransportHeader, VlanHeader,
+};
 
 pub const HOME_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
 pub const GATEWAY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
@@ -63,6 +68,61 @@ pub fn udp_v6_to(
     frame(ether, EtherType::IPV6, &ip)
 }
 
+/// A TCP segment that begins a connection, or answers one that does, offering an MSS.
+pub fn syn(
+    ether: Ether<'_>,
+    source: IpAddr,
+    destination: IpAddr,
+    answer: bool,
+    mss: u16,
+) -> Vec<u8> {
+    let options = [
+        TcpOptionElement::Noop,
+        TcpOptionElement::WindowScale(7),
+        TcpOptionElement::MaximumSegmentSize(mss),
+    ];
+    let (packet, ether_type) = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => (
+            PacketBuilder::ipv4(source.octets(), destination.octets(), 64),
+            EtherType::IPV4,
+        ),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => (
+            PacketBuilder::ipv6(source.octets(), destination.octets(), 64),
+            EtherType::IPV6,
+        ),
+        families => panic!("two families: {families:?}"),
+    };
+    let mut tcp = packet.tcp(40000, 80, 1, 65535).syn();
+    if answer {
+        tcp = tcp.ack(7);
+    }
+    let mut ip = Vec::new();
+    let tcp = tcp.options(&options).expect("few options");
+    tcp.write(&mut ip, &[]).expect("a small packet");
+    frame(ether, ether_type, &ip)
+}
+
+/// The MSS that a TCP segment with a right checksum offers, and its source port.
+pub fn offered_mss(frame: &[u8]) -> Option<(u16, u16)> {
+    let packet = PacketHeaders::from_ethernet_slice(frame).ok()?;
+    let Some(TransportHeader::Tcp(tcp)) = packet.transport else {
+        return None;
+    };
+    let payload = packet.payload.slice();
+    let checksum = match packet.net? {
+        NetHeaders::Ipv4(ip, _) => tcp.calc_checksum_ipv4(&ip, payload),
+        NetHeaders::Ipv6(ip, _) => tcp.calc_checksum_ipv6(&ip, payload),
+        NetHeaders::Arp(_) => return None,
+    };
+    if checksum.ok()? != tcp.checksum {
+        return None;
+    }
+    tcp.options_iterator().find_map(|option| match option {
+        Ok(TcpOptionElement::MaximumSegmentSize(mss)) => Some((mss, tcp.source_port)),
+        _ => None,
+    })
+}
+
 /// An ICMP echo request with that many bytes of payload.
 pub fn echo_v4(ether: Ether<'_>, source: [u8; 4], destination: [u8; 4], payload: usize) -> Vec<u8> {
     let mut ip = Vec::new();
@@ -117,17 +177,25 @@ pub fn frame(ether: Ether<'_>, ether_type: EtherType, payload: &[u8]) -> Vec<u8>
 
 /// The tags of a frame, (TPID, VLAN id), outer first.
 pub fn tags(frame: &[u8]) -> Vec<(u16, u16)> {
-    let single = |header: &SingleVlanHeader, tpid| (tpid, header.vlan_id.value());
-    let packet = etherparse::PacketHeaders::from_ethernet_slice(frame).expect("a frame");
+    let tag = |(tpid, header): (u16, SingleVlanHeader)| (tpid, header.vlan_id.value());
+    tag_headers(frame).into_iter().map(tag).collect()
+}
+
+/// The priorities (PCP) of a frame's tags, outer first.
+pub fn priorities(frame: &[u8]) -> Vec<u8> {
+    let priority = |(_, header): (u16, SingleVlanHeader)| header.pcp.value();
+    tag_headers(frame).into_iter().map(priority).collect()
+}
+
+fn tag_headers(frame: &[u8]) -> Vec<(u16, SingleVlanHeader)> {
+    let packet = PacketHeaders::from_ethernet_slice(frame).expect("a frame");
     let tpid = u16::from_be_bytes([frame[12], frame[13]]);
     match packet.vlan() {
         None => Vec::new(),
-        Some(VlanHeader::Single(header)) => vec![single(&header, tpid)],
+        Some(VlanHeader::Single(header)) => vec![(tpid, header)],
         Some(VlanHeader::Double(header)) => {
-            vec![
-                single(&header.outer, tpid),
-                single(&header.inner, header.outer.ether_type.0),
-            ]
+            let inner = header.outer.ether_type.0;
+            vec![(tpid, header.outer), (inner, header.inner)]
         }
     }
 }

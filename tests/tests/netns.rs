@@ -2,6 +2,8 @@
 
 #[path = "netns/bad_input.rs"]
 mod bad_input;
+#[path = "netns/blocked.rs"]
+mod blocked;
 #[path = "netns/hitless.rs"]
 mod hitless;
 #[path = "netns/isolation.rs"]
@@ -12,6 +14,8 @@ mod kernel_path;
 mod lines;
 #[path = "netns/operators.rs"]
 mod operators;
+#[path = "netns/options.rs"]
+mod options;
 #[path = "netns/port_changes.rs"]
 mod port_changes;
 #[path = "netns/ports.rs"]
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
             },
             port_changes::{mac_and_mtu, link_down_and_up, ports_come_back},
             rates::{shaped},
+            options::{hairpin, clamp_mss, clamp_mss_of_shaped, tag_priority},
             trace::{both_directions_and_why_not, gateway_killed_and_stopped},
             survival::{gateway_killed, load_and_unload},
             hitless::{killed, upgraded, refused, former_version},
@@ -83,6 +88,7 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away},
             service::{changed_live},
+            blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},
             trace::{asked_for},
             survival::{server_away, terminal_killed},

@@ -4,6 +4,8 @@
 mod differential;
 #[path = "program/fixture.rs"]
 mod fixture;
+#[path = "program/options.rs"]
+mod options;
 #[path = "program/trace.rs"]
 mod trace;
 #[path = "program/verdicts.rs"]
@@ -32,6 +34,13 @@ fn main() -> ExitCode {
             counts_each_packet_once,
         },
         trace::{each_verdict_is_told_once, filters_select, to_a_line, a_full_ring_holds_nobody_up},
+        options::{
+            turns_round_where_allowed,
+            turns_round_only_what_it_may,
+            clamps_mss,
+            clamps_no_others_mss,
+            priority_of_tags,
+        },
         verifier::{instructions_do_not_jump, plain_programs_cannot_tell},
         ],
         // It is about what the programs decide; that they decide it here too, the others show.

@@ -9,7 +9,7 @@ use super::Admin;
 use crate::config::Config;
 use crate::control;
 use crate::dataplane::{Attachment, NextHop, Port};
-use crate::engine::{SessionView, Summary};
+use crate::engine::{LineView, SessionView, Summary};
 use crate::runtime::Inspection;
 use crate::session::Counters;
 
@@ -41,6 +41,10 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
             disconnected_unacked: summary.disconnected_unacked,
             slots_used: summary.slots_used.into(),
             slots_max: admin.config.max_sessions.into(),
+        }),
+        lines: Some(v1::GatewayLineCounts {
+            total: summary.lines,
+            blocked: summary.lines_blocked,
         }),
         packets: reasons(&inspection.reasons),
         maps: inspection
@@ -178,6 +182,20 @@ pub fn sessions(
             }
         })
         .collect()
+}
+
+pub fn line(view: LineView) -> v1::GatewayLine {
+    v1::GatewayLine {
+        location_id: view.location.to_string(),
+        line: view.line.unwrap_or_default(),
+        blocked_by_inventory: view.blocked_by_inventory,
+        blocked_by_hand: view.blocked.is_some(),
+        blocked_at_unix_ms: view
+            .blocked
+            .map(|block| block.at_unix_ms)
+            .unwrap_or_default(),
+        sessions: view.sessions,
+    }
 }
 
 fn text<T: ToString>(value: Option<T>) -> String {

@@ -1,5 +1,6 @@
 //! What the gateway's own commands ask, answered on the admin socket.
 
+mod brief;
 mod convert;
 mod trace;
 
@@ -18,18 +19,17 @@ use tonic::{Request, Response, Status};
 use crate::config::Config;
 use crate::control::ServerStates;
 use crate::dataplane::{Object, Tracer, UplinkStates};
+use crate::engine::BlockRefusal;
 use crate::inventory::Inventory;
 use crate::runtime::{Input, Query};
 
-/// Sessions in one part of the answer.
+use self::brief::brief;
+
+/// Sessions or lines in one part of the answer.
 const PART: usize = 500;
 
 /// Largest message, which is one with an object file, in bytes.
 const MAX_MESSAGE: usize = 64 << 20;
-
-/// Bytes of a long refusal's beginning and end that are told.
-const HEAD: usize = 500;
-const TAIL: usize = 2_000;
 
 /// What the answers are made of.
 pub struct Admin {
@@ -71,22 +71,6 @@ impl Admin {
     }
 }
 
-/// Leaves the middle of a long text out: a status travels in a header, and what the verifier tells
-/// may be megabytes. It begins with what was refused, and ends with why.
-fn brief(text: &str) -> String {
-    let (head, tail) = (
-        text.floor_char_boundary(HEAD),
-        text.ceil_char_boundary(text.len().saturating_sub(TAIL)),
-    );
-    match text.get(head..tail) {
-        Some(middle) if !middle.is_empty() => {
-            let (head, tail) = (&text[..head], &text[tail..]);
-            format!("{head}\n[... {} bytes ...]\n{tail}", middle.len())
-        }
-        _ => text.to_owned(),
-    }
-}
-
 #[tonic::async_trait]
 impl GatewayAdmin for Admin {
     async fn status(
@@ -97,8 +81,7 @@ impl GatewayAdmin for Admin {
         Ok(Response::new(convert::status(self, &summaries)))
     }
 
-    type SessionsStream =
-        tokio_stream::Iter<std::vec::IntoIter<Result<v1::GatewaySessions, Status>>>;
+    type SessionsStream = Parts<v1::GatewaySessions>;
 
     async fn sessions(
         &self,
@@ -106,15 +89,10 @@ impl GatewayAdmin for Admin {
     ) -> Result<Response<Self::SessionsStream>, Status> {
         let shown = self.ask(Query::Sessions).await?;
         let counters = shown.counters.await.unwrap_or_default();
-        let mut sessions = convert::sessions(&self.config, shown.sessions, &counters).into_iter();
-        let mut parts = Vec::new();
-        loop {
-            let part: Vec<_> = sessions.by_ref().take(PART).collect();
-            if part.is_empty() {
-                return Ok(Response::new(tokio_stream::iter(parts)));
-            }
-            parts.push(Ok(v1::GatewaySessions { sessions: part }));
-        }
+        let sessions = convert::sessions(&self.config, shown.sessions, &counters);
+        Ok(in_parts(sessions, |sessions| v1::GatewaySessions {
+            sessions,
+        }))
     }
 
     async fn upgrade(
@@ -151,21 +129,64 @@ impl GatewayAdmin for Admin {
             .await
             .map(Response::new)
     }
+
+    type LinesStream = Parts<v1::GatewayLines>;
+
+    async fn lines(
+        &self,
+        request: Request<v1::GatewayLinesRequest>,
+    ) -> Result<Response<Self::LinesStream>, Status> {
+        let all = !request.into_inner().blocked_only;
+        let lines = self.ask(Query::Lines).await?.into_iter();
+        let lines = lines
+            .filter(|line| all || line.blocked_by_inventory || line.blocked.is_some())
+            .map(convert::line)
+            .collect();
+        Ok(in_parts(lines, |lines| v1::GatewayLines { lines }))
+    }
+
+    async fn set_line_blocked(
+        &self,
+        request: Request<v1::GatewaySetLineBlockedRequest>,
+    ) -> Result<Response<v1::GatewayLine>, Status> {
+        let v1::GatewaySetLineBlockedRequest {
+            location_id,
+            blocked,
+        } = request.into_inner();
+        let location = location_id
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("'{location_id}': {error}")))?;
+        let query = |reply| Query::SetBlocked {
+            location,
+            blocked,
+            reply,
+        };
+        let (line, done) = self.ask(query).await?.map_err(|why| match why {
+            BlockRefusal::Unknown(_) => Status::not_found(why.to_string()),
+            BlockRefusal::ByInventory(_) => Status::failed_precondition(why.to_string()),
+        })?;
+        done.await
+            .map_err(|_| Status::unavailable("the daemon is stopping"))?
+            .map_err(|error| {
+                Status::internal(format!(
+                    "it is recorded, but not in force before the daemon is restarted: {error}"
+                ))
+            })?;
+        Ok(Response::new(convert::line(line)))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+type Parts<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
 
-    #[test]
-    fn long_refusals_keep_both_ends() {
-        for short in ["", "program xdp_access: R9 !read_ok", &"é".repeat(1_250)] {
-            assert_eq!(brief(short), short);
+/// An answer of any length, in parts of limited size.
+fn in_parts<T, P>(all: Vec<T>, part: impl Fn(Vec<T>) -> P) -> Response<Parts<P>> {
+    let mut all = all.into_iter();
+    let mut parts = Vec::new();
+    loop {
+        let some: Vec<_> = all.by_ref().take(PART).collect();
+        if some.is_empty() {
+            return Response::new(tokio_stream::iter(parts));
         }
-        let long = format!("program xdp_access: {}R9 !read_ok", "é\n".repeat(1 << 20));
-        let told = brief(&long);
-        assert!(told.starts_with("program xdp_access: é"), "{told}");
-        assert!(told.ends_with("é\nR9 !read_ok"), "{told}");
-        assert!(told.len() < HEAD + TAIL + 100, "{}", told.len());
+        parts.push(Ok(part(some)));
     }
 }

@@ -17,6 +17,7 @@ fn text(value: &str) -> Value {
 
 pub fn status(status: &v1::GatewayStatus) -> Value {
     let sessions = status.sessions.unwrap_or_default();
+    let lines = status.lines.unwrap_or_default();
     json!({
         "gateway_id": status.gateway_id,
         "version": status.version,
@@ -57,6 +58,10 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "slots_max": sessions.slots_max,
         },
         "traces": status.traces,
+        "lines": {
+            "total": lines.total,
+            "blocked": lines.blocked,
+        },
         "packets": status.packets.iter()
             .map(|reason| (reason.reason.clone(), reason.packets.into()))
             .collect::<Map<_, _>>(),
@@ -164,5 +169,17 @@ fn packet(packet: &v1::GatewayPacket) -> Value {
             "slot": entry.session.map(|session| session.slot),
             "generation": entry.session.map(|session| session.generation),
         })),
+    })
+}
+
+pub fn line(line: &v1::GatewayLine) -> Value {
+    json!({
+        "location_id": line.location_id,
+        "line": text(&line.line),
+        "blocked": line.blocked_by_inventory || line.blocked_by_hand,
+        "blocked_by_inventory": line.blocked_by_inventory,
+        "blocked_by_hand": line.blocked_by_hand,
+        "blocked_at_unix_ms": line.blocked_by_hand.then_some(line.blocked_at_unix_ms),
+        "sessions": line.sessions,
     })
 }

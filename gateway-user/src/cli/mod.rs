@@ -5,6 +5,7 @@
 )]
 
 mod json;
+mod lines;
 mod show;
 mod trace;
 mod upgrade;
@@ -49,6 +50,13 @@ enum Command {
     Status(Ask),
     /// Show the sessions with their counters
     Sessions(Ask),
+    /// Show the lines; block and unblock them
+    Lines {
+        #[command(flatten)]
+        ask: AskAnywhere,
+        #[command(subcommand)]
+        action: Option<lines::Action>,
+    },
     /// Show which packets were dropped, and why
     Drops(Drops),
     /// Show what becomes of a subscriber's packets, one by one; Ctrl-C ends it
@@ -87,6 +95,17 @@ struct Ask {
     socket: PathBuf,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// As [`Ask`], for commands with commands of their own: before or after these.
+#[derive(Args)]
+struct AskAnywhere {
+    /// Socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", env = "DOORSTEP_GATEWAY_SOCKET", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
 
@@ -178,6 +197,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
         Command::Trace(trace) => trace::run(trace).await?,
+        Command::Lines { ask, action } => lines::lines(&ask.socket, action, ask.output).await?,
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,
     }
     Ok(ExitCode::SUCCESS)

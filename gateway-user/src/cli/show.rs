@@ -11,9 +11,9 @@ use tonic::transport::Channel;
 use super::json;
 use crate::dataplane::{Port, Role};
 
-type Client = GatewayAdminClient<Channel>;
+pub(super) type Client = GatewayAdminClient<Channel>;
 
-pub async fn connect(socket: &Path) -> anyhow::Result<Client> {
+pub(super) async fn connect(socket: &Path) -> anyhow::Result<Client> {
     let channel = client::connect(socket, "gateway").await?;
     Ok(GatewayAdminClient::new(channel))
 }
@@ -37,7 +37,7 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         answer.uptime_ms / 1000
     );
     println!(
-        "sessions: {} established, {} establishing, {} closing, {} receipts not acknowledged\n",
+        "sessions: {} established, {} establishing, {} closing, {} receipts not acknowledged",
         sessions.established,
         sessions.establishing,
         sessions.closing,
@@ -46,6 +46,8 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     if answer.traces > 0 {
         println!("packets are followed: {} traces run\n", answer.traces);
     }
+    let lines = answer.lines.unwrap_or_default();
+    println!("lines: {}, {} blocked\n", lines.total, lines.blocked);
     let ports: Vec<_> = answer
         .ports
         .iter()

@@ -11,7 +11,7 @@ mod validate;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use doorstep_gateway_common::OperatorIndex;
+use doorstep_gateway_common::{OperatorIndex, flag};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,23 @@ pub struct Operator {
     /// The gateway's own addresses toward this operator's lines.
     pub gateway_v4: Option<Ipv4Addr>,
     pub gateway_v6: Option<Ipv6Addr>,
+    /// Its homes reach each other at the gateway; otherwise only by the uplink, if its router lets them.
+    pub hairpin: bool,
+    /// The MSS of its homes' TCP connections is lowered to what line and uplink take.
+    pub clamp_mss: bool,
+    pub tag_priority: TagPriority,
     pub server: Server,
+}
+
+/// Where the priority (PCP) of the tags that the gateway pushes comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TagPriority {
+    /// The session's service.
+    #[default]
+    Session,
+    /// The class selector of each packet's DSCP (RFC 2474 section 4.2.2).
+    Dscp,
 }
 
 /// Where an operator's server is, and how both ends prove who they are.
@@ -164,6 +180,18 @@ impl Operator {
     /// Whether a session of the operator may have this prefix.
     pub fn owns_v6(&self, prefix: Ipv6Net) -> bool {
         self.subscriber_v6.iter().any(|own| own.contains(&prefix))
+    }
+
+    /// What is special about all its sessions: bits of [`flag`].
+    pub fn session_flags(&self) -> u16 {
+        let mut flags = 0;
+        if self.clamp_mss {
+            flags |= flag::CLAMP_MSS;
+        }
+        if self.tag_priority == TagPriority::Dscp {
+            flags |= flag::PRIORITY_FROM_DSCP;
+        }
+        flags
     }
 
     /// How its packets leave, for people: `uplink0 via 192.0.2.1`, `uplink0 by table 254`.

@@ -78,6 +78,9 @@ impl Check<'_, '_> {
             subscriber_v6,
             gateway_v4,
             gateway_v6,
+            hairpin: raw.hairpin,
+            clamp_mss: raw.clamp_mss,
+            tag_priority: raw.tag_priority,
             server: self.server(raw.server),
         }
     }

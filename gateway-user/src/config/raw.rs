@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ShaperKind, XdpMode};
+use super::{ShaperKind, TagPriority, XdpMode};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +49,12 @@ pub struct Operator {
     pub subscriber_prefixes: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub gateway_addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub hairpin: bool,
+    #[serde(default)]
+    pub clamp_mss: bool,
+    #[serde(default)]
+    pub tag_priority: TagPriority,
     pub server: Server,
 }
 

@@ -51,6 +51,7 @@ fn a_full_configuration() {
     assert_eq!(north.server.ca, Path::new("/etc/doorstep/ca.pem"));
     assert_eq!(north.server.key, Path::new("/etc/gw1.key"));
     assert_eq!(south.server.server_name, "south.example");
+    assert_eq!((north.hairpin, north.session_flags()), (false, 0));
     assert_eq!(north.route(), "uplink0 via 192.0.2.1");
     assert_eq!(south.route(), "uplink0.7");
     assert!(north.owns_v4("100.64.1.9".parse().expect("address")));
@@ -211,4 +212,26 @@ fn an_index_that_contradicts_what_is_known_is_refused() {
     let mut config = parse(GOOD).expect("valid");
     let error = config.set_indexes(&full).expect_err("exhausted");
     assert!(error.to_string().contains("all of 1..=63"), "{error}");
+}
+
+#[test]
+fn options_of_an_operator() {
+    for (options, hairpin, flags) in [
+        ("hairpin = true", true, 0),
+        ("clamp_mss = true", false, flag::CLAMP_MSS),
+        ("tag_priority = \"session\"", false, 0),
+        ("tag_priority = \"dscp\"", false, flag::PRIORITY_FROM_DSCP),
+    ] {
+        let text = GOOD.replacen("next_hops", &format!("{options}\nnext_hops"), 1);
+        let config = parse(&text).expect("valid");
+        let [north, south] = &config.operators[..] else {
+            panic!("two operators")
+        };
+        let told = |operator: &Operator| (operator.hairpin, operator.session_flags());
+        assert_eq!(told(north), (hairpin, flags), "{options}");
+        assert_eq!(told(south), (false, 0), "{options}");
+    }
+    let wrong = GOOD.replacen("next_hops", "tag_priority = \"tos\"\nnext_hops", 1);
+    let error = parse(&wrong).expect_err("refused").to_string();
+    assert!(error.contains("`session` or `dscp`"), "{error}");
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::*;
-use crate::config::{Operator, Server};
+use crate::config::{Operator, Server, TagPriority};
 use crate::engine::message::{Held, HeldPhase, Instruction, Report};
 use crate::testing::{Pki, ScriptedServer, Stream};
 
@@ -33,6 +33,9 @@ fn operator(folder: &Path, port: u16) -> Operator {
         subscriber_v6: Vec::new(),
         gateway_v4: None,
         gateway_v6: None,
+        hairpin: false,
+        clamp_mss: false,
+        tag_priority: TagPriority::default(),
         server: Server {
             url: format!("https://127.0.0.1:{port}"),
             server_name: "north-net".into(),

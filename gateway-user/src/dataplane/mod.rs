@@ -189,6 +189,11 @@ impl Dataplane {
         self.maps.set_lines(lines)
     }
 
+    /// Changes what the fast path knows of one line.
+    pub fn set_line(&mut self, key: LineKey, value: LineValue) -> Result<(), DataplaneError> {
+        self.maps.set_line(key, value)
+    }
+
     /// What the four maps of sessions hold.
     pub fn tables(&self) -> Result<Tables, DataplaneError> {
         self.maps.tables()

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use doorstep_establish::{Initiator, Nonce};
-use doorstep_gateway_common::OperatorIndex;
+use doorstep_gateway_common::{OperatorIndex, flag};
 use ipnet::IpNet;
 
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
 use super::service::check_service;
 use super::{Engine, Now, Objection, Session};
+use crate::config::Operator;
 use crate::session::Line;
 
 /// Smallest MTU of IPv6 (RFC 8200), and the largest of common access equipment.
@@ -236,12 +237,19 @@ impl Engine {
         let initiator = self.initiator(session, &row, mtu, now);
         let port = self.settings.ports.get(&line.key.ifindex);
         let shaper = port.is_none_or(|port| port.shaper);
+        let operator = self.operator(session.operator);
+        let mut flags = operator.map_or(0, Operator::session_flags);
+        if self.is_blocked(&row.connect.location) {
+            flags |= flag::BLOCKED;
+        }
         Session {
             in_force: row.connect.service_revision,
             row,
             line,
             mtu,
             shaper,
+            flags,
+            flags_in_force: flags,
             initiator,
             opening: None,
             claims: Vec::new(),

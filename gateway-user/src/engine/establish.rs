@@ -13,6 +13,12 @@ impl Engine {
         let Some(mut held) = self.sessions.remove(&session) else {
             return;
         };
+        if held.is_blocked() {
+            // Asked again once the line is not blocked any more.
+            self.timers.set(Timer::Session(session), None);
+            self.sessions.insert(session, held);
+            return;
+        }
         if let Some(request) = held.initiator.poll(now.at, &mut self.rng) {
             if !held.row.steps.iter().any(|s| s.step == StepName::Requested) {
                 held.step(StepName::Requested, now);

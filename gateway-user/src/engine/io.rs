@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot};
 use uuid::Uuid;
 
 use super::message::{Instruction, Report};
@@ -77,7 +77,12 @@ pub enum Action {
         /// Rows that have to go before.
         displaced: Plan,
     },
-    /// Give an open session the entry's service.
+    /// Let a line pass what it passes, or nothing.
+    SetLine {
+        key: LineKey,
+        value: LineValue,
+    },
+    /// Give an open session the entry's service and flags.
     Change {
         session: SessionRef,
         entry: SessionEntry,

@@ -13,6 +13,7 @@
 //! an [`Action::Persist`]; an engine rebuilt by [`Engine::recover`] from what was persisted goes on
 //! where the other ended. Everything is keyed by operator: a server reaches its own sessions only.
 
+mod blocked;
 mod close;
 mod connect;
 mod establish;
@@ -44,10 +45,11 @@ use crate::config::Operator;
 use crate::inventory::Inventory;
 use crate::session::{Line, SessionEntry};
 
+pub use blocked::{BlockRefusal, LineView};
 pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
 pub use recover::{Recovered, Recovery};
-use row::{Fence, Opened, Phase, SessionRef, SessionRow, Step, StepName, Write};
+use row::{Blocks, Fence, Opened, Phase, SessionRef, SessionRow, Step, StepName, Write};
 use slots::Slots;
 use timers::{Timer, Timers};
 use unclaimed::Unclaimed;
@@ -87,6 +89,8 @@ pub struct Engine {
     on_line: HashMap<(LineKey, Uuid), Vec<OperatorIndex>>,
     slots: Slots,
     unclaimed: BTreeMap<OperatorIndex, Unclaimed>,
+    /// Lines that somebody has blocked, besides those that the inventory blocks.
+    blocks: Blocks,
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
     timers: Timers,
@@ -100,6 +104,8 @@ struct Session {
     mtu: u16,
     /// Whether the rate to the line can be shaped.
     shaper: bool,
+    /// Bits of [`doorstep_gateway_common::flag`] that do not come from the service.
+    flags: u16,
     initiator: Initiator,
     /// The terminal has accepted and the fast path is being opened.
     opening: Option<Opened>,
@@ -110,8 +116,10 @@ struct Session {
     failures: u32,
     /// Revision of the service that the fast path has, or is to be opened with.
     in_force: u64,
-    /// Revision of the change that the fast path has been ordered to make.
-    changing: Option<u64>,
+    /// The flags that it has, or is to be opened with.
+    flags_in_force: u16,
+    /// Revision and flags of the change that the fast path has been ordered to make.
+    changing: Option<(u64, u16)>,
 }
 
 #[derive(Default)]
@@ -341,7 +349,7 @@ impl Session {
             mtu: self.mtu,
             service: connect.service,
             shaper: self.shaper,
-            flags: 0,
+            flags: self.flags,
         }
     }
 

@@ -65,6 +65,7 @@ impl Engine {
             operators,
             addresses: HashMap::new(),
             on_line: HashMap::new(),
+            blocks: snapshot.blocks,
             narrow_ports: HashSet::new(),
             timers: Timers::default(),
             out: Vec::new(),

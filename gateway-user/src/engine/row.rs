@@ -1,10 +1,11 @@
-//! What the journal keeps: sessions, fences, receipts.
+//! What the journal keeps: sessions, fences, receipts, blocked lines.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use doorstep_establish::{Mac, Nonce, Tags};
 use doorstep_gateway_common::{OperatorIndex, Slot};
+use doorstep_location::LocationId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -132,6 +133,16 @@ pub enum FenceKind {
     Disconnect,
 }
 
+/// Lines that somebody has blocked, by location: a line may be patched elsewhere, the home stays.
+pub type Blocks = BTreeMap<LocationId, Block>;
+
+/// Somebody has blocked a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    pub at_unix_ms: i64,
+}
+
 /// One change of the journal. Those of one batch are durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -141,6 +152,8 @@ pub enum Write {
     /// Not acknowledged yet. Also sets the operator's last number.
     PutReceipt(OperatorIndex, Receipt),
     DeleteReceipt(OperatorIndex, u64),
+    PutBlock(LocationId, Block),
+    DeleteBlock(LocationId),
 }
 
 /// All that the journal holds.
@@ -151,6 +164,7 @@ pub struct Snapshot {
     pub receipts: BTreeMap<(OperatorIndex, u64), Receipt>,
     /// Number of each operator's last receipt.
     pub last_numbers: HashMap<OperatorIndex, u64>,
+    pub blocks: Blocks,
 }
 
 impl Snapshot {
@@ -173,6 +187,12 @@ impl Snapshot {
             }
             Write::DeleteReceipt(operator, number) => {
                 self.receipts.remove(&(*operator, *number));
+            }
+            Write::PutBlock(location, block) => {
+                self.blocks.insert(location.clone(), *block);
+            }
+            Write::DeleteBlock(location) => {
+                self.blocks.remove(location);
             }
         }
     }

@@ -107,7 +107,7 @@ impl Engine {
         }
         newest.service = service;
         newest.service_revision = revision;
-        if matches!(held.row.phase, Phase::Establishing) && held.opening.is_none() {
+        if held.waits_for_terminal() {
             held.in_force = revision;
         }
         tracing::info!(?session, revision, ?service, "service recorded");
@@ -116,7 +116,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the fast path change an open session's service, unless it has it or is at it.
+    /// Has the fast path change an open session's service and flags, unless it has them or is at it.
     pub(super) fn change_service(&mut self, session: SessionRef) {
         let Some(held) = self.sessions.get_mut(&session) else {
             return;
@@ -124,11 +124,11 @@ impl Engine {
         let Phase::Established(opened) = held.row.phase else {
             return;
         };
-        let revision = held.row.connect.service_revision;
-        if held.changing.is_some() || held.in_force == revision {
+        let wanted = (held.row.connect.service_revision, held.flags);
+        if held.changing.is_some() || (held.in_force, held.flags_in_force) == wanted {
             return;
         }
-        held.changing = Some(revision);
+        held.changing = Some(wanted);
         let entry = held.entry(session.operator, opened.mac);
         self.timers.set(Timer::Session(session), None);
         self.out.push(Action::Change { session, entry });
@@ -150,12 +150,13 @@ impl Engine {
         {
             return;
         }
-        let Some(revision) = held.changing.take() else {
+        let Some((revision, flags)) = held.changing.take() else {
             return;
         };
+        let has_service = held.in_force == revision;
         match result {
             Ok(()) => {
-                held.in_force = revision;
+                (held.in_force, held.flags_in_force) = (revision, flags);
                 if held.failures > 0 {
                     held.failures = 0;
                     held.detail = None;
@@ -163,13 +164,19 @@ impl Engine {
                 tracing::info!(?session, generation, revision, "service changed");
                 // Another may have been recorded since.
                 self.change_service(session);
-                self.acknowledge_service(session);
+                if !has_service {
+                    self.acknowledge_service(session);
+                }
             }
             Err(error) => {
                 let what = format!("cannot change the service: {error}");
                 held.detail = Some(format!("{what}; trying again"));
                 let at = now.at + held.pause();
                 self.timers.set(Timer::Session(session), Some(at));
+                if has_service {
+                    tracing::error!(?session, what, "trying again");
+                    return;
+                }
                 let why = Objection::new(RefusalReason::Dataplane, what);
                 self.refuse_revision(session, generation, revision, why);
             }
@@ -206,6 +213,11 @@ impl Session {
                 if own { self.in_force } else { 0 }
             }
         }
+    }
+
+    /// Nothing of it is in the fast path, or on its way there.
+    pub(super) fn waits_for_terminal(&self) -> bool {
+        matches!(self.row.phase, Phase::Establishing) && self.opening.is_none()
     }
 
     fn newest_connect_mut(&mut self) -> Option<&mut Connect> {

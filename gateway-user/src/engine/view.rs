@@ -27,6 +27,8 @@ pub struct Summary {
     pub closing: u64,
     pub disconnected_unacked: u64,
     pub slots_used: u32,
+    pub lines: u64,
+    pub lines_blocked: u64,
 }
 
 impl Session {
@@ -38,7 +40,8 @@ impl Session {
             .then(|| format!("MTU {}, not {mtu}: port {port} carries no more", self.mtu));
         let policed = (service.is_shaped() && !self.shaper)
             .then(|| format!("policed, not shaped: port {port} has no fq"));
-        let all: Vec<String> = [self.detail.clone(), narrow, policed]
+        let blocked = self.is_blocked().then(|| "the line is blocked".to_owned());
+        let all: Vec<String> = [blocked, self.detail.clone(), narrow, policed]
             .into_iter()
             .flatten()
             .collect();
@@ -77,6 +80,8 @@ impl Engine {
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {
             slots_used: self.slots.used(),
+            lines: self.settings.inventory.len() as u64,
+            lines_blocked: self.blocked_lines() as u64,
             ..Summary::default()
         };
         for held in self.sessions.values() {

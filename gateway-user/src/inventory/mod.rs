@@ -4,7 +4,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use doorstep_gateway_common::{LineKey, LineValue};
@@ -12,12 +12,15 @@ use doorstep_location::LocationId;
 use thiserror::Error;
 
 use crate::config::{Position, Problem};
+use crate::engine::row::Blocks;
 use crate::session::Line;
 
 /// The table location → line, and its reverse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     lines: HashMap<LocationId, Line>,
+    /// Those whose lines are blocked until the file says otherwise.
+    blocked: HashSet<LocationId>,
 }
 
 #[derive(Debug, Error)]
@@ -51,13 +54,10 @@ impl Inventory {
         text: &str,
         port: impl Fn(&str) -> Option<u32>,
     ) -> Result<Self, InventoryError> {
-        match parse::lines(text, port) {
-            Ok(lines) => Ok(Self { lines }),
-            Err(problems) => Err(InventoryError::Invalid {
-                file: file.to_owned(),
-                problems,
-            }),
-        }
+        parse::inventory(text, port).map_err(|problems| InventoryError::Invalid {
+            file: file.to_owned(),
+            problems,
+        })
     }
 
     pub fn resolve(&self, location: &LocationId) -> Option<&Line> {
@@ -72,18 +72,38 @@ impl Inventory {
         self.lines.is_empty()
     }
 
-    /// What the fast path must know of every line.
-    pub fn map_rows(&self) -> Vec<(LineKey, LineValue)> {
-        self.lines
-            .iter()
+    /// Whether the file says that a location's line is blocked.
+    pub fn is_blocked(&self, location: &LocationId) -> bool {
+        self.blocked.contains(location)
+    }
+
+    /// How many lines the file blocks.
+    pub fn blocked_len(&self) -> usize {
+        self.blocked.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&LocationId, &Line)> {
+        self.lines.iter()
+    }
+
+    /// What the fast path must know of every line, with those blocked that somebody has blocked.
+    pub fn map_rows(&self, blocks: &Blocks) -> Vec<(LineKey, LineValue)> {
+        let lines = self.lines.iter();
+        lines
             .map(|(location, line)| {
-                let value = LineValue {
-                    location_hash: location.hash64(),
-                    ..LineValue::default()
-                };
-                (line.key, value)
+                let blocked = self.is_blocked(location) || blocks.contains_key(location);
+                (line.key, map_value(location, blocked))
             })
             .collect()
+    }
+}
+
+/// What the fast path must know of a location's line.
+pub fn map_value(location: &LocationId, blocked: bool) -> LineValue {
+    LineValue {
+        location_hash: location.hash64(),
+        flags: if blocked { LineValue::BLOCKED } else { 0 },
+        pad: 0,
     }
 }
 

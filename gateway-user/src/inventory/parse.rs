@@ -1,6 +1,6 @@
 //! From CSV to lines, with the place of all that is wrong.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -8,17 +8,18 @@ use doorstep_establish::{TPID_8021AD, TPID_8021Q, Tag, Tags};
 use doorstep_gateway_common::LineKey;
 use doorstep_location::LocationId;
 
+use super::Inventory;
 use crate::config::{Position, Problem};
 use crate::session::Line;
 
 const NEEDED: [&str; 4] = ["location", "port", "s_vlan", "c_vlan"];
-const OPTIONAL: [&str; 2] = ["s_tpid", "c_tpid"];
+const OPTIONAL: [&str; 3] = ["s_tpid", "c_tpid", "blocked"];
 const MAX_VID: u16 = 4094;
 
-pub(super) fn lines(
+pub(super) fn inventory(
     text: &str,
     port: impl Fn(&str) -> Option<u32>,
-) -> Result<HashMap<LocationId, Line>, Vec<Problem>> {
+) -> Result<Inventory, Vec<Problem>> {
     // Editors on other systems begin the file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = ReaderBuilder::new()
@@ -46,7 +47,10 @@ pub(super) fn lines(
         }
     }
     if table.problems.is_empty() {
-        Ok(table.lines)
+        Ok(Inventory {
+            lines: table.lines,
+            blocked: table.blocked,
+        })
     } else {
         Err(table.problems)
     }
@@ -57,6 +61,7 @@ struct Table<'a, P> {
     port: P,
     columns: HashMap<&'static str, usize>,
     lines: HashMap<LocationId, Line>,
+    blocked: HashSet<LocationId>,
     /// Where each location and each line was first named.
     locations: HashMap<LocationId, usize>,
     keys: HashMap<LineKey, usize>,
@@ -70,6 +75,7 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
             port,
             columns: HashMap::new(),
             lines: HashMap::new(),
+            blocked: HashSet::new(),
             locations: HashMap::new(),
             keys: HashMap::new(),
             problems: Vec::new(),
@@ -136,6 +142,7 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
                 "an s_vlan without a c_vlan: a single tag goes into c_vlan",
             );
         }
+        let blocked = self.blocked(number, record);
         let (Some(location), Some((port, ifindex))) = (location, port) else {
             return;
         };
@@ -152,6 +159,9 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
             s_vid: s_tag.map_or(0, |tag| tag.vid),
             c_vid: c_tag.map_or(0, |tag| tag.vid),
         };
+        if blocked {
+            self.blocked.insert(location.clone());
+        }
         self.insert(number, location, Line { key, port, tags });
     }
 
@@ -189,6 +199,18 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
             self.add(number, self.columns["port"], what);
         }
         ifindex.map(|ifindex| (name.to_owned(), ifindex))
+    }
+
+    fn blocked(&mut self, number: usize, record: &StringRecord) -> bool {
+        match self.field(record, "blocked") {
+            "yes" => true,
+            "no" | "" => false,
+            other => {
+                let what = format!("blocked '{other}' is neither yes nor no");
+                self.add(number, self.columns["blocked"], what);
+                false
+            }
+        }
     }
 
     /// The tag of two columns; none where its VLAN is empty, or wrong and told so.

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::engine::row::Block;
 
 const HEADER: &str = "location,port,s_vlan,c_vlan\n";
 
@@ -55,7 +56,7 @@ fn untagged_one_tag_two_tags_and_other_tpids() {
     assert_eq!(tpids, [0x8100, 0x88a8]);
 
     let location: LocationId = "110103-xinjing-001-002-002".parse().expect("location");
-    let rows = inventory.map_rows();
+    let rows = inventory.map_rows(&Blocks::new());
     let (_, value) = rows
         .iter()
         .find(|(row, _)| *row == key)
@@ -145,4 +146,31 @@ fn a_missing_file_is_named() {
         .expect_err("missing")
         .to_string();
     assert!(error.contains("/nonexistent/inventory.csv"), "{error}");
+}
+
+#[test]
+fn blocked_lines() {
+    const HEADER: &str = "location,port,s_vlan,c_vlan,blocked\n";
+    let text = format!(
+        "{HEADER}110103-a-001-002-001,access0,,1,yes\n110103-a-001-002-002,access0,,2,no\n\
+         110103-a-001-002-003,access0,,3,\n"
+    );
+    let inventory = parse(&text).expect("valid");
+    let by_hand = "110103-a-001-002-003".parse().expect("a location");
+    let blocks = Blocks::from([(by_hand, Block { at_unix_ms: 1 })]);
+    let blocked = |blocks: &Blocks| {
+        let rows = inventory.map_rows(blocks).into_iter();
+        let rows = rows.filter(|(_, row)| row.flags & LineValue::BLOCKED != 0);
+        let mut vids: Vec<u16> = rows.map(|(key, _)| key.c_vid).collect();
+        vids.sort_unstable();
+        vids
+    };
+    assert_eq!(blocked(&Blocks::new()), [1]);
+    assert_eq!(blocked(&blocks), [1, 3]);
+    let error = parse(&format!("{HEADER}110103-a-001-002-001,access0,,1,maybe\n"));
+    let error = error.expect_err("refused").to_string();
+    assert!(
+        error.contains("2:33: blocked 'maybe' is neither yes nor no"),
+        "{error}"
+    );
 }

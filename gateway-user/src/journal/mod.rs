@@ -1,4 +1,4 @@
-//! What survives a crash: sessions, fences, receipts, in a database file.
+//! What survives a crash: sessions, fences, receipts, blocked lines, in a database file.
 //!
 //! A commit is durable when it returns, and whole or not at all. Session keys lie in the file, so
 //! that only its owner may read it.
@@ -34,6 +34,8 @@ const FENCES: TableDefinition<(u16, u128), &[u8]> = TableDefinition::new("fences
 const RECEIPTS: TableDefinition<(u16, u64), &[u8]> = TableDefinition::new("receipts");
 /// Each operator's last receipt number.
 const NUMBERS: TableDefinition<u16, u64> = TableDefinition::new("receipt_numbers");
+/// Blocked lines by location.
+const BLOCKS: TableDefinition<&str, &[u8]> = TableDefinition::new("blocked_lines");
 /// Which operator each index was given to; never taken back.
 const OPERATORS: TableDefinition<&str, u16> = TableDefinition::new("operators");
 
@@ -70,6 +72,11 @@ pub enum JournalError {
         path: PathBuf,
         table: &'static str,
         source: codec::CodecError,
+    },
+    #[error("the journal {} has a blocked line that is no location: {source}", path.display())]
+    Location {
+        path: PathBuf,
+        source: doorstep_location::ParseError,
     },
 }
 
@@ -169,6 +176,7 @@ impl Journal {
         transaction.open_table(RECEIPTS)?;
         transaction.open_table(NUMBERS)?;
         transaction.open_table(OPERATORS)?;
+        transaction.open_table(BLOCKS)?;
         transaction.commit()?;
         Ok(())
     }
@@ -180,6 +188,7 @@ impl Journal {
             let mut fences = transaction.open_table(FENCES)?;
             let mut receipts = transaction.open_table(RECEIPTS)?;
             let mut numbers = transaction.open_table(NUMBERS)?;
+            let mut blocks = transaction.open_table(BLOCKS)?;
             for write in writes {
                 match write {
                     Write::PutSession(session, row) => {
@@ -200,6 +209,12 @@ impl Journal {
                     }
                     Write::DeleteReceipt(operator, number) => {
                         receipts.remove((*operator, *number))?;
+                    }
+                    Write::PutBlock(location, block) => {
+                        blocks.insert(location.as_str(), &codec::encode(block)[..])?;
+                    }
+                    Write::DeleteBlock(location) => {
+                        blocks.remove(location.as_str())?;
                     }
                 }
             }
@@ -226,6 +241,14 @@ impl<D: ReadableDatabase> Journal<D> {
             snapshot
                 .receipts
                 .insert(key, self.decode("receipts", &value)?);
+        }
+        for (location, value) in rows.blocks {
+            let block = self.decode("blocked_lines", &value)?;
+            let location = location.parse().map_err(|source| JournalError::Location {
+                path: self.path.clone(),
+                source,
+            })?;
+            snapshot.blocks.insert(location, block);
         }
         snapshot.last_numbers = rows.numbers.into_iter().collect();
         Ok(snapshot)
@@ -288,6 +311,17 @@ impl<D: ReadableDatabase> Journal<D> {
             let (key, value) = row?;
             rows.numbers.push((key.value(), value.value()));
         }
+        match transaction.open_table(BLOCKS) {
+            // Written by a version without them.
+            Err(TableError::TableDoesNotExist(_)) => {}
+            table => {
+                for row in table?.iter()? {
+                    let (key, value) = row?;
+                    let (key, value) = (key.value().to_owned(), value.value().to_vec());
+                    rows.blocks.push((key, value));
+                }
+            }
+        }
         Ok(rows)
     }
 }
@@ -299,6 +333,7 @@ struct Rows {
     fences: Vec<((u16, u128), Vec<u8>)>,
     receipts: Vec<((u16, u64), Vec<u8>)>,
     numbers: Vec<(u16, u64)>,
+    blocks: Vec<(String, Vec<u8>)>,
 }
 
 fn session_key(session: SessionRef) -> (u16, u128) {

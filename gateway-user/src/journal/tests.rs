@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Config;
 use crate::engine::message::{Connect, Receipt};
-use crate::engine::row::{FenceKind, Opened, Phase, Place, Step, StepName, Then};
+use crate::engine::row::{Block, FenceKind, Opened, Phase, Place, Step, StepName, Then};
 use crate::session::{Counters, Service};
 
 fn session(operator: u16, number: u8) -> SessionRef {
@@ -14,6 +14,11 @@ fn session(operator: u16, number: u8) -> SessionRef {
         operator,
         session: Uuid::from_u128(number.into()),
     }
+}
+
+fn location(room: u8) -> doorstep_location::LocationId {
+    let text = format!("110103-xinjing-001-002-{room:03}");
+    text.parse().expect("a location")
 }
 
 fn connect(number: u8, generation: u64) -> Connect {
@@ -102,6 +107,10 @@ fn write() -> impl Strategy<Value = Write> {
         (1..3u16, 1..5u64)
             .prop_map(|(operator, number)| { Write::PutReceipt(operator, receipt(number)) }),
         (1..3u16, 1..5u64).prop_map(|(operator, number)| Write::DeleteReceipt(operator, number)),
+        (1..4u8, 0..9i64).prop_map(|(room, at_unix_ms)| {
+            Write::PutBlock(location(room), Block { at_unix_ms })
+        }),
+        (1..4u8).prop_map(|room| Write::DeleteBlock(location(room))),
     ]
 }
 

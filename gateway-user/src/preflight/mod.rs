@@ -160,8 +160,7 @@ fn inventory(report: &mut Report, config: &Config) -> bool {
                 ),
                 lines => report.ok("inventory", format_args!("{file}: lines: {lines}")),
             }
-            let rows = inventory.map_rows();
-            rows.iter().any(|(key, _)| key.s_vid != 0)
+            inventory.iter().any(|(_, line)| line.key.s_vid != 0)
         }
         Err(error) => {
             report.fail("inventory", error);

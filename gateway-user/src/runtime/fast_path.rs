@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::Input;
@@ -21,6 +21,7 @@ pub trait FastPath: Send + 'static {
     type Error: StdError + Send + Sync + 'static;
 
     fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), Self::Error>;
+    fn set_line(&mut self, key: LineKey, value: LineValue) -> Result<(), Self::Error>;
     fn tables(&self) -> Result<Tables, Self::Error>;
     fn apply(&mut self, plan: &Plan) -> Result<(), Self::Error>;
     fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Self::Error>;
@@ -37,6 +38,10 @@ impl FastPath for Dataplane {
 
     fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), DataplaneError> {
         self.set_lines(lines)
+    }
+
+    fn set_line(&mut self, key: LineKey, value: LineValue) -> Result<(), DataplaneError> {
+        self.set_line(key, value)
     }
 
     fn tables(&self) -> Result<Tables, DataplaneError> {
@@ -82,6 +87,12 @@ pub(super) enum Command {
         entry: SessionEntry,
         displaced: Plan,
     },
+    SetLine {
+        key: LineKey,
+        value: LineValue,
+    },
+    /// Says when all before it is done, and what of the lines could not be.
+    Tell(oneshot::Sender<Result<(), String>>),
     Change {
         session: SessionRef,
         entry: SessionEntry,
@@ -124,6 +135,7 @@ pub(super) fn spawn<F: FastPath>(
 }
 
 fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mpsc::Sender<Input>) {
+    let mut lines = Ok(());
     while let Ok(command) = commands.recv() {
         let event = match command {
             Command::Open {
@@ -161,6 +173,17 @@ fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mp
                     operator,
                     readings: slots.iter().filter_map(read).collect(),
                 }
+            }
+            Command::SetLine { key, value } => {
+                if let Err(error) = fast_path.set_line(key, value) {
+                    error!(?key, %error, "cannot change the line");
+                    lines = Err(error.to_string());
+                }
+                continue;
+            }
+            Command::Tell(reply) => {
+                let _ = reply.send(std::mem::replace(&mut lines, Ok(())));
+                continue;
             }
             Command::Show(slots, reply) => {
                 let read = |slot: &Slot| fast_path.counters(*slot).ok();

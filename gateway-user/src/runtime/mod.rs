@@ -16,6 +16,7 @@ use anyhow::{Context as _, anyhow};
 use doorstep_gateway_common::OperatorIndex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -30,7 +31,7 @@ use fast_path::Command;
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
-pub use query::{Query, SessionShown};
+pub use query::{LineSet, Query, SessionShown};
 
 /// Pause before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
@@ -65,6 +66,8 @@ pub struct Runtime {
     links: HashMap<OperatorIndex, StreamLink>,
     /// Asked for before the loop began.
     first: Vec<Action>,
+    /// Who is to be told once what was decided is in the fast path.
+    waiting: Vec<oneshot::Sender<Result<(), String>>>,
     inbox: Inbox,
 }
 
@@ -75,11 +78,12 @@ pub fn recover<F: FastPath>(
     fast_path: &mut F,
     port: &dyn Fn(&str) -> Option<u32>,
 ) -> anyhow::Result<Recovered> {
-    fast_path.set_lines(&settings.inventory.map_rows())?;
+    let snapshot = journal.load()?;
+    fast_path.set_lines(&settings.inventory.map_rows(&snapshot.blocks))?;
     let actual = fast_path.tables()?;
     let recovered = Engine::recover(Recovery {
         settings,
-        snapshot: journal.load()?,
+        snapshot,
         actual: &actual,
         port,
         rng: StdRng::from_os_rng(),
@@ -119,6 +123,7 @@ impl Runtime {
             transmit,
             links: HashMap::new(),
             first,
+            waiting: Vec::new(),
             inbox,
         };
         Ok((runtime, feeds))
@@ -173,6 +178,22 @@ impl Runtime {
                 operator,
                 instruction,
             },
+            Input::Query(Query::SetBlocked {
+                location,
+                blocked,
+                reply,
+            }) => {
+                let decided = self.engine.set_blocked(&location, blocked, clock::now());
+                let answer = decided.map(|(line, decided)| {
+                    actions.extend(decided.into_iter().map(|action| (action, None)));
+                    let (sender, done) = oneshot::channel();
+                    self.waiting.push(sender);
+                    (line, done)
+                });
+                // Whoever asked may have gone away.
+                let _ = reply.send(answer);
+                return;
+            }
             Input::Query(query) => return self.answer(query),
         };
         for action in self.engine.handle(event, clock::now()) {
@@ -201,6 +222,10 @@ impl Runtime {
         self.commit(writes, stop).await?;
         for (effect, link) in effects {
             self.perform(effect, link)?;
+        }
+        for waiting in self.waiting.drain(..) {
+            let ended = |_| anyhow!("the thread of the fast path has ended");
+            self.fast_path.send(Command::Tell(waiting)).map_err(ended)?;
         }
         Ok(())
     }
@@ -248,6 +273,7 @@ impl Runtime {
                 entry,
                 displaced,
             },
+            Action::SetLine { key, value } => Command::SetLine { key, value },
             Action::Change { session, entry } => Command::Change { session, entry },
             Action::Close { session, entry } => Command::Close { session, entry },
             Action::Remove { operator, plan } => Command::Remove { operator, plan },

@@ -1,11 +1,12 @@
 //! Questions to the running daemon.
 
+use doorstep_location::LocationId;
 use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::fast_path::{Command, Inspection};
 use crate::dataplane::{Attachment, Object};
-use crate::engine::{SessionView, Summary};
+use crate::engine::{BlockRefusal, LineView, SessionView, Summary};
 use crate::session::Counters;
 
 /// A question, and where its answer goes.
@@ -15,7 +16,17 @@ pub enum Query {
     Sessions(oneshot::Sender<SessionShown>),
     /// Puts the programs of another object in place.
     Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
+    Lines(oneshot::Sender<Vec<LineView>>),
+    /// Not only a question: to block a line, or not any more.
+    SetBlocked {
+        location: LocationId,
+        blocked: bool,
+        reply: oneshot::Sender<Result<LineSet, BlockRefusal>>,
+    },
 }
+
+/// A line whose state is recorded, and, as soon as it is so, whether it is in force.
+pub type LineSet = (LineView, oneshot::Receiver<Result<(), String>>);
 
 /// The sessions, and, as soon as they are read, their counters in the same order.
 #[derive(Debug)]
@@ -37,6 +48,10 @@ impl Runtime {
             Query::Upgrade(object, reply) => {
                 let _ = self.fast_path.send(Command::Upgrade(object, reply));
             }
+            Query::Lines(reply) => {
+                let _ = reply.send(self.engine.lines());
+            }
+            Query::SetBlocked { .. } => unreachable!("decided on, as other inputs are"),
             Query::Sessions(reply) => {
                 let (sender, counters) = oneshot::channel();
                 let sessions = self.engine.sessions();

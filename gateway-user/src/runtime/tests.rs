@@ -65,6 +65,11 @@ impl FastPath for Maps {
         Ok(())
     }
 
+    fn set_line(&mut self, key: LineKey, value: LineValue) -> Result<(), Never> {
+        self.with(|maps| maps.lines.insert(key, value));
+        Ok(())
+    }
+
     fn tables(&self) -> Result<Tables, Never> {
         Ok(self.with(|maps| maps.tables.clone()))
     }

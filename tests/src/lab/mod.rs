@@ -1,6 +1,7 @@
 //! Hosts in network namespaces, joined by cables: a street with gateways, buildings and homes.
 
 pub mod bpffs;
+pub mod capture;
 pub mod cleanup;
 pub mod daemon;
 pub mod load;

@@ -144,7 +144,7 @@ fn has_shaper(street: &Street) -> Result<bool> {
         .context("no access port")
 }
 
-fn needs_fq() -> Result<()> {
+pub fn needs_fq() -> Result<()> {
     let netns = Netns::new("probe")?;
     netns.ip("link add probe0 type veth peer name probe1")?;
     let mut tc = netns.command("tc")?;

@@ -27,7 +27,7 @@ fn service(session: &Value) -> Value {
 }
 
 /// Waits until the gateway has a service and the server knows it.
-fn until(street: &Street, id: &str, expected: &Value) -> Result<()> {
+pub fn until(street: &Street, id: &str, expected: &Value) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(15);
     loop {
         let (gateway, server) = (at_gateway(street)?, at_server(street.server(), id)?);

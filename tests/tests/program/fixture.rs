@@ -176,3 +176,16 @@ pub fn model() -> Model {
     );
     model
 }
+
+/// Makes all sessions special in the ways of [`doorstep_gateway_common::flag`].
+pub fn flag_sessions(model: &mut Model, flags: u16) {
+    let sessions = &mut model.sessions;
+    let v4 = sessions.upstream_v4.values_mut();
+    for session in v4.chain(sessions.upstream_v6.values_mut()) {
+        session.flags |= flags;
+    }
+    let v4 = sessions.downstream_v4.values_mut();
+    for home in v4.chain(sessions.downstream_v6.values_mut()) {
+        home.flags |= flags;
+    }
+}

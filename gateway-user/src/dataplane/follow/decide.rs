@@ -117,6 +117,9 @@ fn value(
     value.ifindex = port.index;
     value.port_mac = mac_of(port, carrier).0.into();
     value.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    if operator.hairpin {
+        value.flags |= OperatorValue::HAIRPIN;
+    }
     if let Some(mac) = v4.and_then(|hop| hop.mac) {
         value.next_hop_v4_mac = mac.0.into();
         value.flags |= OperatorValue::NEXT_HOP_V4;

@@ -205,6 +205,19 @@ fn rows_from_links() {
 }
 
 #[test]
+fn homes_turn_round_where_the_operator_says_so() {
+    for (how, expected) in [
+        ("", false),
+        ("hairpin = false", false),
+        ("hairpin = true", true),
+    ] {
+        let decision = decide(&operator(how), &kernel(Vec::new()));
+        let turns = decision.value.flags & OperatorValue::HAIRPIN != 0;
+        assert_eq!(turns, expected, "{how}");
+    }
+}
+
+#[test]
 fn a_vlan_link_has_its_own_mac_and_mtu() {
     let operator = operator("uplink_vlan = 7\nrouting_table = 100");
     let decision = decide(&operator, &kernel(Vec::new()));

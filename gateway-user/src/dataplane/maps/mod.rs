@@ -137,6 +137,14 @@ impl Maps {
         self.lines.replace_all(&desired)
     }
 
+    pub(super) fn set_line(
+        &mut self,
+        key: LineKey,
+        value: LineValue,
+    ) -> Result<(), DataplaneError> {
+        self.lines.upsert(&key, &value)
+    }
+
     /// Makes `UPLINKS` what the configuration says.
     pub(super) fn set_uplinks(
         &mut self,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use doorstep_establish::{
     Body, Direction, Mac, Message, SessionKey, frame, open, seal, session_of,
 };
-use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot};
 use ipnet::Ipv6Net;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -18,7 +18,9 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::engine::message::{ChangeService, Connect, Instruction, Receipt, Refusal, Report};
 use crate::engine::row::{Phase, SessionRef, Snapshot};
-use crate::engine::{Action, Engine, Event, LinePort, Now, Recovered, Recovery, Settings};
+use crate::engine::{
+    Action, BlockRefusal, Engine, Event, LinePort, LineView, Now, Recovered, Recovery, Settings,
+};
 use crate::inventory::Inventory;
 use crate::plan::{self, Plan, Tables};
 use crate::session::{Counters, Service, SessionEntry};
@@ -142,6 +144,8 @@ pub struct World {
     /// What the journal has made durable.
     pub journal: Snapshot,
     pub maps: Tables,
+    /// What has been said of lines since the start.
+    pub lines: HashMap<LineKey, LineValue>,
     pub counters: HashMap<Slot, Counters>,
     /// What the fast path gives the session in a slot, with its generation.
     pub services: HashMap<Slot, (u64, Service)>,
@@ -174,6 +178,7 @@ impl World {
             engine: recovered.engine,
             journal: Snapshot::default(),
             maps: Tables::default(),
+            lines: HashMap::new(),
             counters: HashMap::new(),
             services: HashMap::new(),
             orders: VecDeque::new(),
@@ -198,6 +203,7 @@ impl World {
     /// The daemon dies and starts again; the maps and the journal are what is left.
     pub fn crash(&mut self) {
         self.orders.clear();
+        self.lines.clear();
         self.reports.clear();
         self.frames.clear();
         let recovered = recover(
@@ -253,6 +259,14 @@ impl World {
         self.instruct(operator, instruction);
     }
 
+    /// Blocks the line of a place, or takes that back.
+    pub fn set_blocked(&mut self, place: u8, blocked: bool) -> Result<LineView, BlockRefusal> {
+        let location = location(place).parse().expect("a location");
+        let (view, actions) = self.engine.set_blocked(&location, blocked, self.now)?;
+        self.carry_out(actions);
+        Ok(view)
+    }
+
     /// The service that a revision means.
     pub fn change_service(
         &mut self,
@@ -293,6 +307,7 @@ impl World {
         for action in actions {
             match action {
                 Action::Persist(_) => {}
+                Action::SetLine { key, value } => drop(self.lines.insert(key, value)),
                 Action::Open { .. }
                 | Action::Change { .. }
                 | Action::Close { .. }

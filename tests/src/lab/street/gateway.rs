@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::addresses::{self, Pool, Uplink, line_tags, location};
 use super::operator::Operator;
@@ -65,6 +65,7 @@ impl Gateway {
                 ..
             } = uplink;
             let (name, server) = (owner.name, addresses::server(operator));
+            let options = plan.options;
             write!(
                 text,
                 "\n[[operator]]\n\
@@ -72,7 +73,8 @@ impl Gateway {
                  uplink = \"{near_port}\"\n\
                  next_hops = [\"{far_v4}\", \"{far_v6}\"]\n\
                  subscriber_prefixes = [\"{v4}\", \"{v6}\"]\n\
-                 gateway_addresses = [\"{own}\"]\n\n\
+                 gateway_addresses = [\"{own}\"]\n\
+                 {options}\n\n\
                  [operator.server]\n\
                  url = \"https://{server}:7443\"\n\
                  server_name = \"{name}\"\n\
@@ -92,6 +94,13 @@ impl Gateway {
             netns,
             _bpffs: bpffs,
         })
+    }
+
+    /// Replaces a text of its configuration, which takes effect with the next start.
+    pub fn reconfigure(&self, from: &str, to: &str) -> Result<()> {
+        let text = std::fs::read_to_string(&self.config)?;
+        ensure!(text.contains(from), "no '{from}' in {text}");
+        Ok(std::fs::write(&self.config, text.replace(from, to))?)
     }
 
     /// Starts the daemon again.

@@ -59,6 +59,8 @@ pub struct Plan {
     pub tagging: Tagging,
     /// What each gateway has room for.
     pub max_sessions: u32,
+    /// Lines of each operator's part of the gateways' configuration.
+    pub options: &'static str,
 }
 
 impl Default for Plan {
@@ -71,6 +73,7 @@ impl Default for Plan {
             tags: 2,
             tagging: Tagging::Switch,
             max_sessions: 1024,
+            options: "",
         }
     }
 }

@@ -1,0 +1,96 @@
+//! Commands on lines.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Subcommand;
+use doorstep_daemon::client::refused;
+use doorstep_daemon::output::{self, Output, table};
+use doorstep_proto::v1;
+
+use super::json;
+use super::show::connect;
+
+#[derive(Subcommand)]
+pub enum Action {
+    /// The lines of the inventory, and what else is blocked (the default)
+    List {
+        /// Only those that are blocked
+        #[arg(long)]
+        blocked: bool,
+    },
+    /// Let nothing pass a line until it is unblocked; its sessions stay
+    Block {
+        /// Location id of the line
+        #[arg(long, value_name = "ID")]
+        location: String,
+    },
+    /// Let a line that was blocked by hand pass its packets again
+    Unblock {
+        /// Location id of the line
+        #[arg(long, value_name = "ID")]
+        location: String,
+    },
+}
+
+pub async fn lines(socket: &Path, action: Option<Action>, output: Output) -> Result<()> {
+    match action.unwrap_or(Action::List { blocked: false }) {
+        Action::List { blocked } => list(socket, blocked, output).await,
+        Action::Block { location } => set(socket, location, true, output).await,
+        Action::Unblock { location } => set(socket, location, false, output).await,
+    }
+}
+
+async fn list(socket: &Path, blocked_only: bool, output: Output) -> Result<()> {
+    let request = v1::GatewayLinesRequest { blocked_only };
+    let answer = connect(socket).await?.lines(request).await;
+    let mut parts = answer.map_err(refused)?.into_inner();
+    let mut lines = Vec::new();
+    while let Some(part) = parts.message().await.map_err(refused)? {
+        lines.extend(part.lines);
+    }
+    if output == Output::Json {
+        return output::json(&lines.iter().map(json::line).collect::<Vec<_>>());
+    }
+    let rows: Vec<_> = lines.iter().map(row).collect();
+    let header = ["LOCATION", "LINE", "BLOCKED", "SESSIONS"];
+    output::print(&table(&header, &rows))
+}
+
+async fn set(socket: &Path, location_id: String, blocked: bool, output: Output) -> Result<()> {
+    let request = v1::GatewaySetLineBlockedRequest {
+        location_id,
+        blocked,
+    };
+    let answer = connect(socket).await?.set_line_blocked(request).await;
+    let line = answer.map_err(refused)?.into_inner();
+    if output == Output::Json {
+        return output::json(&json::line(&line));
+    }
+    let state = match blocked_by(&line) {
+        "" => "is not blocked".to_owned(),
+        by => format!("is blocked by {by}"),
+    };
+    output::print(&format!("{} {state}\n", line.location_id))
+}
+
+fn row(line: &v1::GatewayLine) -> Vec<String> {
+    vec![
+        line.location_id.clone(),
+        line.line.clone(),
+        match blocked_by(line) {
+            "" => String::new(),
+            by => format!("by {by}"),
+        },
+        line.sessions.to_string(),
+    ]
+}
+
+fn blocked_by(line: &v1::GatewayLine) -> &'static str {
+    match (line.blocked_by_inventory, line.blocked_by_hand) {
+        (false, false) => "",
+        (true, false) => "the inventory",
+        (false, true) => "hand",
+        (true, true) => "hand and the inventory",
+    }
+}
