@@ -1,5 +1,7 @@
 //! Frames for the program tests, made by another library than the one under test.
 
+use std::net::{IpAddr, SocketAddr};
+
 use etherparse::{EtherType, PacketBuilder, SingleVlanHeader, VlanHeader};
 
 pub const HOME_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
@@ -61,6 +63,39 @@ pub fn udp_v6_to(
     let packet = PacketBuilder::ipv6(source, destination, hops).udp(40000, port);
     packet.write(&mut ip, b"doorstep").expect("a small packet");
     frame(ether, EtherType::IPV6, &ip)
+}
+
+/// The first packet of a TCP connection, or a UDP datagram.
+///
+/// # Panics
+/// If the two addresses are of different families.
+pub fn between(
+    ether: Ether<'_>,
+    tcp: bool,
+    source: SocketAddr,
+    destination: SocketAddr,
+) -> Vec<u8> {
+    let (from, to) = (source.port(), destination.port());
+    let (ether_type, network) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => (
+            EtherType::IPV4,
+            PacketBuilder::ipv4(source.octets(), destination.octets(), 64),
+        ),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => (
+            EtherType::IPV6,
+            PacketBuilder::ipv6(source.octets(), destination.octets(), 64),
+        ),
+        _ => panic!("{source} and {destination} are of two families"),
+    };
+    let mut ip = Vec::new();
+    if tcp {
+        let packet = network.tcp(from, to, 1, 65_535).syn();
+        packet.write(&mut ip, &[]).expect("a small packet");
+    } else {
+        let packet = network.udp(from, to);
+        packet.write(&mut ip, b"doorstep").expect("a small packet");
+    }
+    frame(ether, ether_type, &ip)
 }
 
 /// An ICMP echo request with that many bytes of payload.

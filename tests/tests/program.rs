@@ -4,6 +4,8 @@
 mod differential;
 #[path = "program/fixture.rs"]
 mod fixture;
+#[path = "program/garden.rs"]
+mod garden;
 #[path = "program/verdicts.rs"]
 mod verdicts;
 #[path = "program/verifier.rs"]
@@ -28,6 +30,12 @@ fn main() -> ExitCode {
             polices,
             polices_on_all_cpus,
             counts_each_packet_once,
+        },
+        garden::{
+            servers_are_reached,
+            nothing_else_is_reached,
+            only_servers_answer,
+            asked_for_by_multicast,
         },
         verifier::{instructions_do_not_jump},
         ],

@@ -33,6 +33,7 @@ fn operator(folder: &Path, port: u16) -> Operator {
         subscriber_v6: Vec::new(),
         gateway_v4: None,
         gateway_v6: None,
+        garden: None,
         server: Server {
             url: format!("https://127.0.0.1:{port}"),
             server_name: "north-net".into(),
