@@ -71,6 +71,7 @@ impl Dataplane {
         attach::attach(&mut ebpf, config.xdp_mode, &pins, &mut ports)?;
         let mut maps = maps::Maps::open(&pins)?;
         maps.set_uplinks(config, &ports)?;
+        maps.set_garden(config)?;
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
         let follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
         let punt = Some(PuntStream::open(&pins)?);

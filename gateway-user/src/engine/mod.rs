@@ -16,6 +16,7 @@
 mod close;
 mod connect;
 mod establish;
+mod garden;
 mod io;
 pub mod message;
 pub(crate) mod mtu;
@@ -41,9 +42,12 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use crate::config::Operator;
+use crate::config::garden::Limits;
 use crate::inventory::Inventory;
 use crate::session::{Line, SessionEntry};
 
+pub use garden::LeaseView;
+use garden::Leases;
 pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
 pub use recover::{Recovered, Recovery};
@@ -63,6 +67,8 @@ pub struct Settings {
     pub accounting_interval: Duration,
     pub operators: Vec<Operator>,
     pub inventory: Arc<Inventory>,
+    /// What the garden's leases have in common.
+    pub garden: Limits,
     /// The access ports by their interface indexes. A port that is not among them bounds nothing.
     pub ports: HashMap<u32, LinePort>,
 }
@@ -87,6 +93,7 @@ pub struct Engine {
     on_line: HashMap<(LineKey, Uuid), Vec<OperatorIndex>>,
     slots: Slots,
     unclaimed: BTreeMap<OperatorIndex, Unclaimed>,
+    leases: Leases,
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
     timers: Timers,
@@ -149,6 +156,8 @@ impl Engine {
                 result,
             } => self.on_closed(session, generation, result, now),
             Event::Removed { operator, result } => self.on_removed(operator, result, now),
+            Event::LeaseOpened { line, result } => self.on_lease_opened(line, result, now),
+            Event::LeaseClosed { line, result } => self.on_lease_closed(line, result, now),
             Event::CountersRead { operator, readings } => {
                 self.on_counters_read(operator, &readings);
             }
@@ -160,6 +169,7 @@ impl Engine {
                 Timer::Receipts(operator) => self.send_receipts(operator, now),
                 Timer::Accounting(operator) => self.on_accounting_timer(operator, now),
                 Timer::Unclaimed(operator) => self.sweep(operator, now),
+                Timer::Lease(line) => self.on_lease_timer(line, now),
             }
         }
         std::mem::take(&mut self.out)

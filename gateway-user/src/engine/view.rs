@@ -27,6 +27,10 @@ pub struct Summary {
     pub closing: u64,
     pub disconnected_unacked: u64,
     pub slots_used: u32,
+    /// Lines in the garden.
+    pub leases: u64,
+    /// Asks for it in vain, because all leases were taken.
+    pub leases_refused: u64,
 }
 
 impl Session {
@@ -75,8 +79,11 @@ impl Engine {
     }
 
     pub fn summary(&self) -> Summary {
+        let (leases, leases_refused) = self.leases.counts();
         let mut summary = Summary {
             slots_used: self.slots.used(),
+            leases,
+            leases_refused,
             ..Summary::default()
         };
         for held in self.sessions.values() {

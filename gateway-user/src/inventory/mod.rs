@@ -72,6 +72,21 @@ impl Inventory {
         self.lines.is_empty()
     }
 
+    /// Every line.
+    pub fn keys(&self) -> impl Iterator<Item = LineKey> {
+        self.lines.values().map(|line| line.key)
+    }
+
+    /// The names of the ports that have lines, by their interface index.
+    pub fn ports(&self) -> HashMap<u32, String> {
+        let mut ports = HashMap::new();
+        for line in self.lines.values() {
+            let port = ports.entry(line.key.ifindex);
+            port.or_insert_with(|| line.port.clone());
+        }
+        ports
+    }
+
     /// What the fast path must know of every line.
     pub fn map_rows(&self) -> Vec<(LineKey, LineValue)> {
         self.lines

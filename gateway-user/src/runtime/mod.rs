@@ -244,6 +244,8 @@ impl Runtime {
             Action::Change { session, entry } => Command::Change { session, entry },
             Action::Close { session, entry } => Command::Close { session, entry },
             Action::Remove { operator, plan } => Command::Remove { operator, plan },
+            Action::OpenLease { line, entries } => Command::OpenLease { line, entries },
+            Action::CloseLease { line, entries } => Command::CloseLease { line, entries },
             Action::ReadCounters { operator, slots } => Command::ReadCounters { operator, slots },
         };
         self.fast_path

@@ -297,6 +297,8 @@ impl World {
                 | Action::Change { .. }
                 | Action::Close { .. }
                 | Action::Remove { .. }
+                | Action::OpenLease { .. }
+                | Action::CloseLease { .. }
                 | Action::ReadCounters { .. } => {
                     self.orders.push_back(action);
                 }
@@ -586,6 +588,7 @@ fn recover(snapshot: Snapshot, maps: &Tables, inventory: Arc<Inventory>, now: No
             accounting_interval: Duration::from_secs(10),
             operators: config.operators,
             inventory,
+            garden: config.garden,
             ports: HashMap::from([(
                 7,
                 LinePort {
