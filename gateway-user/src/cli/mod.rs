@@ -43,6 +43,8 @@ enum Command {
     Status(Ask),
     /// Show the sessions with their counters
     Sessions(Ask),
+    /// Show the lines without a session that reach the operators' servers
+    Garden(Ask),
     /// Show which packets were dropped, and why
     Drops(Drops),
 }
@@ -139,6 +141,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
+        Command::Garden(ask) => show::garden(&ask.socket, ask.output).await?,
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,
     }
     Ok(ExitCode::SUCCESS)

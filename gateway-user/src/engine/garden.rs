@@ -305,6 +305,7 @@ impl Engine {
                     downstream_bps: limits.rate_bps,
                     ..Service::default()
                 },
+                shaper: false,
                 flags: flag::GARDEN | flag::CLAMP_MSS,
             })
             .collect()

@@ -30,7 +30,7 @@ use fast_path::Command;
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
-pub use query::{Query, SessionShown};
+pub use query::{GardenShown, Query, SessionShown};
 
 /// Pause before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);

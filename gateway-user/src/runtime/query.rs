@@ -4,7 +4,8 @@ use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::fast_path::{Command, Inspection};
-use crate::engine::{SessionView, Summary};
+use crate::clock;
+use crate::engine::{LeaseView, SessionView, Summary};
 use crate::session::Counters;
 
 /// A question, and where its answer goes.
@@ -12,6 +13,14 @@ use crate::session::Counters;
 pub enum Query {
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
+    Garden(oneshot::Sender<GardenShown>),
+}
+
+/// The lines in the garden, and their counters in the same order.
+#[derive(Debug)]
+pub struct GardenShown {
+    pub lines: Vec<LeaseView>,
+    pub counters: oneshot::Receiver<Vec<Option<Counters>>>,
 }
 
 /// The sessions, and, as soon as they are read, their counters in the same order.
@@ -37,6 +46,13 @@ impl Runtime {
                 let slots = sessions.iter().map(|view| view.slot).collect();
                 let _ = self.fast_path.send(Command::Show(slots, sender));
                 let _ = reply.send(SessionShown { sessions, counters });
+            }
+            Query::Garden(reply) => {
+                let (sender, counters) = oneshot::channel();
+                let lines = self.engine.leases(clock::now());
+                let slots = lines.iter().map(|view| view.slot).collect();
+                let _ = self.fast_path.send(Command::Show(slots, sender));
+                let _ = reply.send(GardenShown { lines, counters });
             }
         }
     }

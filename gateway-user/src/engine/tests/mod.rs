@@ -1,6 +1,7 @@
 //! The engine against models of everything around it: journal, fast path, terminals, servers.
 
 mod cases;
+mod garden;
 mod histories;
 mod service;
 mod unclaimed;
