@@ -2,6 +2,8 @@
 
 #[path = "netns/bad_input.rs"]
 mod bad_input;
+#[path = "netns/garden.rs"]
+mod garden;
 #[path = "netns/isolation.rs"]
 mod isolation;
 #[path = "netns/kernel_path.rs"]
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         ],
         any_kernel: cases![
             sessions::{additional, one_line_for_each_home},
+            garden::{first_request, release_missed, outlives_the_daemon},
             refusals::{
                 unknown_location,
                 wrong_seal,

@@ -41,6 +41,7 @@ pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
         rooms: 2,
         tags: 2,
         tagging,
+        garden: false,
     })?;
     show.more(&format!(
         "every host is a network namespace; {}",

@@ -8,6 +8,7 @@
 //! ```
 
 mod addresses;
+mod garden;
 mod gateway;
 mod home;
 mod operator;
@@ -26,6 +27,7 @@ use super::switch::AccessSwitch;
 use super::traffic::{serve_echo, serve_http};
 
 pub use addresses::{WORLD_V4, WORLD_V6, line_tags, location};
+pub use garden::{DNS_PORT, SERVICE_V6};
 pub use gateway::Gateway;
 pub use home::{Home, Session, Step};
 pub use operator::Operator;
@@ -57,6 +59,8 @@ pub struct Plan {
     /// Tags of each line: 0, 1 or 2. Without tags a building has one home.
     pub tags: usize,
     pub tagging: Tagging,
+    /// Homes reach the server over their lines, in the gateways' gardens, and have no other way.
+    pub garden: bool,
 }
 
 impl Default for Plan {
@@ -68,6 +72,7 @@ impl Default for Plan {
             rooms: 0,
             tags: 2,
             tagging: Tagging::Switch,
+            garden: false,
         }
     }
 }
@@ -135,6 +140,9 @@ impl Street {
         netns::sweep();
         let temporary = Folder::new()?;
         let (dir, hosts) = (temporary.path(), Hosts::new()?);
+        if plan.garden {
+            garden::connect(&hosts)?;
+        }
         let operators = (0..plan.operators)
             .map(|number| Operator::new(dir, number, plan.gateways, &hosts.srv))
             .collect::<Result<Vec<_>>>()?;
