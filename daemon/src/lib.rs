@@ -7,6 +7,7 @@
 //! | [`log`] | starts the log |
 //! | [`stop`] | the token that SIGTERM and SIGINT cancel |
 //! | [`output`] | results as JSON, tables and fields |
+//! | [`rate`] | rates as people write them |
 //! | [`exit`] | how a command ends |
 
 #![forbid(unsafe_code)]
@@ -15,5 +16,6 @@ pub mod client;
 pub mod exit;
 pub mod log;
 pub mod output;
+pub mod rate;
 pub mod socket;
 pub mod stop;

@@ -6,7 +6,7 @@ use doorstep_gateway_common::{OperatorIndex, Reason, flag};
 
 use crate::deliver::{self, Packet, Sent};
 use crate::garden::{self, Far};
-use crate::headers::ether_type;
+use crate::headers::{Ipv4, Ipv6, ether_type};
 use crate::parse;
 use crate::rewrite::{NO_TAG, ONE_TAG};
 use crate::verdict::{Family, ToKernel};
@@ -90,7 +90,7 @@ fn ipv4<F: Frame, T: Tables, const LINK: usize>(
     };
     parse::check_source_v4(&header.source, &header.destination)?;
     if home.flags & flag::GARDEN != 0 {
-        garden::check_v4(frame, tables, LINK, operator, Far::Source)?;
+        garden::check::<Ipv4, F, T>(frame, tables, LINK, operator, Far::Source)?;
     }
     let packet = Packet {
         family: Family::V4,
@@ -113,7 +113,7 @@ fn ipv6<F: Frame, T: Tables, const LINK: usize>(
     };
     parse::check_source_v6(&header.source, &header.destination)?;
     if home.flags & flag::GARDEN != 0 {
-        garden::check_v6(frame, tables, LINK, operator, Far::Source)?;
+        garden::check::<Ipv6, F, T>(frame, tables, LINK, operator, Far::Source)?;
     }
     let packet = Packet {
         family: Family::V6,

@@ -11,6 +11,9 @@ use crate::{Frame, Tables, Verdict, meter, parse};
 /// fe80::1, the gateway on every line.
 pub const GATEWAY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
+/// ff02::2, whom a terminal asks that does not know the gateway yet.
+const ALL_ROUTERS: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+
 const ROUTER_SOLICITATION: u8 = 133;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
@@ -73,15 +76,16 @@ pub(crate) fn control<F: Frame, T: Tables>(
         }
     }
     // For the gateway, or for nobody.
-    if link.destination.is_multicast() {
-        return Err(Reason::Multicast);
-    }
-    if header.destination != GATEWAY_LINK_LOCAL || header.next_header != protocol::UDP {
-        return Err(Reason::LinkLocal);
+    let (gateway, otherwise) = match link.destination.is_multicast() {
+        true => (ALL_ROUTERS, Reason::Multicast),
+        false => (GATEWAY_LINK_LOCAL, Reason::LinkLocal),
+    };
+    if header.destination != gateway || header.next_header != protocol::UDP {
+        return Err(otherwise);
     }
     let udp: Udp = frame.load(body).ok_or(Reason::Truncated)?;
     if udp.destination_be != ESTABLISH_PORT.to_be() || header.hop_limit != HOP_LIMIT {
-        return Err(Reason::LinkLocal);
+        return Err(otherwise);
     }
     check_line(tables, line)?;
     meter::punt(tables, line)?;

@@ -122,12 +122,13 @@ pub fn traffic_class(header: &Ipv6) -> u8 {
     (u32::from_be(header.version_class_flow_be) >> 20) as u8
 }
 
-/// Where what follows an IPv4 header begins; none in a fragment that is not the first.
+/// Where what follows an IPv4 header begins; none in a fragment, the first one included.
 #[inline(always)]
-pub fn first_fragment_body(header: &Ipv4, offset: usize) -> Option<usize> {
-    const OFFSET: u16 = 0x1fff;
-    let is_first = u16::from_be(header.fragment_be) & OFFSET == 0;
-    is_first.then(|| offset + usize::from(header.version_ihl & 0x0f) * 4)
+pub fn whole_body(header: &Ipv4, offset: usize) -> Option<usize> {
+    /// More fragments, and the fragment's offset.
+    const FRAGMENT: u16 = 0x3fff;
+    let is_whole = u16::from_be(header.fragment_be) & FRAGMENT == 0;
+    is_whole.then(|| offset + usize::from(header.version_ihl & 0x0f) * 4)
 }
 
 /// Whether an IPv4 destination is one that a packet may be forwarded to.
@@ -185,12 +186,11 @@ pub fn check_source_v6(source: &[u8; 16], destination: &[u8; 16]) -> Result<(), 
 /// Whether an IPv4 packet is a whole echo request (RFC 792).
 #[inline(always)]
 pub fn is_echo_request_v4<F: Frame>(frame: &F, offset: usize, header: &Ipv4) -> bool {
-    const FRAGMENT: u16 = 0x3fff;
     const ECHO_REQUEST: u8 = 8;
-    let header_len = usize::from(header.version_ihl & 0x0f) * 4;
-    header.protocol == protocol::ICMP
-        && u16::from_be(header.fragment_be) & FRAGMENT == 0
-        && frame.load(offset + header_len) == Some([ECHO_REQUEST, 0])
+    let Some(body) = whole_body(header, offset) else {
+        return false;
+    };
+    header.protocol == protocol::ICMP && frame.load(body) == Some([ECHO_REQUEST, 0])
 }
 
 /// Whether an IPv6 packet is an echo request (RFC 4443 section 4.1).

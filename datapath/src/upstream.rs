@@ -8,7 +8,7 @@ use doorstep_gateway_common::{Direction, LineKey, LineValue, MacWord, Reason, fl
 
 use crate::deliver::{self, Packet, Sent};
 use crate::garden::{self, Far};
-use crate::headers::{Ipv6, ether_type};
+use crate::headers::{Ipv4, Ipv6, ether_type};
 use crate::parse::{self, Link};
 use crate::rewrite::{self, NO_TAG, NewLink, ONE_TAG, TWO_TAGS};
 use crate::verdict::{Due, Family, ToKernel};
@@ -117,7 +117,7 @@ fn ipv4<F: Frame, T: Tables, const LINK: usize>(
     let operator = check(tables, session, arrival)?;
     parse::is_forwardable_v4(&header.destination)?;
     if session.flags & flag::GARDEN != 0 {
-        garden::check_v4(frame, tables, LINK, session.operator, Far::Destination)?;
+        garden::check::<Ipv4, F, T>(frame, tables, LINK, session.operator, Far::Destination)?;
     }
     let for_gateway = header.destination == operator.gateway_v4_be;
     if for_gateway && !parse::is_echo_request_v4(frame, LINK, &header) {
@@ -154,7 +154,7 @@ fn ipv6<F: Frame, T: Tables, const LINK: usize>(
     let operator = check(tables, session, arrival)?;
     parse::is_forwardable_v6(&header.destination)?;
     if session.flags & flag::GARDEN != 0 {
-        garden::check_v6(frame, tables, LINK, session.operator, Far::Destination)?;
+        garden::check::<Ipv6, F, T>(frame, tables, LINK, session.operator, Far::Destination)?;
     }
     let for_gateway = header.destination == operator.gateway_v6_be;
     if for_gateway && !parse::is_echo_request_v6(frame, LINK, &header) {

@@ -7,7 +7,8 @@ use etherparse::{
 };
 
 use crate::{
-    ALL_NODES, ALL_NODES_MAC, GATEWAY_LINK_LOCAL, Mac, TPID_8021AD, TPID_8021Q, Tag, Tags, UDP_PORT,
+    ALL_NODES, ALL_NODES_MAC, ALL_ROUTERS, ALL_ROUTERS_MAC, GATEWAY_LINK_LOCAL, Mac, TPID_8021AD,
+    TPID_8021Q, Tag, Tags, UDP_PORT,
 };
 
 /// Proves that a frame was not forwarded by a router (RFC 5082).
@@ -24,7 +25,7 @@ pub struct Envelope {
     pub tags: Tags,
     /// A link-local address.
     pub src_ip: Ipv6Addr,
-    /// A link-local address, or all nodes.
+    /// A link-local address, all nodes, or all routers.
     pub dst_ip: Ipv6Addr,
 }
 
@@ -50,6 +51,18 @@ impl Envelope {
             tags,
             src_ip: terminal_mac.link_local(),
             dst_ip: GATEWAY_LINK_LOCAL,
+        }
+    }
+
+    /// From a terminal that knows no gateway yet to whichever is on the line.
+    #[must_use]
+    pub fn to_any_gateway(terminal_mac: Mac, tags: Tags) -> Self {
+        Self {
+            src_mac: terminal_mac,
+            dst_mac: ALL_ROUTERS_MAC,
+            tags,
+            src_ip: terminal_mac.link_local(),
+            dst_ip: ALL_ROUTERS,
         }
     }
 }

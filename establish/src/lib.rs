@@ -10,6 +10,14 @@
 //!    │ Release (when it ends)       ───────▶ │  takes its links down
 //! ```
 //!
+//! A terminal without a session may ask for the garden, the few servers that it can ask for one,
+//! see [`Garden`]:
+//!
+//! ```text
+//!    │ ◀──────────  Ask (ff02::2, repeated)   │  has no session
+//!    │ Offer  ──────────────────────────────▶ │  has addresses, and routes to the servers
+//! ```
+//!
 //! Protobuf in UDP over IPv6 link-local, authenticated with the session key that the server gave to
 //! both ends. Nothing here does I/O or reads a clock: [`Initiator`] and [`Responder`] decide,
 //! [`seal`] and [`open`] turn messages into datagrams, [`frame`] turns datagrams into frames.
@@ -17,6 +25,7 @@
 
 mod backoff;
 pub mod frame;
+mod garden;
 mod initiator;
 mod key;
 mod mac;
@@ -27,6 +36,7 @@ mod wire;
 
 use std::net::Ipv6Addr;
 
+pub use garden::{Garden, GardenOffer, Way};
 pub use initiator::{Ignored, Initiator, Outcome};
 pub use key::{KeyLengthError, SessionKey};
 pub use mac::{Mac, MacParseError};
@@ -43,6 +53,12 @@ pub const GATEWAY_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0,
 
 /// Where requests go: all nodes on the line.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// Where a terminal asks that knows no gateway yet: all routers on the line.
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
+/// The MAC address of [`ALL_ROUTERS`].
+pub const ALL_ROUTERS_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 2]);
 
 /// The MAC address of [`ALL_NODES`].
 pub const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);

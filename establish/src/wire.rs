@@ -13,7 +13,7 @@ use crate::{Body, Direction, Mac, Message, Nonce, Offer, SessionKey};
 
 /// No datagram of the exchange is longer: it fits the smallest MTU of IPv6.
 pub const MAX_DATAGRAM_LEN: usize = 1200;
-const MAX_TEXT_LEN: usize = 255;
+pub(crate) const MAX_TEXT_LEN: usize = 255;
 const MAX_RESOLVERS: usize = 8;
 
 /// Why a datagram was not taken.
@@ -70,6 +70,7 @@ pub fn seal(key: &SessionKey, session: Uuid, body: &Body) -> Vec<u8> {
         session_id: session.as_bytes().to_vec(),
         body,
         tag: tag.to_vec(),
+        garden: None,
     }
     .encode_to_vec()
 }
@@ -115,7 +116,7 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 }
 
 /// Cuts at a character, so that an error text of any length fits a datagram.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars()
         .scan(0, |len, c| {
             *len += c.len_utf8();

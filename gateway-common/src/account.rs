@@ -4,7 +4,7 @@
 //! each. A CPU writes its own lines only, so that plain additions suffice, and an address leads to
 //! them without the indirection of a per-CPU array.
 
-use crate::{OperatorIndex, Slot, Word, operator};
+use crate::{Word, garden};
 
 /// Which way a packet goes, seen from the subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +57,7 @@ fn add(cell: &Word, more: u64) {
     cell.set(cell.get().wrapping_add(more));
 }
 
-/// Slots of a gateway: the sessions', and after them one for each operator's garden.
+/// Slots of a gateway: the sessions', and after them those of the garden's leases.
 pub const fn slots(max_sessions: u32) -> u32 {
-    max_sessions + operator::MAX_OPERATORS
-}
-
-/// The slot of all that goes through an operator's garden.
-pub const fn garden_slot(max_sessions: u32, operator: OperatorIndex) -> Slot {
-    max_sessions + operator as u32
+    max_sessions + garden::MAX_LEASES
 }

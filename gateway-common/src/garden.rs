@@ -1,9 +1,28 @@
 //! `GARDEN`: what a line without a session reaches.
+//!
+//! A line that has asked for it holds a *lease*: rows as a session's, with [`crate::flag::GARDEN`], in
+//! the maps of sessions, for its address at each operator that has a garden.
 
-use crate::{OperatorIndex, shared};
+use crate::{OperatorIndex, Slot, account, shared};
 
 /// Servers of all operators together.
 pub const MAX_ENTRIES: u32 = 1024;
+
+/// Leases of a gateway, each counted once for every operator with a garden; beside the sessions.
+pub const MAX_LEASES: u32 = 4096;
+
+/// The slot in which a lease counts, and has its rates; those of the sessions come before.
+pub const fn slot(max_sessions: u32, lease: u32) -> Slot {
+    max_sessions + lease
+}
+
+/// The lease that counts in a slot; none if it is a session's or nobody's.
+pub const fn lease(max_sessions: u32, slot: Slot) -> Option<u32> {
+    if slot < max_sessions || slot >= account::slots(max_sessions) {
+        return None;
+    }
+    Some(slot - max_sessions)
+}
 
 /// Key of `GARDEN`: an operator's server.
 #[repr(C)]

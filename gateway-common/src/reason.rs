@@ -56,7 +56,7 @@ reasons! {
     ArpAnswered = 8, "arp_answered";
     /// A neighbour solicitation on a line, answered by XDP.
     NdAnswered = 9, "nd_answered";
-    /// An establishment reply, given to the daemon.
+    /// A reply of the establishment exchange, or a request for the garden, given to the daemon.
     PuntEstablish = 10, "punt_establish";
 
     /// Forwarded from a line to another line of the same operator.
@@ -126,7 +126,7 @@ reasons! {
     PuntLimitedAll = 60, "punt_limited_all";
     /// ARP or neighbour discovery from a line that asks too often.
     AnswerLimited = 61, "answer_limited";
-    /// Through the garden, and not from or to one of the operator's servers in it.
+    /// Through the garden, and not from or to one of the operator's servers in it, or a fragment.
     OutsideGarden = 62, "outside_garden";
     /// Sent by the kernel to a line that takes no packets so long.
     EgressTooBig = 63, "egress_too_big";

@@ -165,6 +165,7 @@ fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -
         accounting_interval: Duration::from_millis(config.accounting_interval_ms),
         operators: config.operators.clone(),
         inventory,
+        garden: config.garden,
         ports: access.map(line_port).collect(),
     }
 }

@@ -11,7 +11,6 @@ pub mod hub;
 pub mod identity;
 pub mod keys;
 pub mod pool;
-pub mod rate;
 pub mod serve;
 pub mod service;
 pub mod session;

@@ -54,6 +54,9 @@ pub struct Wan {
     /// Metric of the default routes.
     #[serde(default = "default_metric")]
     pub route_metric: u32,
+    /// Whether a terminal without a session asks the gateway for a way to the server.
+    #[serde(default = "default_true")]
+    pub garden: bool,
 }
 
 /// The tags of the terminal's own frames.

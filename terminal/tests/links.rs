@@ -15,6 +15,7 @@ fn wan() -> Wan {
         ports: vec!["wan0".into()],
         tags: WanTags::Auto,
         route_metric: 52,
+        garden: true,
     }
 }
 

@@ -30,6 +30,7 @@ fn wan() -> Wan {
         ports,
         tags: WanTags::Auto,
         route_metric: 52,
+        garden: true,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Frames for the program tests, made by another library than the one under test.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
     EtherType, NetHeaders, PacketBuilder, PacketHeaders, SingleVlanHeader, TcpOptionElement,
@@ -121,6 +121,39 @@ pub fn offered_mss(frame: &[u8]) -> Option<(u16, u16)> {
         Ok(TcpOptionElement::MaximumSegmentSize(mss)) => Some((mss, tcp.source_port)),
         _ => None,
     })
+}
+
+/// The first packet of a TCP connection, or a UDP datagram.
+///
+/// # Panics
+/// If the two addresses are of different families.
+pub fn between(
+    ether: Ether<'_>,
+    tcp: bool,
+    source: SocketAddr,
+    destination: SocketAddr,
+) -> Vec<u8> {
+    let (from, to) = (source.port(), destination.port());
+    let (ether_type, network) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => (
+            EtherType::IPV4,
+            PacketBuilder::ipv4(source.octets(), destination.octets(), 64),
+        ),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => (
+            EtherType::IPV6,
+            PacketBuilder::ipv6(source.octets(), destination.octets(), 64),
+        ),
+        _ => panic!("{source} and {destination} are of two families"),
+    };
+    let mut ip = Vec::new();
+    if tcp {
+        let packet = network.tcp(from, to, 1, 65_535).syn();
+        packet.write(&mut ip, &[]).expect("a small packet");
+    } else {
+        let packet = network.udp(from, to);
+        packet.write(&mut ip, b"doorstep").expect("a small packet");
+    }
+    frame(ether, ether_type, &ip)
 }
 
 /// An ICMP echo request with that many bytes of payload.

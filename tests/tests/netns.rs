@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "netns/blocked.rs"]
 mod blocked;
+#[path = "netns/garden.rs"]
+mod garden;
 #[path = "netns/hitless.rs"]
 mod hitless;
 #[path = "netns/isolation.rs"]
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         ],
         any_kernel: cases![
             sessions::{additional, one_line_for_each_home},
+            garden::{first_request, release_missed, outlives_the_daemon},
             refusals::{
                 unknown_location,
                 wrong_seal,

@@ -4,6 +4,8 @@
 mod differential;
 #[path = "program/fixture.rs"]
 mod fixture;
+#[path = "program/garden.rs"]
+mod garden;
 #[path = "program/options.rs"]
 mod options;
 #[path = "program/trace.rs"]
@@ -40,6 +42,12 @@ fn main() -> ExitCode {
             clamps_mss,
             clamps_no_others_mss,
             priority_of_tags,
+        },
+        garden::{
+            servers_are_reached,
+            nothing_else_is_reached,
+            only_servers_answer,
+            asked_for_by_multicast,
         },
         verifier::{instructions_do_not_jump, plain_programs_cannot_tell},
         ],

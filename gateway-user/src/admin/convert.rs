@@ -4,12 +4,13 @@ use std::fs;
 
 use doorstep_gateway_common::Reason;
 use doorstep_proto::v1;
+use ipnet::IpNet;
 
 use super::Admin;
 use crate::config::Config;
 use crate::control;
 use crate::dataplane::{Attachment, NextHop, Port};
-use crate::engine::{LineView, SessionView, Summary};
+use crate::engine::{LeaseView, LineView, SessionView, Summary};
 use crate::runtime::Inspection;
 use crate::session::Counters;
 
@@ -46,6 +47,14 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
             total: summary.lines,
             blocked: summary.lines_blocked,
         }),
+        garden: Some(v1::GatewayGardenCounts {
+            lines: summary.leases,
+            lines_max: match has_garden(&admin.config) {
+                true => admin.config.garden.lines.into(),
+                false => 0,
+            },
+            refused: summary.leases_refused,
+        }),
         packets: reasons(&inspection.reasons),
         maps: inspection
             .maps
@@ -57,6 +66,35 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
             })
             .collect(),
         traces: admin.tracer.running(),
+    }
+}
+
+fn has_garden(config: &Config) -> bool {
+    let mut operators = config.operators.iter();
+    operators.any(|operator| operator.garden.is_some())
+}
+
+/// The lines in the garden; `counters` are in the same order.
+pub fn garden(lines: &[LeaseView], counters: &[Option<Counters>]) -> Vec<v1::GatewayGardenLine> {
+    let readings = counters.iter().copied().chain(std::iter::repeat(None));
+    lines
+        .iter()
+        .zip(readings)
+        .map(|(view, reading)| v1::GatewayGardenLine {
+            line: view.line.clone(),
+            mac: view.mac.to_string(),
+            addresses: view.addresses.iter().map(address).collect(),
+            left_ms: u64::try_from(view.left.as_millis()).unwrap_or(u64::MAX),
+            counters: Some(control::counters(reading.unwrap_or_default())),
+        })
+        .collect()
+}
+
+/// An IPv4 address stands alone.
+fn address(net: &IpNet) -> String {
+    match net {
+        IpNet::V4(net) => net.addr().to_string(),
+        IpNet::V6(net) => net.to_string(),
     }
 }
 

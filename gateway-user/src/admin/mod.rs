@@ -109,6 +109,16 @@ impl GatewayAdmin for Admin {
         }))
     }
 
+    async fn garden(
+        &self,
+        _: Request<v1::GatewayGardenRequest>,
+    ) -> Result<Response<v1::GatewayGarden>, Status> {
+        let shown = self.ask(Query::Garden).await?;
+        let counters = shown.counters.await.unwrap_or_default();
+        let lines = convert::garden(&shown.lines, &counters);
+        Ok(Response::new(v1::GatewayGarden { lines }))
+    }
+
     async fn reasons(
         &self,
         _: Request<v1::GatewayReasonsRequest>,

@@ -18,6 +18,7 @@ fn text(value: &str) -> Value {
 pub fn status(status: &v1::GatewayStatus) -> Value {
     let sessions = status.sessions.unwrap_or_default();
     let lines = status.lines.unwrap_or_default();
+    let garden = status.garden.unwrap_or_default();
     json!({
         "gateway_id": status.gateway_id,
         "version": status.version,
@@ -62,6 +63,11 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "total": lines.total,
             "blocked": lines.blocked,
         },
+        "garden": {
+            "lines": garden.lines,
+            "lines_max": garden.lines_max,
+            "refused": garden.refused,
+        },
         "packets": status.packets.iter()
             .map(|reason| (reason.reason.clone(), reason.packets.into()))
             .collect::<Map<_, _>>(),
@@ -92,7 +98,6 @@ fn next_hop(hop: &v1::GatewayNextHop) -> Value {
 }
 
 pub fn session(session: &v1::GatewaySession) -> Value {
-    let counters = session.counters.unwrap_or_default();
     let service = session.service.unwrap_or_default();
     json!({
         "session_id": session.session_id,
@@ -109,18 +114,32 @@ pub fn session(session: &v1::GatewaySession) -> Value {
         "downstream_bps": service.downstream_bps,
         "shape_downstream": service.shape_downstream,
         "priority": service.priority,
-        "counters": {
-            "upstream_packets": counters.upstream_packets,
-            "upstream_bytes": counters.upstream_bytes,
-            "downstream_packets": counters.downstream_packets,
-            "downstream_bytes": counters.downstream_bytes,
-            "upstream_policed": counters.upstream_policed,
-            "downstream_policed": counters.downstream_policed,
-        },
+        "counters": counters_of(&session.counters.unwrap_or_default()),
         "steps": session.steps.iter().map(|step| json!({
             "step": step.step,
             "at_unix_ms": step.at_unix_ms,
         })).collect::<Vec<_>>(),
+    })
+}
+
+fn counters_of(counters: &v1::Counters) -> Value {
+    json!({
+        "upstream_packets": counters.upstream_packets,
+        "upstream_bytes": counters.upstream_bytes,
+        "downstream_packets": counters.downstream_packets,
+        "downstream_bytes": counters.downstream_bytes,
+        "upstream_policed": counters.upstream_policed,
+        "downstream_policed": counters.downstream_policed,
+    })
+}
+
+pub fn garden_line(line: &v1::GatewayGardenLine) -> Value {
+    json!({
+        "line": line.line,
+        "mac": line.mac,
+        "addresses": line.addresses,
+        "left_ms": line.left_ms,
+        "counters": counters_of(&line.counters.unwrap_or_default()),
     })
 }
 

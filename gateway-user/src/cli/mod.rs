@@ -57,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         action: Option<lines::Action>,
     },
+    /// Show the lines without a session that reach the operators' servers
+    Garden(Ask),
     /// Show which packets were dropped, and why
     Drops(Drops),
     /// Show what becomes of a subscriber's packets, one by one; Ctrl-C ends it
@@ -198,6 +200,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
         Command::Trace(trace) => trace::run(trace).await?,
         Command::Lines { ask, action } => lines::lines(&ask.socket, action, ask.output).await?,
+        Command::Garden(ask) => show::garden(&ask.socket, ask.output).await?,
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,
     }
     Ok(ExitCode::SUCCESS)

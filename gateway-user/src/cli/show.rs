@@ -48,6 +48,13 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
     }
     let lines = answer.lines.unwrap_or_default();
     println!("lines: {}, {} blocked\n", lines.total, lines.blocked);
+    let garden = answer.garden.unwrap_or_default();
+    if garden.lines_max > 0 {
+        println!(
+            "garden: {} lines of {}, {} asked in vain\n",
+            garden.lines, garden.lines_max, garden.refused
+        );
+    }
     let ports: Vec<_> = answer
         .ports
         .iter()
@@ -201,12 +208,48 @@ fn session_row(session: &v1::GatewaySession) -> Vec<String> {
         service(&session.service.unwrap_or_default()),
         bytes(counters.upstream_bytes),
         bytes(counters.downstream_bytes),
-        format!(
-            "{}/{}",
-            counters.upstream_policed, counters.downstream_policed
-        ),
+        policed(&counters),
         session.detail.clone(),
     ]
+}
+
+pub async fn garden(socket: &Path, output: Output) -> anyhow::Result<()> {
+    let answer = connect(socket)
+        .await?
+        .garden(v1::GatewayGardenRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    if output == Output::Json {
+        let lines = answer.lines.iter().map(json::garden_line);
+        return output::json(&lines.collect::<Vec<_>>());
+    }
+    let rows: Vec<_> = answer.lines.iter().map(garden_row).collect();
+    let header = ["LINE", "ADDRESSES", "MAC", "LEFT", "UP", "DOWN", "POLICED"];
+    output::print(&table(&header, &rows))
+}
+
+fn garden_row(line: &v1::GatewayGardenLine) -> Vec<String> {
+    let counters = line.counters.unwrap_or_default();
+    vec![
+        line.line.clone(),
+        line.addresses.join(" "),
+        line.mac.clone(),
+        format!("{} s", line.left_ms / 1000),
+        bytes(counters.upstream_bytes),
+        bytes(counters.downstream_bytes),
+        policed(&counters),
+    ]
+}
+
+/// Upstream, downstream.
+fn policed(counters: &v1::Counters) -> String {
+    let v1::Counters {
+        upstream_policed,
+        downstream_policed,
+        ..
+    } = counters;
+    format!("{upstream_policed}/{downstream_policed}")
 }
 
 /// `100.0 Mbit/s up, 300.0 Mbit/s down shaped, priority 2`; empty where nothing is limited.

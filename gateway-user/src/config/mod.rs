@@ -1,5 +1,6 @@
 //! The gateway's configuration: TOML, checked as a whole before anything is touched.
 
+pub mod garden;
 mod index;
 mod operator;
 mod problem;
@@ -39,6 +40,8 @@ pub struct Config {
     pub shaper: ShaperKind,
     /// How often each server is told the counters.
     pub accounting_interval_ms: u64,
+    /// For all lines without a session.
+    pub garden: garden::Limits,
     pub access_ports: Vec<AccessPort>,
     pub operators: Vec<Operator>,
 }
@@ -100,6 +103,8 @@ pub struct Operator {
     /// The MSS of its homes' TCP connections is lowered to what line and uplink take.
     pub clamp_mss: bool,
     pub tag_priority: TagPriority,
+    /// What lines without a session reach of it, if anything.
+    pub garden: Option<garden::Garden>,
     pub server: Server,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::path::Path;
 
 use doorstep_gateway_common::OperatorIndex;
@@ -12,7 +13,7 @@ use tonic::codegen::http::Uri;
 
 use super::problem::Problems;
 use super::validate::{name, port_name, ranged};
-use super::{AccessPort, Operator, Server, raw};
+use super::{AccessPort, Operator, Server, garden, raw};
 use crate::dataplane;
 
 const MAX_VID: u16 = 4094;
@@ -35,6 +36,7 @@ pub(super) struct Check<'a, 'text> {
     pub folder: &'a Path,
     pub access_ports: &'a [AccessPort],
     pub delegated_prefix_len: u8,
+    pub garden: &'a garden::Limits,
 }
 
 impl Check<'_, '_> {
@@ -65,6 +67,7 @@ impl Check<'_, '_> {
         });
         let (gateway_v4, gateway_v6) =
             self.addresses("gateway address", raw.gateway_addresses, |_| None);
+        let garden = raw.garden.map(|raw| self.garden(raw, &operator_name));
         Operator {
             name: operator_name,
             index: fixed_index.unwrap_or_default(),
@@ -81,6 +84,7 @@ impl Check<'_, '_> {
             hairpin: raw.hairpin,
             clamp_mss: raw.clamp_mss,
             tag_priority: raw.tag_priority,
+            garden,
             server: self.server(raw.server),
         }
     }
@@ -196,16 +200,7 @@ impl Check<'_, '_> {
                     format_args!("{net} has host bits set; write {}", net.trunc()),
                 );
             }
-            let taken = self
-                .seen
-                .prefixes
-                .iter()
-                .find(|(other, _)| overlap(other, &net));
-            if let Some((other, owner)) = taken {
-                let what = format!("{net} overlaps {other} of operator '{owner}'");
-                self.problems.add(span.clone(), what);
-            }
-            self.seen.prefixes.push((net, operator.to_owned()));
+            take(self.problems, self.seen, span.clone(), net, operator);
             match net {
                 IpNet::V4(net) => v4.push(net),
                 IpNet::V6(net) => {
@@ -224,6 +219,17 @@ impl Check<'_, '_> {
             }
         }
         (v4, v6)
+    }
+
+    fn garden(&mut self, raw: raw::OperatorGarden, operator: &str) -> garden::Garden {
+        let seen = &mut *self.seen;
+        garden::operator(
+            self.problems,
+            raw,
+            self.garden,
+            self.delegated_prefix_len,
+            |problems, span, net| take(problems, seen, span, net, operator),
+        )
     }
 
     /// At most one address of each family.
@@ -295,6 +301,22 @@ impl Check<'_, '_> {
             key: self.folder.join(raw.key),
         }
     }
+}
+
+/// Takes a prefix for an operator, unless it is taken.
+fn take(
+    problems: &mut Problems<'_>,
+    seen: &mut Seen,
+    span: Range<usize>,
+    net: IpNet,
+    operator: &str,
+) {
+    let mut taken = seen.prefixes.iter();
+    if let Some((other, owner)) = taken.find(|(other, _)| overlap(other, &net)) {
+        let what = format!("{net} overlaps {other} of operator '{owner}'");
+        problems.add(span, what);
+    }
+    seen.prefixes.push((net, operator.to_owned()));
 }
 
 fn overlap(a: &IpNet, b: &IpNet) -> bool {

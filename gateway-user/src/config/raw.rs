@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use doorstep_daemon::rate::Rate;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -26,6 +27,7 @@ pub struct Config {
     #[serde(default)]
     pub shaper: ShaperKind,
     pub accounting_interval_ms: Option<Spanned<u64>>,
+    pub garden: Option<Garden>,
     pub access_port: Spanned<Vec<AccessPort>>,
     pub operator: Spanned<Vec<Operator>>,
 }
@@ -55,7 +57,23 @@ pub struct Operator {
     pub clamp_mss: bool,
     #[serde(default)]
     pub tag_priority: TagPriority,
+    pub garden: Option<OperatorGarden>,
     pub server: Server,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Garden {
+    pub lines: Option<Spanned<u32>>,
+    pub rate: Option<Rate>,
+    pub lease_s: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorGarden {
+    pub servers: Spanned<Vec<Spanned<String>>>,
+    pub prefixes: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]

@@ -89,6 +89,13 @@ fn each_mistake_is_named_with_its_place() {
         ("[\"100.64.1.1\"]", "[\"224.0.0.1\"]", "12:22: gateway address 224.0.0.1 is not a host's"),
         ("https://198.51.100.1:7443", "http://198.51.100.1:7443", "14:7: url 'http://198.51.100.1:7443' is not of the form"),
         ("server_name = \"north-net\"", "server_name = \"\"", "15:15: server_name is empty"),
+        ("[operator.server]", "[operator.garden]\nservers = [\"198.51.100.5:7443\"]\nprefixes = [\"100.64.1.0/25\"]\n[operator.server]", "15:13: 100.64.1.0/25 overlaps 100.64.1.0/24 of operator 'north-net'"),
+        ("[operator.server]", "[operator.garden]\nservers = [\"198.51.100.5:7443\"]\nprefixes = [\"100.127.0.0/25\"]\n[operator.server]", "15:13: 100.127.0.0/25 has no room for the garden's 1024 lines"),
+        ("[operator.server]", "[operator.garden]\nservers = [\"[2001:db8::5]:7443\"]\nprefixes = [\"100.127.0.0/20\"]\n[operator.server]", "14:12: no line has an address to reach [2001:db8::5]:7443 with"),
+        ("[operator.server]", "[operator.garden]\nservers = [\"198.51.100.5\"]\nprefixes = [\"100.127.0.0/20\"]\n[operator.server]", "14:12: '198.51.100.5' is not a server such as"),
+        ("[operator.server]", "[operator.garden]\nservers = []\nprefixes = [\"100.127.0.0/20\"]\n[operator.server]", "14:11: a garden needs a server"),
+        ("[operator.server]", "[operator.garden]\nservers = [\"198.51.100.5:7443\"]\nprefixes = [\"100.127.0.0/20\", \"100.126.0.0/20\"]\n[operator.server]", "15:31: a second prefix of one family"),
+        ("[[access_port]]", "[garden]\nlines = 4097\n[[access_port]]", "6:9: lines = 4097 is not in 1..=4096"),
     ];
     for (from, to, expected) in rows {
         let text = GOOD.replacen(from, to, 1);
@@ -98,6 +105,50 @@ fn each_mistake_is_named_with_its_place() {
         // The row of a length that no prefix fits is about the second error it makes.
         assert!(error.contains(&place), "{to}: {error}");
     }
+}
+
+#[test]
+fn a_garden() {
+    let garden = "[operator.garden]\nservers = [\"198.51.100.5:7443\", \"198.51.100.5:53/udp\"]\n\
+                  prefixes = [\"100.127.0.0/20\", \"fd00:db8::/48\"]\n[operator.server]";
+    let limits = "[garden]\nlines = 2048\nrate = \"2M\"\n[[access_port]]";
+    let text = GOOD
+        .replacen("[operator.server]", garden, 1)
+        .replace("[[access_port]]", limits);
+    let config = parse(&text).expect("valid");
+    assert_eq!(
+        (config.garden.lines, config.garden.rate_bps),
+        (2048, 2_000_000)
+    );
+    let [north, south] = &config.operators[..] else {
+        panic!("two operators")
+    };
+    assert_eq!(south.garden, None);
+    let garden = north.garden.as_ref().expect("a garden");
+    assert_eq!(garden.keys(1).count(), 2);
+    assert_eq!(garden.addresses().len(), 1);
+    // Both operators' rows do not fit.
+    let second = "[operator.garden]\nservers = [\"198.51.100.6:7443\"]\n\
+                  prefixes = [\"100.126.0.0/20\"]\n[operator.server]\nurl = \"https://south";
+    let text = text
+        .replace("[operator.server]\nurl = \"https://south", second)
+        .replace("lines = 2048", "lines = 2049");
+    let error = parse(&text).expect_err("too many").to_string();
+    assert!(error.contains("need 4098 rows"), "{error}");
+    // Nor can a line be told of so many servers.
+    let many: Vec<_> = (0..250)
+        .map(|n| format!("\"198.51.100.{n}:7443\""))
+        .collect();
+    let text = GOOD.replacen(
+        "[operator.server]",
+        &format!(
+            "[operator.garden]\nservers = [{}]\nprefixes = [\"100.127.0.0/20\"]\n[operator.server]",
+            many.join(", ")
+        ),
+        1,
+    );
+    let error = parse(&text).expect_err("too many").to_string();
+    assert!(error.contains("have 250 servers"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::operator::{Check, Seen};
 use super::problem::Problems;
-use super::{AccessPort, Config, ConfigError, Indexes, raw};
+use super::{AccessPort, Config, ConfigError, Indexes, garden, raw};
 
 const DEFAULT_DELEGATED_PREFIX_LEN: u8 = 56;
 const DEFAULT_MAX_SESSIONS: u32 = 65_536;
@@ -45,17 +45,18 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         DEFAULT_ACCOUNTING_INTERVAL_MS,
         MIN_ACCOUNTING_INTERVAL_MS..=86_400_000,
     );
+    let limits = garden::limits(&mut problems, raw.garden);
     let access_ports = access_ports(&mut problems, raw.access_port);
     let mut seen = Seen::default();
     let span = raw.operator.span();
     let operators = raw.operator.into_inner();
     if operators.is_empty() {
-        problems.add(span, "an [[operator]] is needed");
+        problems.add(span.clone(), "an [[operator]] is needed");
     } else if operators.len() >= MAX_OPERATORS as usize {
         let what = format_args!("a gateway serves at most {} operators", MAX_OPERATORS - 1);
-        problems.add(span, what);
+        problems.add(span.clone(), what);
     }
-    let operators = operators
+    let operators: Vec<_> = operators
         .into_iter()
         .map(|operator| {
             let check = Check {
@@ -64,10 +65,12 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
                 folder,
                 access_ports: &access_ports,
                 delegated_prefix_len,
+                garden: &limits,
             };
             check.operator(operator)
         })
         .collect();
+    garden::together(&mut problems, span, raw.id.get_ref(), &limits, &operators);
 
     let found = problems.into_found();
     if !found.is_empty() {
@@ -88,6 +91,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         xdp_mode: raw.xdp_mode,
         shaper: raw.shaper,
         accounting_interval_ms,
+        garden: limits,
         access_ports,
         operators,
     };

@@ -36,6 +36,7 @@ fn operator(folder: &Path, port: u16) -> Operator {
         hairpin: false,
         clamp_mss: false,
         tag_priority: TagPriority::default(),
+        garden: None,
         server: Server {
             url: format!("https://127.0.0.1:{port}"),
             server_name: "north-net".into(),

@@ -88,6 +88,7 @@ impl Dataplane {
         let programs = attach::Programs::load(ebpf)?;
         let mut maps = maps::Maps::open(&pins)?;
         maps.set_uplinks(config, &ports)?;
+        maps.set_garden(config)?;
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
         let mut follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;
         follower.prime().await?;

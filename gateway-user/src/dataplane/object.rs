@@ -94,24 +94,25 @@ pub(super) fn shapes(
     }
     use MapType::{Array, Hash, LruHash, PerCpuArray, RingBuf};
     let lines = max_sessions.saturating_mul(LINES_PER_SESSION);
+    let rows = max_sessions + garden::MAX_LEASES;
     let slots = account::slots(max_sessions);
     let accounts = slots.saturating_mul(cpus()?);
     Ok([
         (
             map::UPSTREAM_V4,
-            shape::<UpstreamV4Key, UpstreamValue>(Hash, max_sessions),
+            shape::<UpstreamV4Key, UpstreamValue>(Hash, rows),
         ),
         (
             map::UPSTREAM_V6,
-            shape::<UpstreamV6Key, UpstreamValue>(Hash, max_sessions),
+            shape::<UpstreamV6Key, UpstreamValue>(Hash, rows),
         ),
         (
             map::DOWNSTREAM_V4,
-            shape::<DownstreamV4Key, DownstreamValue>(Hash, max_sessions),
+            shape::<DownstreamV4Key, DownstreamValue>(Hash, rows),
         ),
         (
             map::DOWNSTREAM_V6,
-            shape::<DownstreamV6Key, DownstreamValue>(Hash, max_sessions),
+            shape::<DownstreamV6Key, DownstreamValue>(Hash, rows),
         ),
         (map::LINES, shape::<LineKey, LineValue>(Hash, lines)),
         (

@@ -38,7 +38,7 @@ impl Engine {
             Err(error) => return tracing::debug!(?line, %error, "establishment frame ignored"),
         };
         let Some(id) = session_of(parsed.payload) else {
-            return tracing::debug!(?line, "establishment datagram ignored: no session in it");
+            return self.on_stranger(line, &parsed, now);
         };
         let operators = self.on_line.get(&(line, id)).cloned().unwrap_or_default();
         for operator in operators {
@@ -145,7 +145,9 @@ impl Engine {
                 held.opening = None;
                 held.step(StepName::Opened, now);
                 tracing::info!(?session, generation, line = %held.line, mac = %opening.mac, "session established");
+                let line = held.line.key;
                 self.persist_session(session);
+                self.end_lease(line, now);
                 self.confirm(session);
                 self.report_established(session);
                 // It may have been given another one while it was being opened.

@@ -58,6 +58,16 @@ pub enum Event {
         operator: OperatorIndex,
         result: Result<(), String>,
     },
+    /// [`Action::OpenLease`] is done.
+    LeaseOpened {
+        line: LineKey,
+        result: Result<(), String>,
+    },
+    /// [`Action::CloseLease`] is done: the line reaches nothing more.
+    LeaseClosed {
+        line: LineKey,
+        result: Result<(), String>,
+    },
     /// [`Action::ReadCounters`] is done: session, generation, counters.
     CountersRead {
         operator: OperatorIndex,
@@ -95,6 +105,16 @@ pub enum Action {
     Remove {
         operator: OperatorIndex,
         plan: Plan,
+    },
+    /// Let a line into the garden, or another station on it.
+    OpenLease {
+        line: LineKey,
+        entries: Vec<SessionEntry>,
+    },
+    /// Take a line out of the garden.
+    CloseLease {
+        line: LineKey,
+        entries: Vec<SessionEntry>,
     },
     ReadCounters {
         operator: OperatorIndex,

@@ -17,6 +17,7 @@ mod blocked;
 mod close;
 mod connect;
 mod establish;
+mod garden;
 mod io;
 pub mod message;
 pub(crate) mod mtu;
@@ -42,10 +43,13 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use crate::config::Operator;
+use crate::config::garden::Limits;
 use crate::inventory::Inventory;
 use crate::session::{Line, SessionEntry};
 
 pub use blocked::{BlockRefusal, LineView};
+pub use garden::LeaseView;
+use garden::Leases;
 pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
 pub use recover::{Recovered, Recovery};
@@ -65,6 +69,8 @@ pub struct Settings {
     pub accounting_interval: Duration,
     pub operators: Vec<Operator>,
     pub inventory: Arc<Inventory>,
+    /// What the garden's leases have in common.
+    pub garden: Limits,
     /// The access ports by their interface indexes. A port that is not among them bounds nothing.
     pub ports: HashMap<u32, LinePort>,
 }
@@ -91,6 +97,7 @@ pub struct Engine {
     unclaimed: BTreeMap<OperatorIndex, Unclaimed>,
     /// Lines that somebody has blocked, besides those that the inventory blocks.
     blocks: Blocks,
+    leases: Leases,
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
     timers: Timers,
@@ -157,6 +164,8 @@ impl Engine {
                 result,
             } => self.on_closed(session, generation, result, now),
             Event::Removed { operator, result } => self.on_removed(operator, result, now),
+            Event::LeaseOpened { line, result } => self.on_lease_opened(line, result, now),
+            Event::LeaseClosed { line, result } => self.on_lease_closed(line, result, now),
             Event::CountersRead { operator, readings } => {
                 self.on_counters_read(operator, &readings);
             }
@@ -168,6 +177,7 @@ impl Engine {
                 Timer::Receipts(operator) => self.send_receipts(operator, now),
                 Timer::Accounting(operator) => self.on_accounting_timer(operator, now),
                 Timer::Unclaimed(operator) => self.sweep(operator, now),
+                Timer::Lease(line) => self.on_lease_timer(line, now),
             }
         }
         std::mem::take(&mut self.out)

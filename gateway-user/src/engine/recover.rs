@@ -6,6 +6,7 @@ use doorstep_establish::Nonce;
 use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
 use rand::rngs::StdRng;
 
+use super::garden::Leases;
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
 use super::slots::Slots;
 use super::unclaimed::{self, Unclaimed};
@@ -47,6 +48,8 @@ impl Engine {
             rng,
             now,
         } = recovery;
+        let in_garden = actual.in_garden();
+        let actual = &actual.without(&in_garden);
         let unclaimed = unclaimed::unclaimed(&settings.operators, &snapshot, actual);
         let held: BTreeSet<Slot> = snapshot
             .sessions
@@ -58,6 +61,7 @@ impl Engine {
         let mut engine = Self {
             slots: Slots::new(settings.max_sessions, &held, actual.slots(), now.at),
             unclaimed,
+            leases: Leases::new(&settings, now),
             settings,
             rng,
             sessions: HashMap::new(),
@@ -97,6 +101,8 @@ impl Engine {
             );
             tables.extend(rows);
         }
+        let leases = engine.resume_leases(&in_garden, now);
+        tables.extend(&Tables::of(&leases));
         let actions = std::mem::take(&mut engine.out);
         Recovered {
             engine,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use doorstep_gateway_common::OperatorIndex;
+use doorstep_gateway_common::{LineKey, OperatorIndex};
 
 use super::row::SessionRef;
 
@@ -17,6 +17,8 @@ pub enum Timer {
     Accounting(OperatorIndex),
     /// Rows that nobody has claimed to remove again.
     Unclaimed(OperatorIndex),
+    /// The end of a line's lease of the garden, or to try again.
+    Lease(LineKey),
 }
 
 /// At most one time for each.

@@ -29,6 +29,10 @@ pub struct Summary {
     pub slots_used: u32,
     pub lines: u64,
     pub lines_blocked: u64,
+    /// Lines in the garden.
+    pub leases: u64,
+    /// Asks for it in vain, because all leases were taken.
+    pub leases_refused: u64,
 }
 
 impl Session {
@@ -78,10 +82,13 @@ impl Engine {
     }
 
     pub fn summary(&self) -> Summary {
+        let (leases, leases_refused) = self.leases.counts();
         let mut summary = Summary {
             slots_used: self.slots.used(),
             lines: self.settings.inventory.len() as u64,
             lines_blocked: self.blocked_lines() as u64,
+            leases,
+            leases_refused,
             ..Summary::default()
         };
         for held in self.sessions.values() {

@@ -86,6 +86,16 @@ impl Inventory {
         self.lines.iter()
     }
 
+    /// The names of the ports that have lines, by their interface index.
+    pub fn ports(&self) -> HashMap<u32, String> {
+        let mut ports = HashMap::new();
+        for line in self.lines.values() {
+            let port = ports.entry(line.key.ifindex);
+            port.or_insert_with(|| line.port.clone());
+        }
+        ports
+    }
+
     /// What the fast path must know of every line, with those blocked that somebody has blocked.
     pub fn map_rows(&self, blocks: &Blocks) -> Vec<(LineKey, LineValue)> {
         let lines = self.lines.iter();

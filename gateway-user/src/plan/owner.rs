@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 
-use doorstep_gateway_common::OperatorIndex;
+use doorstep_gateway_common::{OperatorIndex, flag};
 use ipnet::Ipv6Net;
 
 use super::{Plan, Tables, masked};
@@ -61,6 +61,19 @@ impl Tables {
             downstream_v6: select(&self.downstream_v6, |key, _| {
                 v6(key.operator, key.prefix_be)
             }),
+            ..Self::default()
+        }
+        .with_rates_of(self)
+    }
+
+    /// The rows of the garden's leases.
+    pub fn in_garden(&self) -> Self {
+        let of_lease = |flags: u16| flags & flag::GARDEN != 0;
+        Self {
+            upstream_v4: select(&self.upstream_v4, |_, row| of_lease(row.flags)),
+            upstream_v6: select(&self.upstream_v6, |_, row| of_lease(row.flags)),
+            downstream_v4: select(&self.downstream_v4, |_, row| of_lease(row.flags)),
+            downstream_v6: select(&self.downstream_v6, |_, row| of_lease(row.flags)),
             ..Self::default()
         }
         .with_rates_of(self)

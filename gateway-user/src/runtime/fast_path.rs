@@ -105,6 +105,14 @@ pub(super) enum Command {
         operator: OperatorIndex,
         plan: Plan,
     },
+    OpenLease {
+        line: LineKey,
+        entries: Vec<SessionEntry>,
+    },
+    CloseLease {
+        line: LineKey,
+        entries: Vec<SessionEntry>,
+    },
     ReadCounters {
         operator: OperatorIndex,
         slots: Vec<(Uuid, u64, Slot)>,
@@ -163,6 +171,19 @@ fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mp
                 session,
                 generation: entry.generation,
                 result: fast_path.close_session(&entry).map_err(|e| e.to_string()),
+            },
+            Command::OpenLease { line, entries } => Event::LeaseOpened {
+                line,
+                result: entries
+                    .iter()
+                    .try_for_each(|entry| fast_path.open_session(entry))
+                    .map_err(|e| e.to_string()),
+            },
+            Command::CloseLease { line, entries } => Event::LeaseClosed {
+                line,
+                result: fast_path
+                    .apply(&Tables::of(&entries).removal())
+                    .map_err(|e| e.to_string()),
             },
             Command::ReadCounters { operator, slots } => {
                 let read = |&(session, generation, slot): &(Uuid, u64, Slot)| {

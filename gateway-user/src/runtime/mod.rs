@@ -31,7 +31,7 @@ use fast_path::Command;
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
-pub use query::{LineSet, Query, SessionShown};
+pub use query::{GardenShown, LineSet, Query, SessionShown};
 
 /// Pause before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
@@ -277,6 +277,8 @@ impl Runtime {
             Action::Change { session, entry } => Command::Change { session, entry },
             Action::Close { session, entry } => Command::Close { session, entry },
             Action::Remove { operator, plan } => Command::Remove { operator, plan },
+            Action::OpenLease { line, entries } => Command::OpenLease { line, entries },
+            Action::CloseLease { line, entries } => Command::CloseLease { line, entries },
             Action::ReadCounters { operator, slots } => Command::ReadCounters { operator, slots },
         };
         self.fast_path

@@ -5,8 +5,9 @@ use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::fast_path::{Command, Inspection};
+use crate::clock;
 use crate::dataplane::{Attachment, Object};
-use crate::engine::{BlockRefusal, LineView, SessionView, Summary};
+use crate::engine::{BlockRefusal, LeaseView, LineView, SessionView, Summary};
 use crate::session::Counters;
 
 /// A question, and where its answer goes.
@@ -23,6 +24,14 @@ pub enum Query {
         blocked: bool,
         reply: oneshot::Sender<Result<LineSet, BlockRefusal>>,
     },
+    Garden(oneshot::Sender<GardenShown>),
+}
+
+/// The lines in the garden, and their counters in the same order.
+#[derive(Debug)]
+pub struct GardenShown {
+    pub lines: Vec<LeaseView>,
+    pub counters: oneshot::Receiver<Vec<Option<Counters>>>,
 }
 
 /// A line whose state is recorded, and, as soon as it is so, whether it is in force.
@@ -58,6 +67,13 @@ impl Runtime {
                 let slots = sessions.iter().map(|view| view.slot).collect();
                 let _ = self.fast_path.send(Command::Show(slots, sender));
                 let _ = reply.send(SessionShown { sessions, counters });
+            }
+            Query::Garden(reply) => {
+                let (sender, counters) = oneshot::channel();
+                let lines = self.engine.leases(clock::now());
+                let slots = lines.iter().map(|view| view.slot).collect();
+                let _ = self.fast_path.send(Command::Show(slots, sender));
+                let _ = reply.send(GardenShown { lines, counters });
             }
         }
     }

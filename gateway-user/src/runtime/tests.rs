@@ -173,6 +173,7 @@ key = "gw1.key"
             accounting_interval: Duration::from_millis(config.accounting_interval_ms),
             operators: config.operators.clone(),
             inventory: Arc::new(inventory.expect("valid")),
+            garden: config.garden,
             ports: HashMap::from([(
                 7,
                 LinePort {

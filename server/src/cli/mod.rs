@@ -13,8 +13,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use doorstep_daemon::exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::output::Output;
+use doorstep_daemon::rate;
 use doorstep_server::config::DEFAULT_ADMIN_SOCKET;
-use doorstep_server::rate;
 
 /// The operator's Doorstep server: subscribers, sessions, and the gateways that carry them
 #[derive(Debug, Parser)]

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use doorstep_daemon::output::{Output, fields, json, print, table};
+use doorstep_daemon::rate;
 use doorstep_proto::v1 as pb;
-use doorstep_server::rate;
 use doorstep_server::service::convert::state_name;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -13,8 +13,8 @@ use toml::Spanned;
 
 use super::{Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, Plan, is_name};
 use crate::pool;
-use crate::rate::Rate;
 use crate::session::service::{MAX_PRIORITY, Service};
+use doorstep_daemon::rate::Rate;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

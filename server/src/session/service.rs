@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::rate;
+use doorstep_daemon::rate;
 
 /// Rates, shaping and priority of one session. The default is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

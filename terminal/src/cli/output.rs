@@ -131,7 +131,14 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
                 })
             })
             .collect();
+        let garden = status.garden.as_ref().map(|garden| {
+            json!({
+                "gateway_id": garden.gateway_id, "addresses": garden.addresses,
+                "servers": garden.servers,
+            })
+        });
         output::json(&json!({
+            "garden": garden,
             "registered": status.registered,
             "subscriber_id": status.subscriber_id,
             "sessions": sessions,
@@ -160,6 +167,10 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             &port.detail
         };
         println!("port        {} ({state})", port.name);
+    }
+    if let Some(garden) = &status.garden {
+        let (gateway, servers) = (&garden.gateway_id, garden.servers.join(" "));
+        println!("garden      {servers} by {gateway}");
     }
     if status.sessions.is_empty() {
         println!("no session");

@@ -17,17 +17,19 @@ use uuid::Uuid;
 use super::events::Event;
 use super::session::Session;
 use crate::config::{Config, Home, Wan};
-use crate::links::Item;
 use crate::links::desired::{Active, desired};
 use crate::links::reconcile::{ApplyError, Links};
+use crate::links::{self, Item};
 use crate::packet::Port;
 use crate::server::Server;
 use crate::state::{Credentials, SavedSession, State, Store};
 
 mod commands;
 mod exchange;
+mod garden;
 
 use exchange::Held;
+use garden::Garden;
 
 /// Changes of links come in bursts.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -43,6 +45,7 @@ pub(super) struct Core {
     credentials: Option<Credentials>,
     last_sealed: Option<String>,
     links: Links,
+    garden: Garden,
     events: mpsc::Sender<Event>,
     sessions: BTreeMap<Uuid, Session>,
     ports: BTreeMap<String, OpenPort>,
@@ -76,6 +79,7 @@ impl Core {
             credentials: state.credentials,
             last_sealed: state.last_sealed,
             links,
+            garden: Garden::default(),
             events,
             sessions: BTreeMap::new(),
             ports: BTreeMap::new(),
@@ -131,14 +135,19 @@ impl Core {
                     }
                 }
                 self.ports.insert(name, OpenPort { port, mac });
+                self.garden.ask_soon();
             }
             Event::PortClosed { name, detail } => {
                 self.ports.remove(&name);
+                self.garden.leave(&name);
                 self.closed_ports.insert(name, detail);
             }
             Event::Frame { port, frame } => self.on_frame(&port, &frame).await,
             Event::LinksChanged => {
-                self.relink_at.get_or_insert(Instant::now() + SETTLE);
+                let settled = Instant::now() + SETTLE;
+                self.relink_at.get_or_insert(settled);
+                // The cable may lead elsewhere now.
+                self.garden.ask_by(settled);
             }
             Event::Registered { answer, reply } => {
                 let _ = reply.send(self.on_registered(answer));
@@ -170,7 +179,8 @@ impl Core {
             let responder = session.responder.next_deadline().map(Instant::from_std);
             listeners.chain(releases).chain(responder)
         });
-        sessions.chain(self.relink_at).min()
+        let garden = self.garden_timer();
+        sessions.chain(self.relink_at).chain(garden).min()
     }
 
     async fn on_time(&mut self) {
@@ -179,6 +189,7 @@ impl Core {
             self.relink().await;
         }
         self.expire(now);
+        self.visit_garden(now).await;
         let due: Vec<(Uuid, Body)> = self
             .sessions
             .iter_mut()
@@ -237,7 +248,15 @@ impl Core {
     }
 
     fn desired(&self) -> Vec<Item> {
-        desired(&self.wan, self.home.as_ref(), &self.actives())
+        let sessions = self.actives();
+        let mut items = desired(&self.wan, self.home.as_ref(), &sessions);
+        // Of what excludes each other the first counts: the sessions'.
+        if self.needs_garden()
+            && let Some(visit) = self.garden.visit()
+        {
+            items.extend(links::garden::desired(&self.wan, visit));
+        }
+        items
     }
 
     /// Makes the links as the sessions want them.

@@ -39,10 +39,15 @@ impl Active {
     /// The interface that carries the session.
     #[must_use]
     pub fn wan_interface(&self) -> String {
-        interfaces(&self.port, self.tags)
-            .pop()
-            .map_or_else(|| self.port.clone(), |(name, ..)| name)
+        top(&self.port, self.tags)
     }
+}
+
+/// The interface on top of a stack of tags.
+fn top(port: &str, tags: Tags) -> String {
+    interfaces(port, tags)
+        .pop()
+        .map_or_else(|| port.to_owned(), |(name, ..)| name)
 }
 
 /// The VLAN interfaces of a stack of tags, outer first: name, parent, tag.
@@ -98,9 +103,9 @@ fn set(path: String, value: &str) -> Item {
     }
 }
 
-/// The interface, its address and its neighbour.
-fn line(items: &mut Vec<Item>, session: &Active) {
-    for (name, parent, tag) in interfaces(&session.port, session.tags) {
+/// The interface with that stack of tags on a port; its name.
+pub(super) fn interface(items: &mut Vec<Item>, port: &str, tags: Tags, mtu: u32) -> String {
+    for (name, parent, tag) in interfaces(port, tags) {
         items.push(Item::Vlan {
             name: name.clone(),
             parent,
@@ -108,13 +113,19 @@ fn line(items: &mut Vec<Item>, session: &Active) {
         });
         items.push(Item::Up { link: name });
     }
-    let link = session.wan_interface();
-    let offer = &session.offer;
-    let bytes = if offer.mtu == 0 { 1500 } else { offer.mtu };
+    let link = top(port, tags);
+    let bytes = if mtu == 0 { 1500 } else { mtu };
     items.push(Item::Mtu {
         link: link.clone(),
         bytes,
     });
+    link
+}
+
+/// The interface, its address and its neighbour.
+fn line(items: &mut Vec<Item>, session: &Active) {
+    let offer = &session.offer;
+    let link = interface(items, &session.port, session.tags, offer.mtu);
     if let Some(address) = offer.ipv4 {
         items.push(Item::Address {
             link: link.clone(),
@@ -125,21 +136,22 @@ fn line(items: &mut Vec<Item>, session: &Active) {
         }
     }
     if let Some(prefix) = offer.ipv6 {
-        // Whoever sends router advertisements on the line, the session's routes are these.
-        items.push(set(format!("ipv6/conf/{link}/accept_ra"), "0"));
-        items.push(Item::Address {
-            link: link.clone(),
-            address: host(own_address(prefix).into()),
-        });
-        items.push(neighbour(
-            &link,
-            GATEWAY_LINK_LOCAL.into(),
-            session.gateway_mac,
-        ));
+        ipv6(items, &link, own_address(prefix), session.gateway_mac);
     }
 }
 
-fn neighbour(link: &str, address: IpAddr, mac: Mac) -> Item {
+/// An own IPv6 address on the line, and the gateway as its neighbour.
+pub(super) fn ipv6(items: &mut Vec<Item>, link: &str, own: Ipv6Addr, gateway_mac: Mac) {
+    // Whoever sends router advertisements on the line, the session's routes are these.
+    items.push(set(format!("ipv6/conf/{link}/accept_ra"), "0"));
+    items.push(Item::Address {
+        link: link.to_owned(),
+        address: host(own.into()),
+    });
+    items.push(neighbour(link, GATEWAY_LINK_LOCAL.into(), gateway_mac));
+}
+
+pub(super) fn neighbour(link: &str, address: IpAddr, mac: Mac) -> Item {
     Item::Neighbour {
         link: link.to_owned(),
         address,
@@ -147,7 +159,7 @@ fn neighbour(link: &str, address: IpAddr, mac: Mac) -> Item {
     }
 }
 
-fn host(address: IpAddr) -> IpNet {
+pub(super) fn host(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
 

@@ -6,6 +6,7 @@
 
 pub mod actual;
 pub mod desired;
+pub mod garden;
 pub mod journal;
 pub mod kernel;
 mod nat;

@@ -3,15 +3,16 @@
 use doorstep_establish::{Mac, TPID_8021AD, TPID_8021Q, Tag, Tags};
 use doorstep_gateway::plan;
 use doorstep_gateway::session::{Line, Service, SessionEntry};
-use doorstep_gateway_common::account;
+use doorstep_gateway_common::garden::{self, GardenKey};
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
-use doorstep_gateway_common::{LineKey, LineValue};
+use doorstep_gateway_common::{LineKey, LineValue, account, flag};
 use doorstep_tests::frames::{
     Ether, GATEWAY_MAC, GATEWAY_V4, HOME_MAC, HOME_V4, HOME_V6, NEXT_HOP_MAC, UPLINK_MAC,
 };
 use doorstep_tests::model::Model;
 use doorstep_tests::programs::{IFINDEX, MAX_SESSIONS};
+use ipnet::Ipv6Net;
 
 pub const OPERATOR: u16 = 1;
 pub const DELEGATED_LEN: u8 = 56;
@@ -95,7 +96,7 @@ impl Home {
             mac: Mac(HOME_MAC),
             ipv4: Some(self.v4.into()),
             ipv6: Some(
-                ipnet::Ipv6Net::new(self.v6.into(), DELEGATED_LEN)
+                Ipv6Net::new(self.v6.into(), DELEGATED_LEN)
                     .expect("a length")
                     .trunc(),
             ),
@@ -118,6 +119,45 @@ fn line(tags: &[(u16, u16)]) -> LineKey {
         s_vid,
         c_vid,
     }
+}
+
+/// A line without a session, with a lease of the garden.
+pub const GARDEN_HOME: Home = Home {
+    name: "garden",
+    tags: &[(TPID_8021AD, 101), (TPID_8021Q, 1005)],
+    slot: garden::slot(MAX_SESSIONS, 0),
+    v4: [100, 127, 0, 9],
+    // Its whole prefix is a /64 of a prefix of the delegated length.
+    v6: [0xfd, 0, 0, 0, 0, 9, 0, 0x41, 0, 0, 0, 0, 0, 0, 0, 1],
+};
+
+/// The operator's server.
+pub const SERVER_V4: [u8; 4] = [198, 51, 100, 9];
+pub const SERVER_V6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+/// Its port, for TCP.
+pub const SERVER_PORT: u16 = 7443;
+
+/// The gateway with a garden: [`GARDEN_HOME`] reaches the server.
+pub fn model_with_garden() -> Model {
+    let mut model = model();
+    let lease = SessionEntry {
+        generation: 0,
+        ipv6: Ipv6Net::new(GARDEN_HOME.v6.into(), 64).ok(),
+        flags: flag::GARDEN,
+        ..GARDEN_HOME.entry()
+    };
+    model.sessions.extend(&plan::Tables::of([&lease]));
+    model.lines.insert(GARDEN_HOME.line(), LineValue::default());
+    for address in [garden::mapped(SERVER_V4), SERVER_V6] {
+        let key = GardenKey {
+            operator: OPERATOR,
+            port_be: SERVER_PORT.to_be(),
+            protocol: 6,
+            address,
+        };
+        model.garden.insert(key, 1);
+    }
+    model
 }
 
 /// From the world to the gateway.

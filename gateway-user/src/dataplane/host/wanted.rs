@@ -206,10 +206,14 @@ fn first_access<'p>(config: &Config, ports: &'p [Port]) -> Option<&'p Port> {
     ports.iter().find(|port| port.name == first.name)
 }
 
+/// What is routed to the lines: to sessions, and to lines in the garden.
 fn subscribers(operator: &Operator) -> impl Iterator<Item = IpNet> {
-    let v4 = operator.subscriber_v4.iter().copied().map(IpNet::V4);
-    let v6 = operator.subscriber_v6.iter().copied().map(IpNet::V6);
-    v4.chain(v6)
+    let garden = operator.garden.as_ref();
+    let v4 = operator.subscriber_v4.iter().copied();
+    let v4 = v4.chain(garden.and_then(|garden| garden.v4));
+    let v6 = operator.subscriber_v6.iter().copied();
+    let v6 = v6.chain(garden.and_then(|garden| garden.v6));
+    v4.map(IpNet::V4).chain(v6.map(IpNet::V6))
 }
 
 fn is_v4(prefix: &IpNet) -> bool {

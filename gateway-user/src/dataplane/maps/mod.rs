@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
@@ -37,6 +38,7 @@ pub(super) struct Maps {
     downstream_v6: Table<DownstreamV6Key, DownstreamValue>,
     lines: Table<LineKey, LineValue>,
     uplinks: Table<UplinkKey, UplinkValue>,
+    garden: Table<GardenKey, u32>,
     accounts: Accounts,
     reasons: PerCpuArray<MapData, u64>,
 }
@@ -50,6 +52,7 @@ impl Maps {
             downstream_v6: Table::open(pins, map::DOWNSTREAM_V6)?,
             lines: Table::open(pins, map::LINES)?,
             uplinks: Table::open(pins, map::UPLINKS)?,
+            garden: Table::open(pins, map::GARDEN)?,
             accounts: Accounts::open(pins)?,
             reasons: pinned(pins, map::REASONS)?,
         })
@@ -169,6 +172,19 @@ impl Maps {
         self.uplinks.replace_all(&desired)
     }
 
+    /// Makes `GARDEN` what the configuration says.
+    pub(super) fn set_garden(&mut self, config: &Config) -> Result<(), DataplaneError> {
+        /// There is nothing to say of a server but that it is there.
+        const PRESENT: u32 = 1;
+        let operators = config.operators.iter();
+        let keys = operators.flat_map(|operator| {
+            let garden = operator.garden.iter();
+            garden.flat_map(|garden| garden.keys(operator.index))
+        });
+        let desired = keys.map(|key| (key, PRESENT)).collect();
+        self.garden.replace_all(&desired)
+    }
+
     /// Without asking the kernel: the daemon alone writes these maps, and counts as it does.
     pub(super) fn usage(&self) -> Vec<MapUse> {
         vec![
@@ -177,6 +193,7 @@ impl Maps {
             self.downstream_v4.usage(),
             self.downstream_v6.usage(),
             self.lines.usage(),
+            self.garden.usage(),
         ]
     }
 }

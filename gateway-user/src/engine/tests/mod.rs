@@ -2,6 +2,7 @@
 
 mod blocked;
 mod cases;
+mod garden;
 mod histories;
 mod service;
 mod unclaimed;

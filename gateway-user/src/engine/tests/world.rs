@@ -312,6 +312,8 @@ impl World {
                 | Action::Change { .. }
                 | Action::Close { .. }
                 | Action::Remove { .. }
+                | Action::OpenLease { .. }
+                | Action::CloseLease { .. }
                 | Action::ReadCounters { .. } => {
                     self.orders.push_back(action);
                 }
@@ -601,6 +603,7 @@ fn recover(snapshot: Snapshot, maps: &Tables, inventory: Arc<Inventory>, now: No
             accounting_interval: Duration::from_secs(10),
             operators: config.operators,
             inventory,
+            garden: config.garden,
             ports: HashMap::from([(
                 7,
                 LinePort {

@@ -164,11 +164,11 @@ impl Core {
         let status = match update {
             Update::Connected => {
                 session.followed = Ok(());
-                return;
+                return self.garden.server_reached(true);
             }
             Update::Lost(detail) => {
                 session.followed = Err(detail);
-                return;
+                return self.garden.server_reached(false);
             }
             Update::Status(status) => status,
         };
@@ -343,6 +343,7 @@ impl Core {
                 connected: !sessions.is_empty() && lost.is_none(),
                 detail: lost.cloned().unwrap_or_default(),
             }),
+            garden: self.garden_status(),
             last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
             ports: self
                 .wan

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use doorstep_establish::frame::{self, Envelope};
-use doorstep_establish::{Body, Decision, Direction, Establishment, OpenError, SessionKey, open};
+use doorstep_establish::{
+    Body, Decision, Direction, Establishment, Garden as Message, OpenError, SessionKey, open,
+};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -57,6 +59,10 @@ impl Core {
                     datagram: datagram.to_vec(),
                 });
             }
+            Err(OpenError::Envelope) => match Message::decode(datagram) {
+                Some(Message::Offer(offer)) => self.on_garden_offer(port, envelope, offer).await,
+                _ => debug!(port, "datagram ignored: it is no gateway's"),
+            },
             Err(error) => debug!(port, %error, "datagram ignored"),
         }
     }
@@ -153,6 +159,8 @@ impl Core {
         session.saved.since_unix_ms.get_or_insert(now);
         session.finish(&self.wan, name::ESTABLISHED, "");
         info!(session = %id, "session established");
+        // From now on it is for the session to reach it.
+        self.garden.server_reached(true);
         self.save();
         if self.sessions.len() > 1 {
             // The order of age decides about the home's default route.

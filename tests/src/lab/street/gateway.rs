@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 
 use super::addresses::{self, Pool, Uplink, line_tags, location};
+use super::garden;
 use super::operator::Operator;
 use super::{Hosts, Plan, TAGGED_MTU};
 use crate::lab::bpffs;
@@ -38,6 +39,7 @@ impl Gateway {
         std::fs::create_dir(&folder)?;
         let bpffs = bpffs::mount(&folder.join("bpf"))?;
         std::fs::write(folder.join("inventory.csv"), inventory(plan, number)?)?;
+        let garden = if plan.garden { garden::LIMITS } else { "" };
         let mut text = format!(
             "id = \"{id}\"\n\
              state_dir = \"state\"\n\
@@ -46,6 +48,7 @@ impl Gateway {
              inventory = \"inventory.csv\"\n\
              delegated_prefix_len = 56\n\
              max_sessions = {}\n\n\
+             {garden}\
              [[access_port]]\n\
              name = \"access0\"\n",
             plan.max_sessions
@@ -60,7 +63,9 @@ impl Gateway {
             } = addresses::pool(operator, number);
             let Uplink {
                 near_port,
+                near_v4,
                 far_v4,
+                near_v6,
                 far_v6,
                 ..
             } = uplink;
@@ -82,6 +87,10 @@ impl Gateway {
                  cert = \"op{operator}/{id}.pem\"\n\
                  key = \"op{operator}/{id}.key\"\n"
             )?;
+            if plan.garden {
+                text.push_str(&garden::config(operator, number));
+                garden::route(&hosts.inet, operator, number, &near_v4, &near_v6)?;
+            }
         }
         let config = folder.join("gateway.toml");
         std::fs::write(&config, text)?;

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::operator::Operator;
@@ -30,7 +31,9 @@ impl Home {
         operators: &[Operator],
     ) -> Result<Self> {
         let netns = Netns::new(&format!("home{number}"))?;
-        hosts.join_mgmt(&netns, 100 + number)?;
+        if !plan.garden {
+            hosts.join_mgmt(&netns, 100 + number)?;
+        }
         let port = format!("home{number}");
         cable((&netns, "wan0"), (&hosts.street, &port))?;
         hosts
@@ -100,6 +103,32 @@ impl Home {
         self.terminal
             .ask(&["register", "--phone", &self.phone()])
             .map(drop)
+    }
+
+    /// Its own addresses in the garden, once it is in it.
+    pub fn in_garden(&self) -> Result<Vec<IpAddr>> {
+        #[derive(Deserialize)]
+        struct Status {
+            garden: Option<Garden>,
+        }
+        #[derive(Deserialize)]
+        struct Garden {
+            addresses: Vec<IpAddr>,
+        }
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status: Status = self.terminal.ask_json(&["status"])?;
+            if let Some(garden) = status.garden {
+                return Ok(garden.addresses);
+            }
+            ensure!(
+                Instant::now() < end,
+                "home {} is not let into the garden:\n{}",
+                self.number,
+                self.terminal.log_tail()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Asks for broadband and waits until it is established.

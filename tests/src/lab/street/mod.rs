@@ -8,6 +8,7 @@
 //! ```
 
 mod addresses;
+mod garden;
 mod gateway;
 mod home;
 mod operator;
@@ -26,6 +27,7 @@ use super::switch::AccessSwitch;
 use super::traffic::{serve_echo, serve_http};
 
 pub use addresses::{WORLD_V4, WORLD_V6, line_tags, location};
+pub use garden::{DNS_PORT, SERVICE_V6};
 pub use gateway::Gateway;
 pub use home::{Home, Session, Step};
 pub use operator::Operator;
@@ -61,6 +63,8 @@ pub struct Plan {
     pub max_sessions: u32,
     /// Lines of each operator's part of the gateways' configuration.
     pub options: &'static str,
+    /// Homes reach the server over their lines, in the gateways' gardens, and have no other way.
+    pub garden: bool,
 }
 
 impl Default for Plan {
@@ -74,6 +78,7 @@ impl Default for Plan {
             tagging: Tagging::Switch,
             max_sessions: 1024,
             options: "",
+            garden: false,
         }
     }
 }
@@ -141,6 +146,9 @@ impl Street {
         netns::sweep();
         let temporary = Folder::new()?;
         let (dir, hosts) = (temporary.path(), Hosts::new()?);
+        if plan.garden {
+            garden::connect(&hosts)?;
+        }
         let operators = (0..plan.operators)
             .map(|number| Operator::new(dir, number, plan.gateways, &hosts.srv))
             .collect::<Result<Vec<_>>>()?;

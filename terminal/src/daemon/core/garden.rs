@@ -1,0 +1,242 @@
+//! The way to the server over a line without a session: asked for as long as there is none, or as the
+//! server cannot be reached over it, because the gateway may know nothing of the session any more.
+
+use std::time::Duration;
+
+use doorstep_establish::frame::{self, Envelope};
+use doorstep_establish::{Garden as Message, GardenOffer};
+use doorstep_proto::v1 as pb;
+use rand::Rng as _;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::Core;
+use crate::links::garden::Visit;
+
+/// Between asks that nobody answers: the first pause, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Between asks that are answered: a cable may be put elsewhere and nobody notices here.
+const REVISIT: Duration = Duration::from_secs(20);
+
+/// So long may the server be out of reach of the sessions.
+const LONELY: Duration = Duration::from_secs(5);
+
+/// Where the terminal is, and when it asks.
+#[derive(Debug, Default)]
+pub(super) struct Garden {
+    visit: Option<(Visit, Instant)>,
+    /// None: at once.
+    ask_at: Option<Instant>,
+    pause: Duration,
+    /// Since when no session reaches the server.
+    lost_since: Option<Instant>,
+}
+
+impl Garden {
+    /// Asks as soon as there is somebody to ask for it.
+    pub(super) fn ask_soon(&mut self) {
+        self.ask_at = None;
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// What following the sessions tells.
+    pub(super) fn server_reached(&mut self, reached: bool) {
+        match reached {
+            true => self.lost_since = None,
+            false => {
+                self.lost_since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Asks at that time at the latest.
+    pub(super) fn ask_by(&mut self, at: Instant) {
+        self.ask_at = self.ask_at.map(|before| before.min(at));
+        self.pause = FIRST_PAUSE;
+    }
+
+    pub(super) fn visit(&self) -> Option<&Visit> {
+        self.visit.as_ref().map(|(visit, _)| visit)
+    }
+
+    /// Sets the time of the next ask, as if nobody answered this one; at least half of each pause
+    /// passes, so that homes that lost power together do not ask together.
+    fn asked(&mut self, now: Instant) {
+        let pause = self.pause.max(FIRST_PAUSE);
+        self.ask_at = Some(now + pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Takes an offer; whether it changes anything.
+    fn offered(&mut self, visit: Visit, now: Instant) -> bool {
+        let lifetime = visit.offer.lifetime;
+        let pause = REVISIT.min(lifetime / 2);
+        self.pause = FIRST_PAUSE;
+        self.ask_at = Some(now + pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
+        let news = self.visit() != Some(&visit);
+        self.visit = Some((visit, now + lifetime));
+        news
+    }
+
+    /// A port is gone, and what was offered on it.
+    pub(super) fn leave(&mut self, port: &str) {
+        self.visit.take_if(|(visit, _)| visit.port == port);
+    }
+
+    /// Whether a visit is over.
+    fn expire(&mut self, now: Instant) -> bool {
+        let over = self.visit.as_ref().is_some_and(|(_, until)| *until <= now);
+        if over {
+            self.visit = None;
+        }
+        over
+    }
+}
+
+impl Core {
+    /// Whether the garden is of any use.
+    pub(super) fn needs_garden(&self) -> bool {
+        let lonely = |since: Instant| since.elapsed() >= LONELY;
+        self.wan.garden && (self.actives().is_empty() || self.garden.lost_since.is_some_and(lonely))
+    }
+
+    pub(super) fn garden_timer(&self) -> Option<Instant> {
+        if !self.wan.garden || self.ports.is_empty() {
+            return None;
+        }
+        if !self.needs_garden() {
+            return self.garden.lost_since.map(|since| since + LONELY);
+        }
+        let until = self.garden.visit.as_ref().map(|(_, until)| *until);
+        let ask = self.garden.ask_at.unwrap_or_else(Instant::now);
+        Some(until.map_or(ask, |until| until.min(ask)))
+    }
+
+    /// Asks when it is time, and goes when the time is over.
+    pub(super) async fn visit_garden(&mut self, now: Instant) {
+        if !self.needs_garden() {
+            self.garden.ask_soon();
+            if self.garden.visit.take().is_some() {
+                self.relink().await;
+            }
+            return;
+        }
+        if self.garden.expire(now) {
+            info!("the gateway's garden is not offered any more");
+            self.relink().await;
+        }
+        if self.ports.is_empty() || self.garden.ask_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.garden.asked(now);
+        let Some(datagram) = Message::Ask.encode() else {
+            return;
+        };
+        for (name, open) in &self.ports {
+            let tags = self.wan.tags.resolve(doorstep_establish::Tags::NONE);
+            let envelope = Envelope::to_any_gateway(open.mac, tags);
+            if let Err(error) = open.port.send(&frame::build(&envelope, &datagram)).await {
+                debug!(port = name, %error, "cannot ask for the garden");
+            }
+        }
+    }
+
+    pub(super) async fn on_garden_offer(
+        &mut self,
+        port: &str,
+        envelope: Envelope,
+        offer: GardenOffer,
+    ) {
+        if !self.needs_garden() {
+            return;
+        }
+        // One at a time: a second port's gateway would be the way to the same servers.
+        if self.garden.visit().is_some_and(|visit| visit.port != port) {
+            return;
+        }
+        let gateway = offer.gateway_id.clone();
+        let visit = Visit {
+            port: port.to_owned(),
+            tags: self.wan.tags.resolve(envelope.tags),
+            gateway_mac: envelope.src_mac,
+            offer,
+        };
+        if self.garden.offered(visit, Instant::now()) {
+            info!(
+                port,
+                gateway, "in the gateway's garden: the server can be asked for service"
+            );
+            self.relink().await;
+        }
+    }
+
+    pub(super) fn garden_status(&self) -> Option<pb::TerminalGarden> {
+        let visit = self.garden.visit().filter(|_| self.needs_garden())?;
+        let ways = &visit.offer.ways;
+        let own = ways.iter().flat_map(|way| {
+            let v4 = way.ipv4.map(|own| own.to_string());
+            v4.into_iter().chain(way.ipv6.map(|own| own.to_string()))
+        });
+        let servers = ways.iter().flat_map(|way| &way.servers);
+        Some(pb::TerminalGarden {
+            gateway_id: visit.offer.gateway_id.clone(),
+            addresses: own.collect(),
+            servers: servers.map(ToString::to_string).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorstep_establish::{Mac, Tags};
+
+    use super::*;
+
+    fn visit(gateway: &str) -> Visit {
+        Visit {
+            port: "wan0".into(),
+            tags: Tags::NONE,
+            gateway_mac: Mac([2, 0, 0, 0, 0, 1]),
+            offer: GardenOffer {
+                gateway_id: gateway.into(),
+                lifetime: Duration::from_secs(600),
+                mtu: 1500,
+                ways: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn asks_ever_more_rarely_until_somebody_answers() {
+        let mut garden = Garden::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            garden.asked(now);
+            let at = garden.ask_at.expect("a time");
+            pauses.push(at - now);
+            now = at;
+        }
+        assert!(pauses[0] <= FIRST_PAUSE && pauses[0] >= FIRST_PAUSE / 2);
+        assert!(pauses[9] <= LONGEST_PAUSE && pauses[9] >= LONGEST_PAUSE / 2);
+        assert!(garden.offered(visit("gw1"), now));
+        assert!(garden.ask_at.expect("a time") <= now + REVISIT);
+        assert!(!garden.offered(visit("gw1"), now), "the same again");
+        assert!(garden.offered(visit("gw2"), now), "another gateway's");
+        garden.asked(now);
+        assert!(garden.ask_at.expect("a time") <= now + FIRST_PAUSE);
+    }
+
+    #[test]
+    fn an_offer_lasts_as_long_as_it_says() {
+        let mut garden = Garden::default();
+        let now = Instant::now();
+        garden.offered(visit("gw1"), now);
+        let end = now + Duration::from_secs(600);
+        assert!(!garden.expire(end - Duration::from_millis(1)));
+        assert!(garden.visit().is_some());
+        assert!(garden.expire(end) && garden.visit().is_none());
+        assert!(!garden.expire(end), "told once");
+    }
+}
