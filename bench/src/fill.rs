@@ -1,23 +1,27 @@
 //! The gateway's maps, filled by hand as its daemon would: one function for each of them.
 
-use anyhow::{Context as _, Result};
+use std::hash::Hash;
+
+use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, Pod};
+use doorstep_gateway::dataplane::SessionTable;
 use doorstep_gateway::plan::{self, Rates, Rows};
 use doorstep_gateway::session::SessionEntry;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::{Policers, Rate};
+use doorstep_gateway_common::table::{Key, Layout};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, account};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason};
 
 /// The maps that the benchmark writes or reads, of one loaded object.
 pub struct Maps {
-    upstream_v4: HashMap<MapData, UpstreamV4Key, UpstreamValue>,
-    upstream_v6: HashMap<MapData, UpstreamV6Key, UpstreamValue>,
-    downstream_v4: HashMap<MapData, DownstreamV4Key, DownstreamValue>,
-    downstream_v6: HashMap<MapData, DownstreamV6Key, DownstreamValue>,
+    upstream_v4: SessionTable<UpstreamV4Key, UpstreamValue>,
+    upstream_v6: SessionTable<UpstreamV6Key, UpstreamValue>,
+    downstream_v4: SessionTable<DownstreamV4Key, DownstreamValue>,
+    downstream_v6: SessionTable<DownstreamV6Key, DownstreamValue>,
     lines: HashMap<MapData, LineKey, LineValue>,
     operators: Array<MapData, OperatorValue>,
     uplinks: HashMap<MapData, UplinkKey, UplinkValue>,
@@ -25,35 +29,17 @@ pub struct Maps {
     reasons: PerCpuArray<MapData, u64>,
 }
 
-/// Sizes the maps for that many sessions.
-pub fn size(loader: &mut EbpfLoader<'_>, sessions: u32) -> Result<()> {
-    for name in [
-        map::UPSTREAM_V4,
-        map::UPSTREAM_V6,
-        map::DOWNSTREAM_V4,
-        map::DOWNSTREAM_V6,
-        map::LINES,
-    ] {
-        loader.map_max_entries(name, sessions);
-    }
-    let slots = account::slots(sessions);
-    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-    loader.map_max_entries(map::ACCOUNTS, slots * u32::try_from(cpus)?);
-    loader.map_max_entries(map::POLICERS, slots);
-    Ok(())
-}
-
 /// As `POLICERS` has them: what is spent, then the rate, for each direction.
 type PolicerWords = [u64; size_of::<Policers>() / 8];
 
 impl Maps {
     /// Takes the maps out of the object; its programs keep them.
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self> {
+    pub fn take(ebpf: &mut Ebpf, layout: Layout) -> Result<Self> {
         Ok(Self {
-            upstream_v4: take(ebpf, map::UPSTREAM_V4)?.try_into()?,
-            upstream_v6: take(ebpf, map::UPSTREAM_V6)?.try_into()?,
-            downstream_v4: take(ebpf, map::DOWNSTREAM_V4)?.try_into()?,
-            downstream_v6: take(ebpf, map::DOWNSTREAM_V6)?.try_into()?,
+            upstream_v4: sessions(ebpf, map::UPSTREAM_V4, layout)?,
+            upstream_v6: sessions(ebpf, map::UPSTREAM_V6, layout)?,
+            downstream_v4: sessions(ebpf, map::DOWNSTREAM_V4, layout)?,
+            downstream_v6: sessions(ebpf, map::DOWNSTREAM_V6, layout)?,
             lines: take(ebpf, map::LINES)?.try_into()?,
             operators: take(ebpf, map::OPERATORS)?.try_into()?,
             uplinks: take(ebpf, map::UPLINKS)?.try_into()?,
@@ -85,28 +71,28 @@ impl Maps {
 
     fn upstream_v4(&mut self, rows: &Rows) -> Result<()> {
         if let Some((key, value)) = &rows.upstream_v4 {
-            self.upstream_v4.insert(key, value, 0)?;
+            self.upstream_v4.upsert(key, value)?;
         }
         Ok(())
     }
 
     fn upstream_v6(&mut self, rows: &Rows) -> Result<()> {
         if let Some((key, value)) = &rows.upstream_v6 {
-            self.upstream_v6.insert(key, value, 0)?;
+            self.upstream_v6.upsert(key, value)?;
         }
         Ok(())
     }
 
     fn downstream_v4(&mut self, rows: &Rows) -> Result<()> {
         if let Some((key, value)) = &rows.downstream_v4 {
-            self.downstream_v4.insert(key, value, 0)?;
+            self.downstream_v4.upsert(key, value)?;
         }
         Ok(())
     }
 
     fn downstream_v6(&mut self, rows: &Rows) -> Result<()> {
         if let Some((key, value)) = &rows.downstream_v6 {
-            self.downstream_v6.insert(key, value, 0)?;
+            self.downstream_v6.upsert(key, value)?;
         }
         Ok(())
     }
@@ -131,6 +117,17 @@ impl Maps {
         };
         Reason::ALL.iter().map(count).collect()
     }
+}
+
+fn sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    layout: Layout,
+) -> Result<SessionTable<K, V>> {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
+        bail!("the object has no array {name}");
+    };
+    Ok(SessionTable::open(data, name, layout)?)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {

@@ -1,18 +1,23 @@
 //! The gateway's programs with maps of their own, without the daemon around them.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use anyhow::{Context as _, Result};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, GlobalData};
 use doorstep_establish::Mac;
-use doorstep_gateway::dataplane::OBJECT;
+use doorstep_gateway::dataplane::{OBJECT, size_maps};
+use doorstep_gateway::engine::Slots;
+use doorstep_gateway::plan;
 use doorstep_gateway::session::Service;
 use doorstep_gateway_common::Reason;
-use doorstep_gateway_common::account;
+use doorstep_gateway_common::garden;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::names::{GLOBALS, program};
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 
-use crate::fill::{self, Maps};
+use crate::fill::Maps;
 use crate::lab::Port;
 use crate::subscriber::{self, DELEGATED_LEN, LINE_MTU, OPERATOR};
 
@@ -34,15 +39,13 @@ impl Gateway {
     /// Loads the programs with room for that many sessions, and sets one operator up.
     pub fn new(place: Place, capacity: u32) -> Result<Self> {
         let globals = Globals {
-            delegated_mask_be: Globals::delegated_mask(DELEGATED_LEN),
             gateway_mac: place.access.mac.0.into(),
-            slots: account::slots(capacity),
             default_operator: OPERATOR,
-            ..Globals::default()
+            ..Globals::layout(DELEGATED_LEN, capacity)
         };
         let mut loader = EbpfLoader::new();
         loader.override_global(GLOBALS, GlobalData::from(&globals), true);
-        fill::size(&mut loader, capacity)?;
+        size_maps(&mut loader, capacity)?;
         let mut ebpf = loader
             .load(OBJECT)
             .context("loading the gateway's object")?;
@@ -51,7 +54,7 @@ impl Gateway {
                 .load()
                 .with_context(|| format!("loading {name}"))?;
         }
-        let mut maps = Maps::take(&mut ebpf)?;
+        let mut maps = Maps::take(&mut ebpf, globals.tables())?;
         let operator = OperatorValue {
             ifindex: place.uplink.ifindex,
             flags: OperatorValue::NEXT_HOP_V4 | OperatorValue::NEXT_HOP_V6,
@@ -78,8 +81,15 @@ impl Gateway {
     /// As [`Gateway::new`], with every session open, on lines of the access port.
     pub fn full(place: Place, sessions: u32, service: Service) -> Result<Self> {
         let mut gateway = Self::new(place, sessions)?;
+        let layout = Globals::layout(DELEGATED_LEN, sessions).tables();
+        let range = garden::first_slot(sessions);
+        let mut slots = Slots::new(range, sessions, &BTreeSet::new(), [], Instant::now());
         for i in 0..sessions {
-            let entry = subscriber::entry(i, place.access.ifindex, service)?;
+            let mut entry = subscriber::entry(i, place.access.ifindex, service)?;
+            let near = plan::near(layout, entry.ipv4, entry.ipv6);
+            entry.slot = slots
+                .take(near, Instant::now())
+                .context("no slot is left")?;
             gateway
                 .maps
                 .session(&entry)

@@ -57,7 +57,13 @@ fn add(cell: &Word, more: u64) {
     cell.set(cell.get().wrapping_add(more));
 }
 
-/// Slots of a gateway: the sessions', and after them those of the garden's leases.
-pub const fn slots(max_sessions: u32) -> u32 {
+/// Rows of a gateway in each table of the sessions', those of the garden's leases included.
+pub const fn rows(max_sessions: u32) -> u32 {
     max_sessions + garden::MAX_LEASES
+}
+
+/// Slots of a gateway: as many as the tables have buckets, so that a session can have the slot with
+/// its bucket's number. The last are the garden's leases'.
+pub const fn slots(max_sessions: u32) -> u32 {
+    rows(max_sessions).next_power_of_two()
 }

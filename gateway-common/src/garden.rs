@@ -11,17 +11,22 @@ pub const MAX_ENTRIES: u32 = 1024;
 /// Leases of a gateway, each counted once for every operator with a garden; beside the sessions.
 pub const MAX_LEASES: u32 = 4096;
 
-/// The slot in which a lease counts, and has its rates; those of the sessions come before.
+/// The slots below this are the sessions', those from here on the leases'.
+pub const fn first_slot(max_sessions: u32) -> Slot {
+    account::slots(max_sessions) - MAX_LEASES
+}
+
+/// The slot in which a lease counts, and has its rates.
 pub const fn slot(max_sessions: u32, lease: u32) -> Slot {
-    max_sessions + lease
+    first_slot(max_sessions) + lease
 }
 
 /// The lease that counts in a slot; none if it is a session's or nobody's.
 pub const fn lease(max_sessions: u32, slot: Slot) -> Option<u32> {
-    if slot < max_sessions || slot >= account::slots(max_sessions) {
+    if slot >= account::slots(max_sessions) {
         return None;
     }
-    Some(slot - max_sessions)
+    slot.checked_sub(first_slot(max_sessions))
 }
 
 /// Key of `GARDEN`: an operator's server.

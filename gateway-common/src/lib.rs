@@ -20,6 +20,7 @@ pub mod punt;
 pub mod reason;
 #[cfg(feature = "user")]
 pub mod record;
+pub mod table;
 pub mod trace;
 pub mod upstream;
 pub mod word;

@@ -5,7 +5,7 @@ use doorstep_datapath::verdict::Due;
 use doorstep_gateway_common::Reason;
 
 use crate::maps::REASONS;
-use crate::tables::KernelTables;
+use crate::tables::TABLES;
 
 /// Counts a packet under its reason.
 #[inline(always)]
@@ -19,7 +19,7 @@ pub fn reason(reason: Reason) {
 /// Counts a packet from a subscriber.
 #[inline(always)]
 pub fn session(due: &Due) {
-    if let Some(account) = KernelTables.account(due.slot) {
+    if let Some(account) = TABLES.account(due.slot) {
         account.upstream.count(1, due.bytes.into());
     }
 }

@@ -13,22 +13,23 @@ use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
+use doorstep_gateway_common::table::Cell;
 use doorstep_gateway_common::trace::{MAX_FILTERS, TraceFilter, TraceScratch};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, Word, garden, punt, trace};
 
 #[map]
-pub static UPSTREAM_V4: HashMap<UpstreamV4Key, UpstreamValue> =
-    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static UPSTREAM_V4: Array<Cell<UpstreamV4Key, UpstreamValue>> =
+    Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub static UPSTREAM_V6: HashMap<UpstreamV6Key, UpstreamValue> =
-    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static UPSTREAM_V6: Array<Cell<UpstreamV6Key, UpstreamValue>> =
+    Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub static DOWNSTREAM_V4: HashMap<DownstreamV4Key, DownstreamValue> =
-    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static DOWNSTREAM_V4: Array<Cell<DownstreamV4Key, DownstreamValue>> =
+    Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub static DOWNSTREAM_V6: HashMap<DownstreamV6Key, DownstreamValue> =
-    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static DOWNSTREAM_V6: Array<Cell<DownstreamV6Key, DownstreamValue>> =
+    Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static LINES: HashMap<LineKey, LineValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -70,9 +71,12 @@ unsafe impl Sync for Constants {}
 static GLOBALS: Constants = Constants(UnsafeCell::new(Globals {
     delegated_mask_be: [0; 8],
     gateway_mac: MacWord::new([0; 6]),
+    table_bits: 0,
+    delegated_len: 0,
     slots: 0,
     default_operator: 0,
     flags: 0,
+    pad: 0,
     punt_line: NO_PACE,
     punt_all: NO_PACE,
     answer_line: NO_PACE,

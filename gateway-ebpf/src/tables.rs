@@ -2,7 +2,9 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::maps::Array;
 use core::arch::asm;
+use core::hint::black_box;
 use doorstep_datapath::Tables;
 use doorstep_gateway_common::account::Account;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
@@ -11,12 +13,19 @@ use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::LineUse;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
+use doorstep_gateway_common::table::{Cell, Key, Table};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot, Word};
 
 use crate::maps;
 
-pub struct KernelTables;
+/// `NEAR`: rows for homes are looked for in place, which is faster, and takes more of the stack.
+pub struct KernelTables<const NEAR: bool>;
+
+/// For a program that looks for one home.
+pub const TO_HOMES: KernelTables<true> = KernelTables;
+/// For all else.
+pub const TABLES: KernelTables<false> = KernelTables;
 
 /// Looks a key up in a hash map.
 macro_rules! get {
@@ -27,7 +36,42 @@ macro_rules! get {
     };
 }
 
-impl Tables for KernelTables {
+/// A table of the sessions' rows.
+struct Cells<K: 'static, V: 'static>(&'static Array<Cell<K, V>>);
+
+impl<K, V> Clone for Cells<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Cells<K, V> {}
+
+impl<K: Key, V> Table<'static, K, V> for Cells<K, V> {
+    #[inline(always)]
+    fn cell(self, index: u32) -> Option<&'static Cell<K, V>> {
+        self.0.get(index)
+    }
+}
+
+/// Finds a session's row. Most likely its slot has the number of the bucket: then its account is
+/// already on its way from memory while the row is.
+#[inline(always)]
+fn find<K: Key, V>(map: &'static Array<Cell<K, V>>, key: &K) -> Option<&'static V> {
+    let bucket = maps::globals().tables().bucket(key);
+    if let Some(account) = TABLES.account(bucket) {
+        let _ = black_box(account.upstream.packets.get());
+    }
+    Cells(map).find(bucket, key)
+}
+
+/// As [`find`], where each lookup is to be short.
+#[inline(never)]
+fn find_apart<K: Key, V>(map: &'static Array<Cell<K, V>>, key: &K) -> Option<&'static V> {
+    find(map, key)
+}
+
+impl<const NEAR: bool> Tables for KernelTables<NEAR> {
     #[inline(always)]
     fn globals(&self) -> &Globals {
         maps::globals()
@@ -40,22 +84,28 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn upstream_v4(&self, key: &UpstreamV4Key) -> Option<&UpstreamValue> {
-        get!(UPSTREAM_V4, key)
+        find(&maps::UPSTREAM_V4, key)
     }
 
     #[inline(always)]
     fn upstream_v6(&self, key: &UpstreamV6Key) -> Option<&UpstreamValue> {
-        get!(UPSTREAM_V6, key)
+        find_apart(&maps::UPSTREAM_V6, key)
     }
 
     #[inline(always)]
     fn downstream_v4(&self, key: &DownstreamV4Key) -> Option<&DownstreamValue> {
-        get!(DOWNSTREAM_V4, key)
+        match NEAR {
+            true => find(&maps::DOWNSTREAM_V4, key),
+            false => find_apart(&maps::DOWNSTREAM_V4, key),
+        }
     }
 
     #[inline(always)]
     fn downstream_v6(&self, key: &DownstreamV6Key) -> Option<&DownstreamValue> {
-        get!(DOWNSTREAM_V6, key)
+        match NEAR {
+            true => find(&maps::DOWNSTREAM_V6, key),
+            false => find_apart(&maps::DOWNSTREAM_V6, key),
+        }
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use doorstep_gateway_common::downstream::WireTag;
 use doorstep_gateway_common::meta::{self, PassMeta};
 use doorstep_gateway_common::{OperatorIndex, Reason};
 
-use crate::tables::KernelTables;
+use crate::tables::TABLES;
 use crate::{count, trace, transit};
 
 /// `BPF_SKB_TSTAMP_DELIVERY_MONO` of linux/bpf.h, since Linux 5.18.
@@ -113,7 +113,7 @@ fn is_tagged(ctx: &TcContext) -> bool {
 fn deliver(ctx: &TcContext) -> Result<i32, Reason> {
     // SAFETY: the context is the program's own.
     let (mark, ifindex) = unsafe { ((*ctx.skb.skb).mark, (*ctx.skb.skb).ifindex) };
-    let operator = meta::operator_of_mark(mark).unwrap_or(KernelTables.globals().default_operator);
+    let operator = meta::operator_of_mark(mark).unwrap_or(TABLES.globals().default_operator);
     trace::to_line(ctx, operator);
     let result = send(ctx, operator, ifindex);
     match result {
@@ -132,7 +132,7 @@ struct Sent {
 
 #[inline(always)]
 fn send(ctx: &TcContext, operator: OperatorIndex, ifindex: u32) -> Result<Sent, Reason> {
-    let (home, tos) = egress::find(&SkbFrame(ctx), &KernelTables, operator)?;
+    let (home, tos) = egress::find(&SkbFrame(ctx), &TABLES, operator)?;
     let elsewhere = home.ifindex != ifindex;
     // The other port's egress program passes a tagged frame, and looks an untagged one up again.
     if elsewhere && !home.inner.is_some() {
@@ -141,8 +141,8 @@ fn send(ctx: &TcContext, operator: OperatorIndex, ifindex: u32) -> Result<Sent, 
             counted: false,
         });
     }
-    let delivery = egress::decide(&KernelTables, home, tos, segments(ctx))?;
-    delivery.clamp(&mut SkbFrame(ctx), &KernelTables, operator);
+    let delivery = egress::decide(&TABLES, home, tos, segments(ctx))?;
+    delivery.clamp(&mut SkbFrame(ctx), &TABLES, operator);
     // Before there are tags: the helper refuses what does not look like IP.
     if let Some(at) = delivery.departure_ns {
         pace(ctx, at);

@@ -17,13 +17,13 @@ use doorstep_gateway_common::trace::{MAX_FILTERS, Point, SNAP, TraceEvent, Trace
 use doorstep_gateway_common::{OperatorIndex, Reason};
 
 use crate::maps::{TRACE, TRACE_FILTERS, TRACE_SCRATCH};
-use crate::tables::KernelTables;
+use crate::tables::TABLES;
 use crate::tc::SkbFrame;
 use crate::xdp::XdpFrame;
 
 #[inline(always)]
 fn is_on() -> bool {
-    KernelTables.globals().flags & Globals::TRACE != 0
+    TABLES.globals().flags & Globals::TRACE != 0
 }
 
 /// A frame from a line, as it came.
@@ -40,7 +40,7 @@ fn note_from_line(ctx: *mut xdp_md) {
     if let Some(scratch) = scratch() {
         let event = &mut scratch.event;
         event.ifindex = ctx.ingress_ifindex() as u32;
-        trace::from_line(&XdpFrame(&ctx), &KernelTables, event.ifindex, event);
+        trace::from_line(&XdpFrame(&ctx), &TABLES, event.ifindex, event);
         note_frame(&ctx, event, Point::Access);
     }
 }
@@ -59,7 +59,7 @@ fn note_from_world(ctx: *mut xdp_md) {
     if let Some(scratch) = scratch() {
         let event = &mut scratch.event;
         event.ifindex = ctx.ingress_ifindex() as u32;
-        trace::from_world(&XdpFrame(&ctx), &KernelTables, event.ifindex, event);
+        trace::from_world(&XdpFrame(&ctx), &TABLES, event.ifindex, event);
         note_frame(&ctx, event, Point::Uplink);
     }
 }
@@ -92,7 +92,7 @@ fn note_to_line(ctx: *mut __sk_buff, operator: OperatorIndex) {
     let ctx = TcContext::new(ctx);
     if let Some(scratch) = scratch() {
         let event = &mut scratch.event;
-        trace::to_line(&SkbFrame(&ctx), &KernelTables, operator, event);
+        trace::to_line(&SkbFrame(&ctx), &TABLES, operator, event);
         note_packet(&ctx, event, Point::Egress);
     }
 }
@@ -110,7 +110,7 @@ fn note_to_kernel(ctx: *mut __sk_buff, operator: OperatorIndex) {
     let ctx = TcContext::new(ctx);
     if let Some(scratch) = scratch() {
         let event = &mut scratch.event;
-        trace::to_kernel(&SkbFrame(&ctx), &KernelTables, operator, event);
+        trace::to_kernel(&SkbFrame(&ctx), &TABLES, operator, event);
         note_packet(&ctx, event, Point::Ingress);
     }
 }

@@ -10,7 +10,7 @@ use doorstep_datapath::{Frame, Verdict, Wire, downstream, parse, upstream};
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::{LineKey, Reason};
 
-use crate::tables::KernelTables;
+use crate::tables::{TABLES, TO_HOMES};
 use crate::{count, punt, trace};
 
 pub struct XdpFrame<'c>(pub &'c XdpContext);
@@ -65,7 +65,7 @@ fn ifindex(ctx: &XdpContext) -> u32 {
 pub fn access(ctx: XdpContext) -> u32 {
     let port = ifindex(&ctx);
     trace::from_line(&ctx);
-    let verdict = upstream::decide(&mut XdpFrame(&ctx), &KernelTables, port);
+    let verdict = upstream::decide(&mut XdpFrame(&ctx), &TABLES, port);
     let (reason, action) = act(&ctx, verdict);
     trace::tell(reason);
     finish(reason, action)
@@ -76,7 +76,7 @@ pub fn access(ctx: XdpContext) -> u32 {
 pub fn uplink(ctx: XdpContext) -> u32 {
     let port = ifindex(&ctx);
     trace::from_world(&ctx);
-    let verdict = downstream::decide(&mut XdpFrame(&ctx), &KernelTables, port);
+    let verdict = downstream::decide(&mut XdpFrame(&ctx), &TO_HOMES, port);
     let (reason, action) = act(&ctx, verdict);
     trace::tell(reason);
     finish(reason, action)

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::net::Ipv4Addr;
 
 use doorstep_establish::Tag;
 use doorstep_gateway_common::downstream::{
@@ -12,6 +13,7 @@ use doorstep_gateway_common::downstream::{
 };
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::policer::Rate;
+use doorstep_gateway_common::table::Layout;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{MacWord, Slot, flag};
 use ipnet::Ipv6Net;
@@ -126,6 +128,22 @@ pub fn rows(entry: &SessionEntry) -> Rows {
             };
             (key, downstream)
         }),
+    }
+}
+
+/// The slot whose account the programs read ahead for packets of these addresses, if they have one
+/// bucket, and as long as nobody else has taken it.
+pub fn near(layout: Layout, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Net>) -> Option<Slot> {
+    match (ipv4, ipv6) {
+        (Some(ipv4), _) => Some(layout.bucket(&DownstreamV4Key {
+            destination_be: ipv4.octets(),
+            ..DownstreamV4Key::default()
+        })),
+        (None, Some(ipv6)) => Some(layout.bucket(&DownstreamV6Key {
+            prefix_be: masked(ipv6),
+            ..DownstreamV6Key::default()
+        })),
+        (None, None) => None,
     }
 }
 

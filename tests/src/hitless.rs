@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
-use aya::maps::{HashMap, Map, MapData};
-use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use aya::maps::{Array, HashMap, Map, MapData};
 use doorstep_gateway_common::names::{SCHEMA_VERSION, map};
-use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue};
 use serde::{Deserialize, Serialize};
 
@@ -308,17 +306,33 @@ pub fn pinned(gateway: &Gateway, folder: &str) -> PathBuf {
 }
 
 fn dump(maps: &Path) -> Result<Vec<Row>> {
-    const UP: usize = size_of::<UpstreamValue>();
-    const DOWN: usize = size_of::<DownstreamValue>();
     let mut rows = Vec::new();
-    rows_of::<{ size_of::<UpstreamV4Key>() }, UP>(maps, map::UPSTREAM_V4, &mut rows)?;
-    rows_of::<{ size_of::<UpstreamV6Key>() }, UP>(maps, map::UPSTREAM_V6, &mut rows)?;
-    rows_of::<{ size_of::<DownstreamV4Key>() }, DOWN>(maps, map::DOWNSTREAM_V4, &mut rows)?;
-    rows_of::<{ size_of::<DownstreamV6Key>() }, DOWN>(maps, map::DOWNSTREAM_V6, &mut rows)?;
+    for name in [
+        map::UPSTREAM_V4,
+        map::UPSTREAM_V6,
+        map::DOWNSTREAM_V4,
+        map::DOWNSTREAM_V6,
+    ] {
+        cells_of(maps, name, &mut rows)?;
+    }
     const LINE: usize = size_of::<LineKey>();
     rows_of::<LINE, { size_of::<LineValue>() }>(maps, map::LINES, &mut rows)?;
     rows.sort();
     Ok(rows)
+}
+
+/// The cells of a sessions' table that were ever used.
+fn cells_of(maps: &Path, name: &'static str, rows: &mut Vec<Row>) -> Result<()> {
+    const EMPTY: [u8; 64] = [0; 64];
+    let data = MapData::from_pin(maps.join(name)).with_context(|| name.to_owned())?;
+    let cells: Array<_, [u8; 64]> = Map::from_map_data(data)?.try_into()?;
+    for (index, cell) in cells.iter().enumerate() {
+        let cell = cell.with_context(|| name.to_owned())?;
+        if cell != EMPTY {
+            rows.push((name, index.to_ne_bytes().to_vec(), cell.to_vec()));
+        }
+    }
+    Ok(())
 }
 
 fn rows_of<const K: usize, const V: usize>(

@@ -44,7 +44,7 @@ impl Fault {
     pub const fn said(self) -> &'static str {
         match self {
             Self::Verifier => "R9 !read_ok",
-            Self::Layout => "its map UPSTREAM_V4 is a Hash",
+            Self::Layout => "its map UPSTREAM_V4 is Array",
             Self::Schema => "its maps have layout version",
             Self::Truncated | Self::Other => "no object file of BPF programs",
         }

@@ -1,20 +1,22 @@
 //! The loaded programs beside the host model: the same maps, the same packets.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, GlobalData, Pod};
 use doorstep_datapath::slice::SliceFrame;
 use doorstep_datapath::{Frame as _, Verdict, downstream, upstream};
-use doorstep_gateway::dataplane::OBJECT;
+use doorstep_gateway::dataplane::{OBJECT, SessionTable, size_maps};
 use doorstep_gateway_common::account::{self, Account};
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::names::{GLOBALS, map, program};
 use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::policer::Policers;
+use doorstep_gateway_common::table::{Key, Layout};
 use doorstep_gateway_common::trace::{TraceEvent, TraceFilter, TraceScratch};
 use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot, record};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -121,20 +123,9 @@ impl Loaded {
     pub fn new(model: &Model) -> Result<Self> {
         let mut loader = EbpfLoader::new();
         loader.override_global(GLOBALS, GlobalData::from(&model.globals), true);
-        for name in [
-            map::UPSTREAM_V4,
-            map::UPSTREAM_V6,
-            map::DOWNSTREAM_V4,
-            map::DOWNSTREAM_V6,
-            map::LINES,
-        ] {
-            loader.map_max_entries(name, MAX_SESSIONS);
-        }
+        size_maps(&mut loader, MAX_SESSIONS)?;
         let slots = account::slots(MAX_SESSIONS);
         ensure!(model.globals.slots == slots, "the model has other slots");
-        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-        loader.map_max_entries(map::ACCOUNTS, slots * u32::try_from(cpus)?);
-        loader.map_max_entries(map::POLICERS, slots);
         let mut ebpf = loader.load(OBJECT).context("loading the object")?;
         for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
@@ -144,12 +135,33 @@ impl Loaded {
             let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().with_context(|| format!("loading {name}"))?;
         }
+        let layout = model.globals.tables();
         fill(&mut ebpf, map::LINES, &model.lines)?;
         fill(&mut ebpf, map::UPLINKS, &model.uplinks)?;
-        fill(&mut ebpf, map::UPSTREAM_V4, &model.sessions.upstream_v4)?;
-        fill(&mut ebpf, map::UPSTREAM_V6, &model.sessions.upstream_v6)?;
-        fill(&mut ebpf, map::DOWNSTREAM_V4, &model.sessions.downstream_v4)?;
-        fill(&mut ebpf, map::DOWNSTREAM_V6, &model.sessions.downstream_v6)?;
+        fill_sessions(
+            &mut ebpf,
+            map::UPSTREAM_V4,
+            layout,
+            &model.sessions.upstream_v4,
+        )?;
+        fill_sessions(
+            &mut ebpf,
+            map::UPSTREAM_V6,
+            layout,
+            &model.sessions.upstream_v6,
+        )?;
+        fill_sessions(
+            &mut ebpf,
+            map::DOWNSTREAM_V4,
+            layout,
+            &model.sessions.downstream_v4,
+        )?;
+        fill_sessions(
+            &mut ebpf,
+            map::DOWNSTREAM_V6,
+            layout,
+            &model.sessions.downstream_v6,
+        )?;
         let mut operators: Array<_, OperatorValue> = ebpf
             .map_mut(map::OPERATORS)
             .context("OPERATORS")?
@@ -353,6 +365,22 @@ fn split_meta(out: &[u8]) -> Option<(OperatorIndex, &[u8])> {
         flags: half(6)?,
     };
     meta.is_valid().then_some((meta.operator, frame))
+}
+
+fn fill_sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    layout: Layout,
+    rows: &HashMap<K, V>,
+) -> Result<()> {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
+        bail!("no array {name}");
+    };
+    let mut table = SessionTable::open(data, name, layout)?;
+    for (key, value) in rows {
+        table.upsert(key, value)?;
+    }
+    Ok(())
 }
 
 fn fill<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &str, rows: &HashMap<K, V>) -> Result<()> {

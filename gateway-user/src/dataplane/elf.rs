@@ -24,7 +24,7 @@ pub enum ObjectError {
          daemon that it belongs to instead, which takes the sessions over"
     )]
     Schema { found: u32 },
-    #[error("its map {name} is a {found}, that of this gateway a {wanted}")]
+    #[error("its map {name} is {found}, that of this gateway {wanted}")]
     Map {
         name: &'static str,
         found: String,
@@ -206,6 +206,6 @@ mod tests {
         let mut other = OBJECT.to_vec();
         other[at] += 8;
         let said = said(&other);
-        assert!(said.contains("its map DOWNSTREAM_V6 is a Hash"), "{said}");
+        assert!(said.contains("its map DOWNSTREAM_V6 is Array"), "{said}");
     }
 }

@@ -57,6 +57,8 @@ pub enum DataplaneError {
         map: &'static str,
         source: Box<aya::maps::MapError>,
     },
+    #[error("map {map} has no room for another row; raise max_sessions")]
+    Full { map: &'static str },
     #[error("{what}: {source}")]
     Netlink {
         what: String,

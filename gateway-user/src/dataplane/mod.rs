@@ -43,8 +43,8 @@ pub use error::DataplaneError;
 pub use follow::{Follower, NextHop, UplinkStates, look as next_hops};
 pub use host::is_own_table;
 pub use inject::Injector;
-pub use maps::MapUse;
-pub use object::OBJECT;
+pub use maps::{MapUse, SessionTable};
+pub use object::{OBJECT, size_maps};
 pub use offload::{Feature, FeatureState, Offloads};
 pub use ports::{Port, Role, State};
 pub use punt::{Punt, PuntStream};
@@ -86,7 +86,7 @@ impl Dataplane {
         let mut ebpf = object::load(config, gateway_mac, &pins, &object.get(), 0)?;
         let log = log::ProgramLog::open(&mut ebpf);
         let programs = attach::Programs::load(ebpf)?;
-        let mut maps = maps::Maps::open(&pins)?;
+        let mut maps = maps::Maps::open(&pins, object::layout(config))?;
         maps.set_uplinks(config, &ports)?;
         maps.set_garden(config)?;
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
@@ -186,7 +186,7 @@ impl Dataplane {
 
     /// Makes `LINES` equal to this.
     pub fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), DataplaneError> {
-        self.line_routes.start(lines, &self.maps.tables()?);
+        self.line_routes.start(lines, &self.maps.tables());
         self.maps.set_lines(lines)
     }
 
@@ -197,7 +197,7 @@ impl Dataplane {
 
     /// What the four maps of sessions hold.
     pub fn tables(&self) -> Result<Tables, DataplaneError> {
-        self.maps.tables()
+        Ok(self.maps.tables())
     }
 
     /// Applies a plan. When it removes rows, no program still forwards by them on return.
@@ -210,6 +210,7 @@ impl Dataplane {
         }
         if removed {
             grace::wait();
+            self.maps.settle();
         }
         Ok(())
     }
@@ -227,7 +228,7 @@ impl Dataplane {
     /// Opens the fast path for a session. Doing it again changes nothing.
     pub fn open_session(&mut self, entry: &SessionEntry) -> Result<(), DataplaneError> {
         let desired = plan::rows(entry);
-        if !self.maps.holds(&desired)? {
+        if !self.maps.holds(&desired) {
             self.maps.accounts().reset(entry.slot);
         }
         self.apply(&Plan {
@@ -246,7 +247,7 @@ impl Dataplane {
     /// returns the final counters. Doing it again changes nothing. Blocks for some milliseconds.
     pub fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, DataplaneError> {
         let rows = plan::rows(entry);
-        let held = self.maps.held(&rows)?;
+        let held = self.maps.held(&rows);
         self.apply(&Plan { changes: held })?;
         Ok(self.maps.accounts().counters(entry.slot))
     }

@@ -12,6 +12,7 @@ use doorstep_gateway_common::names::{GLOBALS, map};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
+use doorstep_gateway_common::table::{self, Cell, Layout};
 use doorstep_gateway_common::trace::{self, MAX_FILTERS, TraceFilter};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, punt};
@@ -69,15 +70,26 @@ fn globals(config: &Config, gateway_mac: Mac) -> Globals {
         _ => 0,
     };
     Globals {
-        delegated_mask_be: Globals::delegated_mask(config.delegated_prefix_len),
         gateway_mac: MacWord::new(gateway_mac.0),
-        slots: account::slots(config.max_sessions),
         default_operator,
-        flags: 0,
         punt_line: PUNT_LINE,
         punt_all: PUNT_ALL,
         answer_line: ANSWER_LINE,
+        ..Globals::layout(config.delegated_prefix_len, config.max_sessions)
     }
+}
+
+/// Where the sessions' rows lie.
+pub(super) fn layout(config: &Config) -> Layout {
+    Globals::layout(config.delegated_prefix_len, config.max_sessions).tables()
+}
+
+/// Gives the maps their sizes, for whoever loads the object without pins.
+pub fn size_maps(loader: &mut EbpfLoader<'_>, max_sessions: u32) -> Result<(), DataplaneError> {
+    for (name, shape) in shapes(max_sessions)? {
+        loader.map_max_entries(name, shape.max_entries);
+    }
+    Ok(())
 }
 
 /// What each pinned map must be.
@@ -94,25 +106,25 @@ pub(super) fn shapes(
     }
     use MapType::{Array, Hash, LruHash, PerCpuArray, RingBuf};
     let lines = max_sessions.saturating_mul(LINES_PER_SESSION);
-    let rows = max_sessions + garden::MAX_LEASES;
     let slots = account::slots(max_sessions);
+    let cells = table::cells(account::rows(max_sessions));
     let accounts = slots.saturating_mul(cpus()?);
     Ok([
         (
             map::UPSTREAM_V4,
-            shape::<UpstreamV4Key, UpstreamValue>(Hash, rows),
+            shape::<u32, Cell<UpstreamV4Key, UpstreamValue>>(Array, cells),
         ),
         (
             map::UPSTREAM_V6,
-            shape::<UpstreamV6Key, UpstreamValue>(Hash, rows),
+            shape::<u32, Cell<UpstreamV6Key, UpstreamValue>>(Array, cells),
         ),
         (
             map::DOWNSTREAM_V4,
-            shape::<DownstreamV4Key, DownstreamValue>(Hash, rows),
+            shape::<u32, Cell<DownstreamV4Key, DownstreamValue>>(Array, cells),
         ),
         (
             map::DOWNSTREAM_V6,
-            shape::<DownstreamV6Key, DownstreamValue>(Hash, rows),
+            shape::<u32, Cell<DownstreamV6Key, DownstreamValue>>(Array, cells),
         ),
         (map::LINES, shape::<LineKey, LineValue>(Hash, lines)),
         (

@@ -174,7 +174,7 @@ impl Engine {
             Some(connect) => {
                 let same_line =
                     self.settings.inventory.resolve(&connect.location) == Some(&held.line);
-                let slot = self.next_slot(held.row.slot, now);
+                let slot = self.next_slot(held.row.slot, self.near(&connect), now);
                 let begun = self.begin(session, *connect, slot, now);
                 if !begun {
                     self.forget(session);
@@ -208,8 +208,8 @@ impl Engine {
     }
 
     /// A slot for the next generation; its own again where there is no other.
-    fn next_slot(&mut self, own: Slot, now: Now) -> Slot {
-        match self.slots.take(now.at) {
+    fn next_slot(&mut self, own: Slot, near: Option<Slot>, now: Now) -> Slot {
+        match self.slots.take(near, now.at) {
             Some(slot) => {
                 self.slots.free(own, now.at);
                 slot

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use doorstep_establish::{Initiator, Nonce};
-use doorstep_gateway_common::{OperatorIndex, flag};
+use doorstep_gateway_common::globals::Globals;
+use doorstep_gateway_common::{OperatorIndex, Slot, flag};
 use ipnet::IpNet;
 
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
 use super::service::check_service;
-use super::{Engine, Now, Objection, Session};
+use super::{Engine, Now, Objection, Session, Settings};
 use crate::config::Operator;
+use crate::plan;
 use crate::session::Line;
 
 /// Smallest MTU of IPv6 (RFC 8200), and the largest of common access equipment.
@@ -171,10 +173,21 @@ impl Engine {
         self.close_unless_under_way(session, now);
     }
 
+    /// The slot whose account the programs read ahead for the session's packets.
+    pub(super) fn near(&self, connect: &Connect) -> Option<Slot> {
+        let Settings {
+            delegated_prefix_len,
+            max_sessions,
+            ..
+        } = self.settings;
+        let layout = Globals::layout(delegated_prefix_len, max_sessions).tables();
+        plan::near(layout, connect.ipv4, connect.ipv6)
+    }
+
     fn begin_new(&mut self, session: SessionRef, connect: Connect, now: Now) {
         let generation = connect.generation;
         let adopted = self.adopt_slot(session.operator, &connect);
-        let Some(slot) = adopted.or_else(|| self.slots.take(now.at)) else {
+        let Some(slot) = adopted.or_else(|| self.slots.take(self.near(&connect), now.at)) else {
             let what = format!(
                 "all {} sessions (max_sessions) are taken, or were until {} seconds ago",
                 self.settings.max_sessions,

@@ -73,7 +73,13 @@ impl Leases {
     pub(super) fn new(settings: &Settings, now: Now) -> Self {
         Self {
             held: HashMap::new(),
-            numbers: Slots::new(settings.garden.lines, &BTreeSet::new(), [], now.at),
+            numbers: Slots::new(
+                settings.garden.lines,
+                settings.garden.lines,
+                &BTreeSet::new(),
+                [],
+                now.at,
+            ),
             ports: settings.inventory.ports(),
             refused: 0,
         }
@@ -122,7 +128,13 @@ impl Engine {
                 ..lease
             });
         }
-        self.leases.numbers = Slots::new(self.settings.garden.lines, &numbers, [], now.at);
+        self.leases.numbers = Slots::new(
+            self.settings.garden.lines,
+            self.settings.garden.lines,
+            &numbers,
+            [],
+            now.at,
+        );
         let leases = self.leases.held.values();
         leases.flat_map(|lease| self.lease_entries(lease)).collect()
     }
@@ -139,7 +151,7 @@ impl Engine {
         let until = now.at + self.settings.garden.lease;
         let number = match self.leases.held.get_mut(&line) {
             None => {
-                let Some(number) = self.leases.numbers.take(now.at) else {
+                let Some(number) = self.leases.numbers.take(None, now.at) else {
                     self.leases.refused += 1;
                     return tracing::debug!(?line, "all leases of the garden are taken");
                 };

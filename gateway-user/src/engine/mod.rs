@@ -54,7 +54,7 @@ pub use io::{Action, Event, Now};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
 pub use recover::{Recovered, Recovery};
 use row::{Blocks, Fence, Opened, Phase, SessionRef, SessionRow, Step, StepName, Write};
-use slots::Slots;
+pub use slots::Slots;
 use timers::{Timer, Timers};
 use unclaimed::Unclaimed;
 pub use view::{SessionView, Summary};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use doorstep_establish::Nonce;
+use doorstep_gateway_common::garden;
 use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
 use rand::rngs::StdRng;
 
@@ -59,7 +60,13 @@ impl Engine {
             .collect();
         let operators = operators(&settings, &snapshot);
         let mut engine = Self {
-            slots: Slots::new(settings.max_sessions, &held, actual.slots(), now.at),
+            slots: Slots::new(
+                garden::first_slot(settings.max_sessions),
+                settings.max_sessions,
+                &held,
+                actual.slots(),
+                now.at,
+            ),
             unclaimed,
             leases: Leases::new(&settings, now),
             settings,

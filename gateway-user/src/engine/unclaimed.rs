@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use doorstep_gateway_common::{OperatorIndex, Slot};
+use doorstep_gateway_common::{OperatorIndex, Slot, garden};
 
 use super::message::Connect;
 use super::row::{Phase, SessionRef, Snapshot};
@@ -235,12 +235,12 @@ impl Engine {
         operator: OperatorIndex,
         connect: &Connect,
     ) -> Option<Slot> {
-        let max = self.settings.max_sessions;
+        let range = garden::first_slot(self.settings.max_sessions);
         let unclaimed = self.unclaimed.get_mut(&operator)?;
         let owners: Vec<_> = connect.owners(operator).collect();
         let rows = unclaimed.rows.owned(|owner| owners.contains(&owner));
         let mut slots = rows.slots().into_iter();
-        let slot = slots.find(|slot| *slot < max && unclaimed.slots.contains(slot))?;
+        let slot = slots.find(|slot| *slot < range && unclaimed.slots.contains(slot))?;
         unclaimed.slots.remove(&slot);
         Some(slot)
     }

@@ -96,9 +96,9 @@ impl FastPath for Maps {
         self.counters(entry.slot)
     }
 
-    fn counters(&self, slot: Slot) -> Result<Counters, Never> {
+    fn counters(&self, _: Slot) -> Result<Counters, Never> {
         Ok(Counters {
-            upstream_packets: u64::from(slot) + 5,
+            upstream_packets: 5,
             downstream_policed: 2,
             ..Counters::default()
         })

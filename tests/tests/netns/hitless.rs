@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
+use doorstep_gateway_common::Slot;
 use doorstep_gateway_common::account::{self, Account};
 use doorstep_gateway_common::names::{SCHEMA_VERSION, map};
 use doorstep_tests::hitless::{self, Phase, Rig, answers, pinned, programs};
@@ -83,7 +84,7 @@ const FORMER: u64 = 1_000_000;
 
 /// Makes the pins what a gateway with the first layout of maps has left. The programs that run
 /// meanwhile are today's, by maps that nobody can find any more, as if they were the former ones.
-fn age(pins: &Path) -> Result<()> {
+fn age(pins: &Path, slot: Slot) -> Result<()> {
     let (now, former) = (pins.join(format!("v{SCHEMA_VERSION}")), pins.join("v1"));
     fs::create_dir_all(former.join("maps"))?;
     fs::rename(now.join("links"), former.join("links"))?;
@@ -98,7 +99,7 @@ fn age(pins: &Path) -> Result<()> {
     fs::remove_dir(now)?;
     let mut counters = PerCpuArray::<MapData, [u64; 2]>::create(2 * 1024, 0)?;
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-    for index in [0, 1] {
+    for index in [2 * slot, 2 * slot + 1] {
         // All of it on the last CPU, and as many bytes again.
         let mut values = vec![[0; 2]; cpus];
         values[cpus - 1] = [FORMER, 60 * FORMER];
@@ -119,15 +120,19 @@ impl Accounts {
         Ok(Self(aya::maps::Map::from_map_data(data)?.try_into()?))
     }
 
-    /// Packets of the first session, upstream and downstream.
-    fn packets(&self) -> Result<[u64; 2]> {
+    /// The only session's slot, and its packets, upstream and downstream.
+    fn session(&self) -> Result<(Slot, [u64; 2])> {
+        let mut used = 0;
         let mut sum = [0; 2];
-        for first in (0..self.0.len()).step_by(account::slots(1024) as usize) {
-            let words = self.0.get(&first, 0)?;
-            sum[0] += words[0];
-            sum[1] += words[ACCOUNT_WORDS / 2];
+        for index in 0..self.0.len() {
+            let words = self.0.get(&index, 0)?;
+            let counted = [words[0], words[ACCOUNT_WORDS / 2]];
+            if counted != [0; 2] {
+                used = index % account::slots(1024);
+                sum = [sum[0] + counted[0], sum[1] + counted[1]];
+            }
         }
-        Ok(sum)
+        Ok((used, sum))
     }
 }
 
@@ -137,9 +142,9 @@ pub fn former_version() -> CaseResult {
     let pins = fs::canonicalize(pinned(&rig.street.gateways[0], ".."))?;
     let before = reasons(&pins.join(format!("v{SCHEMA_VERSION}")))?;
     let accounts = Accounts::open(&pins.join(format!("v{SCHEMA_VERSION}")))?;
-    let accounts_before = accounts.packets()?;
+    let (slot, accounts_before) = accounts.session()?;
     let steady = rig.start()?;
-    age(&pins)?;
+    age(&pins, slot)?;
     // Starts that come to no end are gone on with.
     for moment in [30, 150, 300] {
         rig.street.start_gateway(0)?;
@@ -165,7 +170,7 @@ pub fn former_version() -> CaseResult {
     let grown = forwarded(&|name| after[name]) - before;
     ensure!(grown == sent, "{grown} packets counted of {sent}");
     let counters = &sessions(&rig)?[0].counters;
-    let accounts_after = accounts.packets()?;
+    let (_, accounts_after) = accounts.session()?;
     for (number, now, sent) in [
         (0, counters.upstream_packets, traffic.upstream.sent),
         (1, counters.downstream_packets, traffic.downstream.sent),

@@ -6,7 +6,7 @@ use doorstep_gateway::session::{Line, Service, SessionEntry};
 use doorstep_gateway_common::garden::{self, GardenKey};
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
-use doorstep_gateway_common::{LineKey, LineValue, account, flag};
+use doorstep_gateway_common::{LineKey, LineValue, flag};
 use doorstep_tests::frames::{
     Ether, GATEWAY_MAC, GATEWAY_V4, HOME_MAC, HOME_V4, HOME_V6, NEXT_HOP_MAC, UPLINK_MAC,
 };
@@ -172,11 +172,9 @@ pub fn model() -> Model {
     let entries: Vec<SessionEntry> = homes().iter().map(Home::entry).collect();
     let mut model = Model {
         globals: Globals {
-            delegated_mask_be: Globals::delegated_mask(DELEGATED_LEN),
             gateway_mac: GATEWAY_MAC.into(),
             default_operator: OPERATOR,
-            slots: account::slots(MAX_SESSIONS),
-            ..Globals::default()
+            ..Globals::layout(DELEGATED_LEN, MAX_SESSIONS)
         },
         sessions: plan::Tables::of(&entries),
         ..Model::default()

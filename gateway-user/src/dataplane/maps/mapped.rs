@@ -4,7 +4,9 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
+use aya::Pod;
 use aya::maps::MapData;
+use doorstep_gateway_common::table::{Cell, Key, Table};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::error;
@@ -14,7 +16,8 @@ use crate::dataplane::pins::Pins;
 /// What an element of a mapped array may be made of.
 ///
 /// # Safety
-/// The type must be `repr(C)` and consist of `Word`s only: programs change it at any time.
+/// The type must be `repr(C)`, any bytes a value of it, and all of it within `Word`s, which programs
+/// change at any time, or `UnsafeCell`s, which they do not.
 pub(super) unsafe trait Shared {}
 
 // SAFETY: both are `repr(C)`, of `Word`s only.
@@ -22,7 +25,10 @@ unsafe impl Shared for doorstep_gateway_common::account::Account {}
 // SAFETY: as above.
 unsafe impl Shared for doorstep_gateway_common::policer::Policers {}
 
-/// A pinned array with `BPF_F_MMAPABLE`.
+// SAFETY: keys and values of the sessions' tables are of integers only.
+unsafe impl<K: Pod, V: Pod> Shared for Cell<K, V> {}
+
+/// An array with `BPF_F_MMAPABLE`.
 pub(super) struct Mapped<T: Shared> {
     start: NonNull<T>,
     entries: usize,
@@ -36,7 +42,13 @@ unsafe impl<T: Shared> Sync for Mapped<T> {}
 
 impl<T: Shared> Mapped<T> {
     pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DataplaneError> {
-        let data = MapData::from_pin(pins.map(name)).map_err(error(name))?;
+        Self::of(
+            &MapData::from_pin(pins.map(name)).map_err(error(name))?,
+            name,
+        )
+    }
+
+    pub(super) fn of(data: &MapData, name: &'static str) -> Result<Self, DataplaneError> {
         let info = data.info().map_err(error(name))?;
         let failed = |source| DataplaneError::Kernel {
             what: format!("cannot map {name} into memory"),
@@ -70,6 +82,22 @@ impl<T: Shared> Mapped<T> {
         })
     }
 
+    /// Memory that is no map's, all zero.
+    #[cfg(test)]
+    pub(super) fn anonymous(entries: usize) -> Self {
+        let bytes = (entries * size_of::<T>()).next_multiple_of(page_bytes());
+        let bytes = NonZeroUsize::new(bytes).expect("some entries");
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping; nothing of this process lies there.
+        let start =
+            unsafe { nix::sys::mman::mmap_anonymous(None, bytes, access, MapFlags::MAP_PRIVATE) };
+        Self {
+            start: start.expect("memory").cast(),
+            entries,
+            bytes,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries
     }
@@ -81,6 +109,12 @@ impl<T: Shared> Mapped<T> {
         // SAFETY: within the mapping, which lives as long as this; a page's beginning is aligned
         // for all, and any bytes are a value of a Shared type.
         Some(unsafe { self.start.add(index).as_ref() })
+    }
+}
+
+impl<'t, K: Key + Pod, V: Pod> Table<'t, K, V> for &'t Mapped<Cell<K, V>> {
+    fn cell(self, index: u32) -> Option<&'t Cell<K, V>> {
+        self.get(index as usize)
     }
 }
 

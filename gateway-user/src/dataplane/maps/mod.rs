@@ -2,20 +2,25 @@
 
 mod accounts;
 mod mapped;
+mod sessions;
 mod table;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
+use aya::Pod;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::table::{Key, Layout};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, OperatorIndex, Reason};
 use serde::Serialize;
 
 pub(super) use self::accounts::Accounts;
+pub use self::sessions::SessionTable;
 use self::table::Table;
 use super::DataplaneError;
 use super::pins::Pins;
@@ -32,10 +37,10 @@ pub struct MapUse {
 }
 
 pub(super) struct Maps {
-    upstream_v4: Table<UpstreamV4Key, UpstreamValue>,
-    upstream_v6: Table<UpstreamV6Key, UpstreamValue>,
-    downstream_v4: Table<DownstreamV4Key, DownstreamValue>,
-    downstream_v6: Table<DownstreamV6Key, DownstreamValue>,
+    upstream_v4: SessionTable<UpstreamV4Key, UpstreamValue>,
+    upstream_v6: SessionTable<UpstreamV6Key, UpstreamValue>,
+    downstream_v4: SessionTable<DownstreamV4Key, DownstreamValue>,
+    downstream_v6: SessionTable<DownstreamV6Key, DownstreamValue>,
     lines: Table<LineKey, LineValue>,
     uplinks: Table<UplinkKey, UplinkValue>,
     garden: Table<GardenKey, u32>,
@@ -44,12 +49,12 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    pub(super) fn open(pins: &Pins) -> Result<Self, DataplaneError> {
+    pub(super) fn open(pins: &Pins, layout: Layout) -> Result<Self, DataplaneError> {
         Ok(Self {
-            upstream_v4: Table::open(pins, map::UPSTREAM_V4)?,
-            upstream_v6: Table::open(pins, map::UPSTREAM_V6)?,
-            downstream_v4: Table::open(pins, map::DOWNSTREAM_V4)?,
-            downstream_v6: Table::open(pins, map::DOWNSTREAM_V6)?,
+            upstream_v4: sessions(pins, map::UPSTREAM_V4, layout)?,
+            upstream_v6: sessions(pins, map::UPSTREAM_V6, layout)?,
+            downstream_v4: sessions(pins, map::DOWNSTREAM_V4, layout)?,
+            downstream_v6: sessions(pins, map::DOWNSTREAM_V6, layout)?,
             lines: Table::open(pins, map::LINES)?,
             uplinks: Table::open(pins, map::UPLINKS)?,
             garden: Table::open(pins, map::GARDEN)?,
@@ -58,18 +63,18 @@ impl Maps {
         })
     }
 
-    pub(super) fn tables(&self) -> Result<Tables, DataplaneError> {
+    pub(super) fn tables(&self) -> Tables {
         let mut tables = Tables {
-            upstream_v4: self.upstream_v4.dump()?,
-            upstream_v6: self.upstream_v6.dump()?,
-            downstream_v4: self.downstream_v4.dump()?,
-            downstream_v6: self.downstream_v6.dump()?,
+            upstream_v4: self.upstream_v4.dump(),
+            upstream_v6: self.upstream_v6.dump(),
+            downstream_v4: self.downstream_v4.dump(),
+            downstream_v6: self.downstream_v6.dump(),
             rates: HashMap::new(),
         };
         for slot in tables.slots() {
             tables.set_rates(slot, self.accounts.rates(slot));
         }
-        Ok(tables)
+        tables
     }
 
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
@@ -78,40 +83,46 @@ impl Maps {
             Change::RemoveUpstreamV6(key) => self.upstream_v6.remove(key),
             Change::RemoveDownstreamV4(key) => self.downstream_v4.remove(key),
             Change::RemoveDownstreamV6(key) => self.downstream_v6.remove(key),
-            Change::UpsertDownstreamV4(key, value) => self.downstream_v4.upsert(key, value),
-            Change::UpsertDownstreamV6(key, value) => self.downstream_v6.upsert(key, value),
-            Change::UpsertUpstreamV4(key, value) => self.upstream_v4.upsert(key, value),
-            Change::UpsertUpstreamV6(key, value) => self.upstream_v6.upsert(key, value),
-            Change::SetRates(slot, rates) => {
-                self.accounts.set_rates(*slot, rates);
-                Ok(())
-            }
+            Change::UpsertDownstreamV4(key, value) => self.downstream_v4.upsert(key, value)?,
+            Change::UpsertDownstreamV6(key, value) => self.downstream_v6.upsert(key, value)?,
+            Change::UpsertUpstreamV4(key, value) => self.upstream_v4.upsert(key, value)?,
+            Change::UpsertUpstreamV6(key, value) => self.upstream_v6.upsert(key, value)?,
+            Change::SetRates(slot, rates) => self.accounts.set_rates(*slot, rates),
         }
+        Ok(())
+    }
+
+    /// To be called when no program runs any more that began before the last change.
+    pub(super) fn settle(&mut self) {
+        self.upstream_v4.settle();
+        self.upstream_v6.settle();
+        self.downstream_v4.settle();
+        self.downstream_v6.settle();
     }
 
     /// Whether the maps hold any of these very rows.
-    pub(super) fn holds(&self, rows: &Rows) -> Result<bool, DataplaneError> {
-        Ok(self.upstream_v4.holds(rows.upstream_v4.as_ref())?
-            || self.upstream_v6.holds(rows.upstream_v6.as_ref())?)
+    pub(super) fn holds(&self, rows: &Rows) -> bool {
+        self.upstream_v4.holds(rows.upstream_v4.as_ref())
+            || self.upstream_v6.holds(rows.upstream_v6.as_ref())
     }
 
     /// The removals of those rows that the maps hold for the same session, upstream first.
-    pub(super) fn held(&self, rows: &Rows) -> Result<Vec<Change>, DataplaneError> {
+    pub(super) fn held(&self, rows: &Rows) -> Vec<Change> {
         let changes = [
             self.upstream_v4
-                .key_of(rows.upstream_v4)?
+                .key_of(rows.upstream_v4)
                 .map(Change::RemoveUpstreamV4),
             self.upstream_v6
-                .key_of(rows.upstream_v6)?
+                .key_of(rows.upstream_v6)
                 .map(Change::RemoveUpstreamV6),
             self.downstream_v4
-                .key_of(rows.downstream_v4)?
+                .key_of(rows.downstream_v4)
                 .map(Change::RemoveDownstreamV4),
             self.downstream_v6
-                .key_of(rows.downstream_v6)?
+                .key_of(rows.downstream_v6)
                 .map(Change::RemoveDownstreamV6),
         ];
-        Ok(changes.into_iter().flatten().collect())
+        changes.into_iter().flatten().collect()
     }
 
     pub(super) fn accounts(&self) -> &Accounts {
@@ -215,6 +226,15 @@ impl Operators {
             .set(u32::from(index), value, 0)
             .map_err(error(map::OPERATORS))
     }
+}
+
+fn sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
+    pins: &Pins,
+    name: &'static str,
+    layout: Layout,
+) -> Result<SessionTable<K, V>, DataplaneError> {
+    let data = MapData::from_pin(pins.map(name)).map_err(error(name))?;
+    SessionTable::open(&data, name, layout)
 }
 
 /// Opens a pinned map as the type that is asked for.

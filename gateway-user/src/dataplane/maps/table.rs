@@ -5,9 +5,6 @@ use std::hash::Hash;
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use doorstep_gateway_common::Slot;
-use doorstep_gateway_common::downstream::DownstreamValue;
-use doorstep_gateway_common::upstream::UpstreamValue;
 
 use super::{MapUse, error};
 use crate::dataplane::DataplaneError;
@@ -42,21 +39,6 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
             used,
             map,
         })
-    }
-
-    fn get(&self, key: &K) -> Result<Option<V>, DataplaneError> {
-        match self.map.get(key, 0) {
-            Ok(value) => Ok(Some(value)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(error(self.name)(source)),
-        }
-    }
-
-    pub(super) fn holds(&self, row: Option<&(K, V)>) -> Result<bool, DataplaneError> {
-        match row {
-            Some((key, value)) => Ok(self.get(key)?.as_ref() == Some(value)),
-            None => Ok(false),
-        }
     }
 
     pub(super) fn dump(&self) -> Result<StdHashMap<K, V>, DataplaneError> {
@@ -111,67 +93,9 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq> Table<K, V> {
     }
 }
 
-impl<K: Pod + Eq + Hash, V: Pod + PartialEq + Owned> Table<K, V> {
-    /// The key of that row, if what is there belongs to the row's session.
-    pub(super) fn key_of(&self, row: Option<(K, V)>) -> Result<Option<K>, DataplaneError> {
-        let Some((key, value)) = row else {
-            return Ok(None);
-        };
-        let held = self.get(&key)?;
-        Ok(held
-            .is_some_and(|held| held.owner() == value.owner())
-            .then_some(key))
-    }
-}
-
-/// A value that belongs to a session.
-pub(super) trait Owned {
-    /// Generations count by subscriber, slots are the gateway's own: together they name a session.
-    fn owner(&self) -> (Slot, u64);
-}
-
-impl Owned for UpstreamValue {
-    fn owner(&self) -> (Slot, u64) {
-        (self.slot, self.generation)
-    }
-}
-
-impl Owned for DownstreamValue {
-    fn owner(&self) -> (Slot, u64) {
-        (self.slot, self.generation)
-    }
-}
-
 fn is(error: &MapError, errno: i32) -> bool {
     match error {
         MapError::SyscallError(failed) => failed.io_error.raw_os_error() == Some(errno),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_a_slot_and_a_generation() {
-        let value = |slot, generation| UpstreamValue {
-            generation,
-            slot,
-            operator: 1,
-            flags: 0,
-            mac: [2, 0, 0, 0, 0, 1].into(),
-        };
-        let own = value(3, 7);
-        let other_flags = UpstreamValue { flags: 1, ..own };
-        for (held, same) in [
-            (own, true),
-            // Another subscriber's session may have the same generation.
-            (value(4, 7), false),
-            (value(3, 8), false),
-            (other_flags, true),
-        ] {
-            assert_eq!(held.owner() == own.owner(), same, "{held:?}");
-        }
     }
 }
