@@ -193,7 +193,7 @@ impl<K: Key, V> Cell<K, V> {
 pub trait Table<'t, K: Key + 't, V: 't>: Copy {
     fn cell(self, index: u32) -> Option<&'t Cell<K, V>>;
 
-    /// The value of that key, whose bucket is known.
+    /// The value of that key, whose bucket is known. Where it is not in its bucket takes a call.
     #[inline(always)]
     fn find(self, bucket: u32, key: &K) -> Option<&'t V> {
         match self.cell(bucket)?.look(key) {
@@ -202,25 +202,30 @@ pub trait Table<'t, K: Key + 't, V: 't>: Copy {
             Err(next) => further(self, next, key),
         }
     }
+
+    /// The value of that key, at a cell of its chain or behind it.
+    #[inline(always)]
+    fn search(self, mut at: u32, key: &K) -> Option<&'t V> {
+        let mut looks = 0;
+        while looks < MAX_CHAIN {
+            match self.cell(at)?.look(key) {
+                Ok(value) => return Some(value),
+                Err(0) => return None,
+                Err(next) => at = next,
+            }
+            looks += 1;
+        }
+        None
+    }
 }
 
-/// Along the chain. Few packets come here.
 #[inline(never)]
 fn further<'t, K: Key + 't, V: 't, T: Table<'t, K, V>>(
     table: T,
-    mut at: u32,
+    at: u32,
     key: &K,
 ) -> Option<&'t V> {
-    let mut looks = 1;
-    while looks < MAX_CHAIN {
-        match table.cell(at)?.look(key) {
-            Ok(value) => return Some(value),
-            Err(0) => return None,
-            Err(next) => at = next,
-        }
-        looks += 1;
-    }
-    None
+    table.search(at, key)
 }
 
 /// What the daemon does with a cell.

@@ -54,21 +54,27 @@ impl<K: Key, V> Table<'static, K, V> for Cells<K, V> {
     }
 }
 
-/// Finds a session's row. Most likely its slot has the number of the bucket: then its account is
-/// already on its way from memory while the row is.
+/// Finds a session's row.
 #[inline(always)]
 fn find<K: Key, V>(map: &'static Array<Cell<K, V>>, key: &K) -> Option<&'static V> {
+    Cells(map).find(bucket(key), key)
+}
+
+/// As [`find`], where it is to take little of the stack.
+#[inline(never)]
+fn find_apart<K: Key, V>(map: &'static Array<Cell<K, V>>, key: &K) -> Option<&'static V> {
+    Cells(map).search(bucket(key), key)
+}
+
+/// Most likely the session's slot has the number of its bucket: then its account is already on its
+/// way from memory while the row is.
+#[inline(always)]
+fn bucket<K: Key>(key: &K) -> u32 {
     let bucket = maps::globals().tables().bucket(key);
     if let Some(account) = TABLES.account(bucket) {
         let _ = black_box(account.upstream.packets.get());
     }
-    Cells(map).find(bucket, key)
-}
-
-/// As [`find`], where each lookup is to be short.
-#[inline(never)]
-fn find_apart<K: Key, V>(map: &'static Array<Cell<K, V>>, key: &K) -> Option<&'static V> {
-    find(map, key)
+    bucket
 }
 
 impl<const NEAR: bool> Tables for KernelTables<NEAR> {
