@@ -77,7 +77,7 @@ impl Args {
             rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 7 }),
             packets: self
                 .packets
-                .unwrap_or(if self.quick { 300_000 } else { 500_000 }),
+                .unwrap_or(if self.quick { 300_000 } else { 1_000_000 }),
             sessions,
             sizes: if self.quick {
                 vec![Size::Small]

@@ -19,6 +19,7 @@
 #![feature(asm_experimental_arch)]
 
 mod count;
+mod layouts;
 mod maps;
 mod punt;
 mod tables;

@@ -18,6 +18,8 @@ use doorstep_gateway_common::trace::{MAX_FILTERS, TraceFilter, TraceScratch};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, Word, garden, punt, trace};
 
+use crate::layouts::Layouts;
+
 #[map]
 pub static UPSTREAM_V4: Array<Cell<UpstreamV4Key, UpstreamValue>> =
     Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -58,8 +60,11 @@ pub static TRACE_FILTERS: Array<TraceFilter> = Array::with_max_entries(MAX_FILTE
 pub static TRACE_SCRATCH: PerCpuArray<TraceScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader, before the kernel takes it for constant.
-#[repr(transparent)]
-struct Constants(UnsafeCell<Globals>);
+#[repr(C)]
+struct Constants {
+    globals: UnsafeCell<Globals>,
+    layouts: Layouts,
+}
 
 // SAFETY: nobody writes it any more once programs run.
 unsafe impl Sync for Constants {}
@@ -68,19 +73,22 @@ unsafe impl Sync for Constants {}
 /// zeros that it sees here.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
-static GLOBALS: Constants = Constants(UnsafeCell::new(Globals {
-    delegated_mask_be: [0; 8],
-    gateway_mac: MacWord::new([0; 6]),
-    table_bits: 0,
-    delegated_len: 0,
-    slots: 0,
-    default_operator: 0,
-    flags: 0,
-    pad: 0,
-    punt_line: NO_PACE,
-    punt_all: NO_PACE,
-    answer_line: NO_PACE,
-}));
+static GLOBALS: Constants = Constants {
+    globals: UnsafeCell::new(Globals {
+        delegated_mask_be: [0; 8],
+        gateway_mac: MacWord::new([0; 6]),
+        table_bits: 0,
+        delegated_len: 0,
+        slots: 0,
+        default_operator: 0,
+        flags: 0,
+        pad: 0,
+        punt_line: NO_PACE,
+        punt_all: NO_PACE,
+        answer_line: NO_PACE,
+    }),
+    layouts: Layouts::NONE,
+};
 
 /// What a line begins with. Not on the stack, which is small.
 #[unsafe(link_section = ".rodata")]
@@ -95,5 +103,5 @@ const NO_PACE: Pace = Pace::per_second(0, 0);
 #[inline(always)]
 pub fn globals() -> &'static Globals {
     // SAFETY: nobody writes it any more.
-    unsafe { &*GLOBALS.0.get() }
+    unsafe { &*GLOBALS.globals.get() }
 }

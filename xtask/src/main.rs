@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod cargo;
 mod demo;
+mod fuzz;
 mod load;
 mod process;
 mod setup;
@@ -37,6 +38,7 @@ enum Task {
     Unload(load::Args),
     Bench(bench::Args),
     Demo(demo::Args),
+    Fuzz(fuzz::Args),
     Test(test::Args),
     Vm(vm::Args),
 }
@@ -59,6 +61,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Unload(args) => load::unload(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
     }

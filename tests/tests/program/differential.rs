@@ -21,7 +21,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::fixture::{self, BLOCKED_TAGS, FROM_WORLD};
 
-/// Frames of the short run; `DOORSTEP_FRAMES` sets another number.
+/// Frames of the short run, and what they follow from; `cargo xtask fuzz` sets others.
 const FRAMES: u64 = 200_000;
 const SEED: u64 = 0xd005;
 
@@ -111,10 +111,10 @@ struct Mutants {
 }
 
 impl Mutants {
-    fn new() -> Self {
+    fn new(seed: u64) -> Self {
         Self {
             corpus: corpus(),
-            rng: StdRng::seed_from_u64(SEED),
+            rng: StdRng::seed_from_u64(seed),
         }
     }
 
@@ -161,23 +161,31 @@ fn agrees(loaded: &mut Loaded, tables: &Model, side: Side, frame: &[u8]) -> anyh
     Ok(reason)
 }
 
-fn named(number: u64, side: Side, frame: &[u8]) -> String {
-    format!("frame {number} of seed {SEED:#x}, {side:?}: {frame:02x?}")
+fn named(number: u64, seed: u64, side: Side, frame: &[u8]) -> String {
+    format!("frame {number} of seed {seed}, {side:?}: {frame:02x?}")
+}
+
+/// What the environment sets a number to.
+fn set(name: &str, default: u64) -> anyhow::Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("{name}={text}: not a number")),
+        Err(_) => Ok(default),
+    }
 }
 
 pub fn mutated_frames_agree_with_the_model() -> CaseResult {
-    let frames = match std::env::var("DOORSTEP_FRAMES") {
-        Ok(text) => text.parse()?,
-        Err(_) => FRAMES,
-    };
+    let frames = set("DOORSTEP_FRAMES", FRAMES)?;
+    let seed = set("DOORSTEP_SEED", SEED)?;
     let tables = fixture::model();
     let mut loaded = Loaded::new(&tables)?;
-    let mut mutants = Mutants::new();
+    let mut mutants = Mutants::new(seed);
     let mut seen = BTreeSet::new();
     for number in 0..frames {
         let (side, frame) = mutants.next();
         let reason = agrees(&mut loaded, &tables, side, &frame)
-            .with_context(|| named(number, side, &frame))?;
+            .with_context(|| named(number, seed, side, &frame))?;
         seen.insert(reason);
     }
     ensure!(
@@ -208,7 +216,7 @@ pub fn followed_frames_are_told_of_once() -> CaseResult {
         ..TraceFilter::default()
     };
     loaded.follow(3, everything)?;
-    let mut mutants = Mutants::new();
+    let mut mutants = Mutants::new(SEED);
     for number in 0..FOLLOWED {
         let (side, frame) = mutants.next();
         let told_of = |loaded: &mut Loaded| -> anyhow::Result<()> {
@@ -221,7 +229,7 @@ pub fn followed_frames_are_told_of_once() -> CaseResult {
             ensure!(*event == expected, "{event:?} != {expected:?}");
             Ok(())
         };
-        told_of(&mut loaded).with_context(|| named(number, side, &frame))?;
+        told_of(&mut loaded).with_context(|| named(number, SEED, side, &frame))?;
     }
     Ok(())
 }

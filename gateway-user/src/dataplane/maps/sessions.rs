@@ -138,6 +138,7 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
         if !first.is_used() && !self.resting.contains(&bucket) {
             // SAFETY: not used, and no program reads it any more; all writing is by `&mut self`.
             unsafe { first.fill(row) };
+            before_it_is_found();
             first.set(true, first.next());
         } else {
             if length >= MAX_CHAIN {
@@ -148,6 +149,7 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
             // SAFETY: as above.
             unsafe { cell.fill(row) };
             cell.set(true, 0);
+            before_it_is_found();
             let last = self.cell(last);
             last.set(last.is_used(), new);
         }
@@ -250,6 +252,14 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq + Owned> SessionTable<K, V> {
         let (key, value) = row?;
         let held = self.get(&key)?;
         (held.owner() == value.owner()).then_some(key)
+    }
+}
+
+/// What a cell was filled with is to be seen by whoever finds it. Programs read without barriers, and
+/// only x86-64 keeps the order of stores and of loads by itself.
+fn before_it_is_found() {
+    if !cfg!(target_arch = "x86_64") {
+        grace::wait();
     }
 }
 
