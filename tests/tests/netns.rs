@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "netns/blocked.rs"]
 mod blocked;
+#[path = "netns/floods.rs"]
+mod floods;
 #[path = "netns/garden.rs"]
 mod garden;
 #[path = "netns/hitless.rs"]
@@ -51,10 +53,9 @@ fn main() -> ExitCode {
     cleanup::on_signals();
     suite::main(Suite {
         each_kernel: cases![
-            lines::{untagged, one_tag, two_tags, terminal_one_tag, terminal_two_tags},
+            lines::{two_tags, terminal_one_tag, terminal_two_tags},
             sessions::{connect_move_release},
             rooms::{reach_the_world},
-            isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             kernel_path::{
                 gateway_answers,
                 time_exceeded,
@@ -78,6 +79,8 @@ fn main() -> ExitCode {
             hitless::{upgraded},
         ],
         any_kernel: cases![
+            lines::{untagged, one_tag},
+            isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             sessions::{additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},
             refusals::{
@@ -91,10 +94,11 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away},
             service::{changed_live},
+            floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},
             options::{hairpin, tag_priority},
-            trace::{asked_for, gateway_killed_and_stopped},
+            trace::{asked_for, gateway_killed_and_stopped, upgraded},
             survival::{server_away, terminal_killed},
             hitless::{killed, refused, former_version, full},
             ports::{

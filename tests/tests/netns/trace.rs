@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::loaded_programs;
 use doorstep_tests::frames::{Ether, udp_v4};
+use doorstep_tests::hitless;
 use doorstep_tests::lab::cleanup::Guard;
 use doorstep_tests::lab::street::{Gateway, Plan, Street, line_tags, location};
 use doorstep_tests::lab::traffic::{mac, ping, reaches, send_frames};
@@ -279,6 +280,36 @@ pub fn both_directions_and_why_not() -> CaseResult {
 }
 
 /// As many packets as were asked for, and errors that say what to write instead.
+/// An upgrade meanwhile: the new programs tell on, and are there when nobody follows any more.
+pub fn upgraded() -> CaseResult {
+    let mut street = Street::new(Plan::default())?;
+    let session = connect(&street, 0)?;
+    let plain = program_bytes(&street.gateways[0])?;
+    unnoticed(&mut street, |street| {
+        let (gateway, home) = (&street.gateways[0], &street.homes[0]);
+        let before = hitless::programs(gateway)?;
+        // Not what the pings go by.
+        let own = session.v6()?;
+        let following = Following::start(gateway, &["--address", &own.to_string()])?;
+        hitless::upgrade(gateway, None)?;
+        ensure!(program_bytes(gateway)? > plain, "they do not tell any more");
+        ensure!(following.packets().is_empty(), "{:?}", following.packets());
+        ping(&home.netns, Some(own), street.echo(true).ip(), 2)?;
+        for direction in ["up", "down"] {
+            following.wait_for(&[("direction", direction), ("protocol", "ICMPv6")])?;
+        }
+        following.leave();
+        until(gateway, 0)?;
+        ensure!(program_bytes(gateway)? == plain, "they still tell");
+        let after = hitless::programs(gateway)?;
+        for (place, program) in &before {
+            ensure!(after[place] != *program, "the former program at {place:?}");
+        }
+        Ok(())
+    })?;
+    flows(&street, &street.homes[0], &session)
+}
+
 pub fn asked_for() -> CaseResult {
     let street = Street::new(Plan::default())?;
     let session = connect(&street, 0)?;
