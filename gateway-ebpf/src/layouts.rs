@@ -23,7 +23,9 @@ macro_rules! layouts {
         }
 
         impl Layouts {
-            pub const NONE: Self = Self { $($name: [],)* };
+            pub const fn new() -> Self {
+                Self { $($name: [],)* }
+            }
         }
     };
 }

@@ -87,7 +87,7 @@ static GLOBALS: Constants = Constants {
         punt_all: NO_PACE,
         answer_line: NO_PACE,
     }),
-    layouts: Layouts::NONE,
+    layouts: Layouts::new(),
 };
 
 /// What a line begins with. Not on the stack, which is small.
