@@ -145,10 +145,14 @@ fn prefixes(one: [u8; 8], other: [u8; 8]) -> u64 {
     u64::from_ne_bytes(one) ^ u64::from_ne_bytes(other)
 }
 
-/// Delegated prefixes one by one; what is below them, in a line's own /64, counts in larger steps.
+/// Delegated prefixes one by one; what is below them, in a line's own /64, counts in larger steps. In
+/// ones that still reach the bucket: the uppermost bits of a number are lost when its block is spread.
 #[inline(always)]
 fn prefix_number(prefix_be: [u8; 8], delegated_len: u32) -> u64 {
-    u64::from_be_bytes(prefix_be).rotate_left(delegated_len)
+    let prefix = u64::from_be_bytes(prefix_be);
+    // At the upper end; all of it where there is nothing below.
+    let below = prefix.wrapping_shl(delegated_len);
+    (below | prefix.wrapping_shr(64 - delegated_len)) ^ below >> 24
 }
 
 /// A row.
@@ -270,7 +274,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::LineKey;
+    use crate::{LineKey, account, garden};
 
     #[test]
     fn a_pool_has_a_bucket_for_each_address() {
@@ -289,6 +293,47 @@ mod tests {
         let layout = Layout::new(56, 1 << 12);
         let buckets: BTreeSet<_> = keys.map(|key| layout.bucket(&key)).collect();
         assert_eq!(buckets.len(), 1 << 12);
+    }
+
+    /// A cell more for each session, as with `line_prefixes`.
+    #[test]
+    fn prefixes_of_lines_find_room_beside_the_delegated_ones() {
+        for (sessions, delegated_len) in [
+            (1 << 10, 56),
+            (1 << 12, 56),
+            (100_000, 56),
+            (65_536, 48),
+            (5_000, 64),
+        ] {
+            let rows = account::rows(sessions);
+            let layout = Layout::new(delegated_len, rows);
+            let below = 64 - u32::from(delegated_len);
+            let mut load = std::vec![0u32; layout.buckets() as usize];
+            let mut put = |prefix: u64| {
+                let key = DownstreamV6Key {
+                    prefix_be: prefix.to_be_bytes(),
+                    ..DownstreamV6Key::default()
+                };
+                load[layout.bucket(&key) as usize] += 1;
+            };
+            // 2001:db8::/32 in delegated prefixes.
+            (0..u64::from(sessions)).for_each(|home| put((0x2001_0db8 << 32) + (home << below)));
+            // The others in /64s, those of sessions and of leases, without the first of each.
+            for (pool, count) in [(0x3001_0db8, sessions), (0xfd00_0db8, garden::MAX_LEASES)] {
+                let lines = (0u64..).filter(|line| below == 0 || line % (1 << below) != 0);
+                lines
+                    .take(count as usize)
+                    .for_each(|line| put((pool << 32) + line));
+            }
+            let most = load.iter().max().expect("some");
+            assert!(*most < MAX_CHAIN, "{sessions} {delegated_len}: {most}");
+            let behind: u32 = load.iter().map(|rows| rows.saturating_sub(1)).sum();
+            let spare = cells(rows) - layout.buckets() + sessions;
+            assert!(
+                behind <= spare,
+                "{sessions} {delegated_len}: {behind} of {spare}"
+            );
+        }
     }
 
     #[test]
