@@ -11,11 +11,11 @@ use doorstep_gateway::dataplane::{OBJECT, size_maps};
 use doorstep_gateway::engine::Slots;
 use doorstep_gateway::plan;
 use doorstep_gateway::session::Service;
-use doorstep_gateway_common::Reason;
-use doorstep_gateway_common::garden;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::names::{GLOBALS, program};
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::table::Layout;
+use doorstep_gateway_common::{Reason, account, garden};
 
 use crate::fill::Maps;
 use crate::lab::Port;
@@ -81,7 +81,7 @@ impl Gateway {
     /// As [`Gateway::new`], with every session open, on lines of the access port.
     pub fn full(place: Place, sessions: u32, service: Service) -> Result<Self> {
         let mut gateway = Self::new(place, sessions)?;
-        let layout = Globals::layout(DELEGATED_LEN, sessions).tables();
+        let layout = Layout::new(DELEGATED_LEN, account::rows(sessions));
         let range = garden::first_slot(sessions);
         let mut slots = Slots::new(range, sessions, &BTreeSet::new(), [], Instant::now());
         for i in 0..sessions {

@@ -12,38 +12,37 @@ pub struct Globals {
     pub delegated_mask_be: [u8; 8],
     /// The gateway's MAC address on every line.
     pub gateway_mac: MacWord,
-    /// Bits of a bucket's number in the sessions' tables, and of a delegated prefix.
+    /// Bits of a bucket's number in the sessions' tables, and of a delegated prefix. There are as many
+    /// slots as buckets.
     pub table_bits: u16,
     pub delegated_len: u16,
-    /// Slots for each CPU in `ACCOUNTS`, and entries of `POLICERS`.
-    pub slots: u32,
     /// Whose a packet is that the kernel itself sends to a line without a mark; 0: nobody's.
     pub default_operator: OperatorIndex,
     /// Bits of [`Globals::TRACE`].
     pub flags: u16,
-    pub pad: u32,
     /// Frames for the daemon, from one line and from all.
     pub punt_line: Pace,
     pub punt_all: Pace,
     /// Frames that the programs answer, for one line.
     pub answer_line: Pace,
 }
-shared!(Globals, 80);
+shared!(Globals, 72);
 
 impl Globals {
     /// Those that say where things lie, for prefixes of that length and that many sessions.
     pub const fn layout(delegated_len: u8, max_sessions: u32) -> Self {
-        let slots = account::slots(max_sessions);
+        let Layout {
+            bits,
+            delegated_len: length,
+        } = Layout::new(delegated_len, account::rows(max_sessions));
         let none = Pace::per_second(0, 0);
         Self {
             delegated_mask_be: Self::delegated_mask(delegated_len),
             gateway_mac: MacWord::new([0; 6]),
-            table_bits: Layout::new(delegated_len, account::rows(max_sessions)).bits as u16,
-            delegated_len: delegated_len as u16,
-            slots,
+            table_bits: bits as u16,
+            delegated_len: length as u16,
             default_operator: 0,
             flags: 0,
-            pad: 0,
             punt_line: none,
             punt_all: none,
             answer_line: none,

@@ -41,6 +41,7 @@ impl Layout {
     }
 
     /// The buckets are the cells below this.
+    #[inline(always)]
     pub const fn buckets(self) -> u32 {
         1 << self.bits
     }

@@ -133,7 +133,7 @@ impl<const NEAR: bool> Tables for KernelTables<NEAR> {
     fn account(&self, slot: Slot) -> Option<&Account> {
         // SAFETY: a plain helper call.
         let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-        maps::ACCOUNTS.get(cpu * maps::globals().slots + slot)
+        maps::ACCOUNTS.get(cpu * maps::globals().tables().buckets() + slot)
     }
 
     #[inline(always)]

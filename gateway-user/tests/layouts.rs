@@ -104,8 +104,8 @@ fn the_objects_are_those_of_the_daemon() {
         LineUse { punts, answers }
         Pace { every_ns, depth_ns }
         Globals {
-            delegated_mask_be, gateway_mac, table_bits, delegated_len, slots, default_operator,
-            flags, pad, punt_line, punt_all, answer_line
+            delegated_mask_be, gateway_mac, table_bits, delegated_len, default_operator, flags,
+            punt_line, punt_all, answer_line
         }
         PassMeta { magic, operator, flags }
         PuntHeader { line, len, reason, pad }

@@ -125,7 +125,8 @@ impl Loaded {
         loader.override_global(GLOBALS, GlobalData::from(&model.globals), true);
         size_maps(&mut loader, MAX_SESSIONS)?;
         let slots = account::slots(MAX_SESSIONS);
-        ensure!(model.globals.slots == slots, "the model has other slots");
+        let layout = model.globals.tables();
+        ensure!(layout.buckets() == slots, "the model has other slots");
         let mut ebpf = loader.load(OBJECT).context("loading the object")?;
         for name in [program::XDP_ACCESS, program::XDP_UPLINK] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
@@ -135,7 +136,6 @@ impl Loaded {
             let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().with_context(|| format!("loading {name}"))?;
         }
-        let layout = model.globals.tables();
         fill(&mut ebpf, map::LINES, &model.lines)?;
         fill(&mut ebpf, map::UPLINKS, &model.uplinks)?;
         fill_sessions(

@@ -81,7 +81,10 @@ fn globals(config: &Config, gateway_mac: Mac) -> Globals {
 
 /// Where the sessions' rows lie.
 pub(super) fn layout(config: &Config) -> Layout {
-    Globals::layout(config.delegated_prefix_len, config.max_sessions).tables()
+    Layout::new(
+        config.delegated_prefix_len,
+        account::rows(config.max_sessions),
+    )
 }
 
 /// Gives the maps their sizes, for whoever loads the object without pins.

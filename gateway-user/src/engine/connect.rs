@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use doorstep_establish::{Initiator, Nonce};
-use doorstep_gateway_common::globals::Globals;
-use doorstep_gateway_common::{OperatorIndex, Slot, flag};
+use doorstep_gateway_common::table::Layout;
+use doorstep_gateway_common::{OperatorIndex, Slot, account, flag};
 use ipnet::IpNet;
 
 use super::message::{Connect, RefusalReason};
@@ -180,7 +180,7 @@ impl Engine {
             max_sessions,
             ..
         } = self.settings;
-        let layout = Globals::layout(delegated_prefix_len, max_sessions).tables();
+        let layout = Layout::new(delegated_prefix_len, account::rows(max_sessions));
         plan::near(layout, connect.ipv4, connect.ipv6)
     }
 
