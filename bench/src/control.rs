@@ -131,7 +131,7 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
     let available = || memory_kib("MemAvailable").and_then(|kib| i64::try_from(kib).ok());
     let available_before = available();
     let mut dataplane = Dataplane::open(&host.config, InUse::default()).await?;
-    dataplane.set_lines(&lines)?;
+    dataplane.set_lines(&lines, &Tables::default())?;
     dataplane.attach()?;
 
     let (mut applied, mut planned, mut singly) = (Vec::new(), Vec::new(), Vec::new());

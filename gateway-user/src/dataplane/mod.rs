@@ -184,9 +184,13 @@ impl Dataplane {
         self.gateway_mac
     }
 
-    /// Makes `LINES` equal to this.
-    pub fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), DataplaneError> {
-        self.line_routes.start(lines, &self.maps.tables());
+    /// Makes `LINES` equal to this. `open` is what the maps of sessions hold.
+    pub fn set_lines(
+        &mut self,
+        lines: &[(LineKey, LineValue)],
+        open: &Tables,
+    ) -> Result<(), DataplaneError> {
+        self.line_routes.start(lines, open);
         self.maps.set_lines(lines)
     }
 

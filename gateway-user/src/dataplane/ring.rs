@@ -2,13 +2,13 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
-use super::DataplaneError;
 use super::pins::Pins;
+use super::{DataplaneError, maps};
 
 /// The reader of a pinned ring; there is one at a time.
 pub(super) struct Ring {
@@ -26,12 +26,7 @@ impl AsRawFd for Inner {
 
 impl Ring {
     pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DataplaneError> {
-        let map = |source| DataplaneError::Map {
-            map: name,
-            source: Box::new(source),
-        };
-        let data = MapData::from_pin(pins.map(name)).map_err(map)?;
-        let ring = RingBuf::try_from(Map::from_map_data(data).map_err(map)?).map_err(map)?;
+        let ring = maps::pinned(pins, name)?;
         // SAFETY: the ring owns its descriptor, keeps it for its whole life, and names no other.
         let ring = unsafe { AsyncFd::register_with_interest(Inner(ring), Interest::READABLE) };
         let ring = ring.map_err(|error| DataplaneError::Kernel {

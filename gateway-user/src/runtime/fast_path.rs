@@ -20,7 +20,11 @@ use crate::session::{Counters, SessionEntry};
 pub trait FastPath: Send + 'static {
     type Error: StdError + Send + Sync + 'static;
 
-    fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), Self::Error>;
+    fn set_lines(
+        &mut self,
+        lines: &[(LineKey, LineValue)],
+        open: &Tables,
+    ) -> Result<(), Self::Error>;
     fn set_line(&mut self, key: LineKey, value: LineValue) -> Result<(), Self::Error>;
     fn tables(&self) -> Result<Tables, Self::Error>;
     fn apply(&mut self, plan: &Plan) -> Result<(), Self::Error>;
@@ -36,8 +40,12 @@ pub trait FastPath: Send + 'static {
 impl FastPath for Dataplane {
     type Error = DataplaneError;
 
-    fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), DataplaneError> {
-        self.set_lines(lines)
+    fn set_lines(
+        &mut self,
+        lines: &[(LineKey, LineValue)],
+        open: &Tables,
+    ) -> Result<(), DataplaneError> {
+        self.set_lines(lines, open)
     }
 
     fn set_line(&mut self, key: LineKey, value: LineValue) -> Result<(), DataplaneError> {

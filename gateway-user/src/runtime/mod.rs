@@ -79,8 +79,8 @@ pub fn recover<F: FastPath>(
     port: &dyn Fn(&str) -> Option<u32>,
 ) -> anyhow::Result<Recovered> {
     let snapshot = journal.load()?;
-    fast_path.set_lines(&settings.inventory.map_rows(&snapshot.blocks))?;
     let actual = fast_path.tables()?;
+    fast_path.set_lines(&settings.inventory.map_rows(&snapshot.blocks), &actual)?;
     let recovered = Engine::recover(Recovery {
         settings,
         snapshot,

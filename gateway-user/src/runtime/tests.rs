@@ -60,7 +60,7 @@ impl Maps {
 impl FastPath for Maps {
     type Error = Never;
 
-    fn set_lines(&mut self, lines: &[(LineKey, LineValue)]) -> Result<(), Never> {
+    fn set_lines(&mut self, lines: &[(LineKey, LineValue)], _: &Tables) -> Result<(), Never> {
         self.with(|maps| maps.lines = lines.iter().copied().collect());
         Ok(())
     }

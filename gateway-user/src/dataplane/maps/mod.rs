@@ -238,7 +238,7 @@ fn sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
 }
 
 /// Opens a pinned map as the type that is asked for.
-fn pinned<M: TryFrom<Map, Error = MapError>>(
+pub(super) fn pinned<M: TryFrom<Map, Error = MapError>>(
     pins: &Pins,
     name: &'static str,
 ) -> Result<M, DataplaneError> {
