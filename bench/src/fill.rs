@@ -77,7 +77,7 @@ impl Maps {
     }
 
     fn upstream_v6(&mut self, rows: &Rows) -> Result<()> {
-        if let Some((key, value)) = &rows.upstream_v6 {
+        for (key, value) in rows.upstream_v6.iter().flatten() {
             self.upstream_v6.upsert(key, value)?;
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Maps {
     }
 
     fn downstream_v6(&mut self, rows: &Rows) -> Result<()> {
-        if let Some((key, value)) = &rows.downstream_v6 {
+        for (key, value) in rows.downstream_v6.iter().flatten() {
             self.downstream_v6.upsert(key, value)?;
         }
         Ok(())

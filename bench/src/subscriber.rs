@@ -50,6 +50,7 @@ pub fn entry(i: u32, ifindex: u32, service: Service) -> Result<SessionEntry> {
         mac: mac(i),
         ipv4: Some(ipv4(i)),
         ipv6: Some(Ipv6Net::new(ipv6(i), DELEGATED_LEN)?),
+        ipv6_line: None,
         mtu: LINE_MTU,
         service,
         shaper: true,

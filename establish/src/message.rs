@@ -48,6 +48,9 @@ pub struct Offer {
     pub ipv4_gateway: Option<Ipv4Addr>,
     /// The prefix delegated to the home.
     pub ipv6: Option<Ipv6Net>,
+    /// The /64 of the line itself. Older states have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_line: Option<Ipv6Net>,
     /// Resolvers for the home.
     pub dns: Vec<IpAddr>,
     /// Bytes of IP on the line; 0: 1500.

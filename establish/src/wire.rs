@@ -139,6 +139,7 @@ fn to_proto(body: &Body) -> pb::EstablishBody {
                 .map(IpAddr::to_string)
                 .collect(),
             mtu: offer.mtu,
+            ipv6_line_prefix: text(offer.ipv6_line.as_ref()),
         }),
         Message::Accept { terminal_mac } => PbMessage::Accept(pb::EstablishAccept {
             terminal_mac: terminal_mac.0.to_vec(),
@@ -200,6 +201,7 @@ fn offer(request: pb::EstablishRequest) -> Result<Offer, &'static str> {
         ipv4: optional(&request.ipv4_address, "ipv4_address")?,
         ipv4_gateway: optional(&request.ipv4_gateway, "ipv4_gateway")?,
         ipv6: optional(&request.ipv6_prefix, "ipv6_prefix")?,
+        ipv6_line: optional(&request.ipv6_line_prefix, "ipv6_line_prefix")?,
         dns: request
             .dns
             .iter()

@@ -22,6 +22,7 @@ fn offer() -> Offer {
         ipv4: Some([100, 64, 1, 10].into()),
         ipv4_gateway: Some([100, 64, 0, 1].into()),
         ipv6: None,
+        ipv6_line: None,
         dns: vec![],
         mtu: 1500,
     }

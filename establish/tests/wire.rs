@@ -16,6 +16,7 @@ fn offer() -> Offer {
         ipv4: Some([100, 64, 1, 10].into()),
         ipv4_gateway: Some([100, 64, 0, 1].into()),
         ipv6: Some("2001:db8:1:100::/56".parse().unwrap()),
+        ipv6_line: Some("2001:db8:2:101::/64".parse().unwrap()),
         dns: vec![
             "192.0.2.53".parse().unwrap(),
             "2001:db8::53".parse().unwrap(),
@@ -37,6 +38,7 @@ fn messages() -> Vec<Message> {
         ipv4: None,
         ipv4_gateway: None,
         ipv6: None,
+        ipv6_line: None,
         dns: vec![],
         mtu: 0,
         ..offer()

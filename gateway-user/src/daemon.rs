@@ -161,6 +161,7 @@ fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -
         gateway_id: config.id.clone(),
         gateway_mac: dataplane.gateway_mac(),
         delegated_prefix_len: config.delegated_prefix_len,
+        line_prefixes: config.line_prefixes,
         max_sessions: config.max_sessions,
         accounting_interval: Duration::from_millis(config.accounting_interval_ms),
         operators: config.operators.clone(),

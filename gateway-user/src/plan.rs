@@ -28,9 +28,10 @@ pub use owner::Owner;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     pub upstream_v4: Option<(UpstreamV4Key, UpstreamValue)>,
-    pub upstream_v6: Option<(UpstreamV6Key, UpstreamValue)>,
+    /// Of the delegated prefix and of the line's own.
+    pub upstream_v6: [Option<(UpstreamV6Key, UpstreamValue)>; 2],
     pub downstream_v4: Option<(DownstreamV4Key, DownstreamValue)>,
-    pub downstream_v6: Option<(DownstreamV6Key, DownstreamValue)>,
+    pub downstream_v6: [Option<(DownstreamV6Key, DownstreamValue)>; 2],
     pub rates: (Slot, Rates),
 }
 
@@ -71,7 +72,7 @@ impl Rates {
     }
 }
 
-/// The rows that a session has in the maps. Its IPv6 prefix has the gateway's delegated length.
+/// The rows that a session has in the maps.
 pub fn rows(entry: &SessionEntry) -> Rows {
     let [policed_upstream, policed_downstream] = rate_flags(entry);
     let priority = u16::from(entry.service.priority & 7);
@@ -95,7 +96,7 @@ pub fn rows(entry: &SessionEntry) -> Rows {
         pad: 0,
     };
     let v4 = entry.ipv4.map(|address| address.octets());
-    let v6 = entry.ipv6.map(masked);
+    let v6 = [entry.ipv6, entry.ipv6_line].map(|prefix| prefix.map(masked));
     Rows {
         rates: (entry.slot, Rates::of(&entry.service, entry.shaper)),
         upstream_v4: v4.map(|source_be| {
@@ -105,12 +106,12 @@ pub fn rows(entry: &SessionEntry) -> Rows {
             };
             (key, upstream)
         }),
-        upstream_v6: v6.map(|prefix_be| {
+        upstream_v6: v6.map(|prefix| {
             let key = UpstreamV6Key {
                 line: entry.line.key,
-                prefix_be,
+                prefix_be: prefix?,
             };
-            (key, upstream)
+            Some((key, upstream))
         }),
         downstream_v4: v4.map(|destination_be| {
             let key = DownstreamV4Key {
@@ -120,13 +121,13 @@ pub fn rows(entry: &SessionEntry) -> Rows {
             };
             (key, downstream)
         }),
-        downstream_v6: v6.map(|prefix_be| {
+        downstream_v6: v6.map(|prefix| {
             let key = DownstreamV6Key {
                 operator: entry.operator,
                 pad: [0; 3],
-                prefix_be,
+                prefix_be: prefix?,
             };
-            (key, downstream)
+            Some((key, downstream))
         }),
     }
 }
@@ -145,6 +146,13 @@ pub fn near(layout: Layout, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Net>) -> Op
         })),
         (None, None) => None,
     }
+}
+
+/// Whether a line's own prefix would be found for more than itself: the programs look an address's
+/// delegated prefix up first, and this one begins with the same bits.
+pub fn stands_for_more(line: Ipv6Net, delegated_len: u8) -> bool {
+    let delegated = Ipv6Net::new(line.addr(), delegated_len);
+    delegated_len < 64 && delegated.is_ok_and(|delegated| masked(delegated) == masked(line))
 }
 
 /// The first 64 bits of a prefix, with all bits beyond its length off.
@@ -196,9 +204,13 @@ impl Tables {
         for entry in entries {
             let rows = rows(entry);
             tables.upstream_v4.extend(rows.upstream_v4);
-            tables.upstream_v6.extend(rows.upstream_v6);
+            tables
+                .upstream_v6
+                .extend(rows.upstream_v6.into_iter().flatten());
             tables.downstream_v4.extend(rows.downstream_v4);
-            tables.downstream_v6.extend(rows.downstream_v6);
+            tables
+                .downstream_v6
+                .extend(rows.downstream_v6.into_iter().flatten());
             let (slot, rates) = rows.rates;
             tables.set_rates(slot, rates);
         }

@@ -42,6 +42,8 @@ pub struct SessionEntry {
     pub ipv4: Option<Ipv4Addr>,
     /// Of the gateway's delegated length.
     pub ipv6: Option<Ipv6Net>,
+    /// The /64 of the line itself.
+    pub ipv6_line: Option<Ipv6Net>,
     /// Largest IP packet on the line, in bytes.
     pub mtu: u16,
     pub service: Service,

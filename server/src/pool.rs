@@ -18,6 +18,8 @@ pub struct Pool {
     pub step: i64,
     /// A number never given out (the gateway's own address).
     pub reserved: Option<i64>,
+    /// Numbers that these bits of are all 0 are never given out; 0: there are none.
+    pub nonzero: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +30,11 @@ pub enum PoolError {
         "the delegated prefix length must lie between the pool's length {pool} and 64, not {delegated}"
     )]
     DelegatedLen { pool: u8, delegated: u8 },
+    #[error(
+        "a pool of length {pool} has no /64 for a line, apart from those that a prefix of the \
+         delegated length {delegated} begins with"
+    )]
+    LineLen { pool: u8, delegated: u8 },
 }
 
 /// The usable addresses of `net`, without the gateway's own.
@@ -40,6 +47,7 @@ pub fn ipv4(net: Ipv4Net, gateway: Ipv4Addr) -> Result<Pool, PoolError> {
         last: ipv4_number(net.broadcast()) - 1,
         step: 1,
         reserved: Some(ipv4_number(gateway)),
+        nonzero: 0,
     })
 }
 
@@ -68,6 +76,30 @@ pub fn ipv6(net: Ipv6Net, delegated: u8) -> Result<Pool, PoolError> {
         last: end,
         step,
         reserved: (delegated > pool).then_some(start),
+        nonzero: 0,
+    })
+}
+
+/// Prefixes of the lines' own: each /64 of `net` but those that a prefix of `delegated` bits begins
+/// with. The gateways look for that first, and would find it for all others that it holds.
+pub fn ipv6_lines(net: Ipv6Net, delegated: u8) -> Result<Pool, PoolError> {
+    let len = net.prefix_len();
+    if len > 64 || !(2..=64).contains(&delegated) {
+        return Err(PoolError::LineLen {
+            pool: len,
+            delegated,
+        });
+    }
+    let pool = Pool {
+        first: ipv6_number(net.network()),
+        last: ipv6_number(net.broadcast()),
+        step: 1,
+        reserved: None,
+        nonzero: (1i64 << (64 - delegated)) - 1,
+    };
+    pool.next(None).map(|_| pool).ok_or(PoolError::LineLen {
+        pool: len,
+        delegated,
     })
 }
 
@@ -106,7 +138,15 @@ impl Pool {
         if Some(candidate) == self.reserved {
             candidate = candidate.checked_add(self.step)?;
         }
+        if !self.gives(candidate) {
+            candidate = candidate.checked_add(self.step)?;
+        }
         (self.piece_end(candidate)? <= self.last).then_some(candidate)
+    }
+
+    /// Whether the bits of a number allow it.
+    pub fn gives(&self, number: i64) -> bool {
+        self.nonzero == 0 || number & self.nonzero != 0
     }
 
     pub fn piece_end(&self, first: i64) -> Option<i64> {
@@ -174,6 +214,44 @@ mod tests {
         }
         assert!(ipv6("2001:db8::/40".parse().unwrap(), 65).is_err());
         assert!(ipv6("2001:db8::/40".parse().unwrap(), 32).is_err());
+    }
+
+    #[test]
+    fn lines_get_no_prefix_that_a_delegated_one_begins_with() {
+        for (net, delegated, want) in [
+            (
+                "2001:db8:f::/48",
+                56,
+                &["2001:db8:f:1::/64", "2001:db8:f:2::/64"][..],
+            ),
+            (
+                "2001:db8:f:fe::/63",
+                56,
+                &["2001:db8:f:fe::/64", "2001:db8:f:ff::/64"],
+            ),
+            (
+                "2001:db8:f:8::/62",
+                63,
+                &["2001:db8:f:9::/64", "2001:db8:f:b::/64"],
+            ),
+            (
+                "2001:db8:f::/63",
+                64,
+                &["2001:db8:f::/64", "2001:db8:f:1::/64"],
+            ),
+        ] {
+            let pool = ipv6_lines(net.parse().unwrap(), delegated).unwrap();
+            let got: Vec<_> = hand_out(pool, 2)
+                .into_iter()
+                .map(|number| ipv6_prefix(number, 64).unwrap().to_string())
+                .collect();
+            assert_eq!(got, want, "{net}");
+        }
+        let all = hand_out(ipv6_lines("fd00::/54".parse().unwrap(), 56).unwrap(), 2000);
+        assert_eq!(all.len(), 4 * 255);
+        for net in ["fd00::/64", "fd00::/65"] {
+            assert!(ipv6_lines(net.parse().unwrap(), 56).is_err(), "{net}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ async fn connect_and_release() {
             session_key: answer.session_key.clone(),
             ipv4_address: "100.64.1.2".to_owned(),
             ipv6_prefix: "2001:db8:1000:100::/56".to_owned(),
+            ipv6_line_prefix: "2001:db8:f:101::/64".to_owned(),
             ipv4_gateway: "100.64.1.1".to_owned(),
             dns: vec!["192.0.2.53".to_owned()],
             mtu: 1500,
@@ -61,7 +62,8 @@ async fn connect_and_release() {
 
     let detail = server.detail(&answer.session_id).await;
     let view = detail.session.unwrap();
-    assert_eq!(view.ipv4_address, "", "addresses are given back");
+    let given = (view.ipv4_address, view.ipv6_line_prefix);
+    assert_eq!(given, Default::default(), "addresses are given back");
     let last = view.final_counters.unwrap();
     assert_eq!(last.downstream_bytes, 2000);
     assert_eq!((last.upstream_policed, last.downstream_policed), (3, 4));
@@ -80,7 +82,9 @@ async fn connect_and_release() {
     );
     // And the lowest free address is given out again.
     home.ask(&server, Connect, HOME_1).await.unwrap();
-    assert_eq!(gw1.connect().await.ipv4_address, "100.64.1.2");
+    let connect = gw1.connect().await;
+    assert_eq!(connect.ipv4_address, "100.64.1.2");
+    assert_eq!(connect.ipv6_line_prefix, "2001:db8:f:101::/64");
 }
 
 #[tokio::test]

@@ -158,6 +158,7 @@ impl Gateway {
             ipv4: Some([100, 64, 1, number].into()),
             ipv4_gateway: Some([100, 64, 0, 1].into()),
             ipv6: Some(format!("2001:db8:{number}::/56").parse().unwrap()),
+            ipv6_line: None,
             dns: vec!["192.0.2.53".parse().unwrap()],
             mtu: 1500,
         }

@@ -39,6 +39,7 @@ fn session(slot: u32) -> Active {
             ipv4: Some(format!("100.64.{slot}.10").parse().unwrap()),
             ipv4_gateway: Some("100.64.0.1".parse().unwrap()),
             ipv6: Some(format!("2001:db8:{slot}:100::/56").parse().unwrap()),
+            ipv6_line: Some(format!("2001:db8:f:{slot}01::/64").parse().unwrap()),
             dns: vec!["192.0.2.53".parse().unwrap()],
             mtu: 1492,
         },

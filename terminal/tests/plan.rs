@@ -17,6 +17,7 @@ fn session(port: &str, vids: &[u16]) -> Active {
             ipv4: Some([100, 64, 1, 10].into()),
             ipv4_gateway: Some([100, 64, 0, 1].into()),
             ipv6: Some("2001:db8::/56".parse().unwrap()),
+            ipv6_line: None,
             dns: vec![],
             mtu: 0,
         },
@@ -90,6 +91,70 @@ fn vlan_interfaces_by_tags() {
         long(1004)
     );
     assert!(session("x", &[1]).tags.as_slice()[0].tpid == TPID_8021Q);
+}
+
+#[test]
+fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
+    let mut own = session("wan0", &[]);
+    own.offer.ipv6_line = Some("2001:db8:f:101::/64".parse().unwrap());
+    let home = Home {
+        bridge: "br-home".into(),
+        room_ports: vec!["room0".into()],
+        ipv4: None,
+        masquerade: false,
+        resolver_file: None,
+    };
+    let items = desired(&wan(), Some(&home), &[own.clone()]);
+    let addresses: Vec<_> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Address { link, address } => Some(format!("{link} {address}")),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        "wan0 100.64.1.10/32",
+        "wan0 2001:db8:f:101::1/128",
+        "wan0 2001:db8::1/128",
+        "br-home 2001:db8::1/64",
+    ];
+    assert_eq!(addresses, expected);
+    let routes = |items: &[Item]| {
+        let routes = items.iter().filter_map(|item| match item {
+            Item::Route(route) if route.destination.addr().is_ipv6() => Some((
+                route.destination.to_string(),
+                route.link.clone(),
+                route.source.map(|source| source.to_string()),
+            )),
+            _ => None,
+        });
+        routes.collect::<Vec<_>>()
+    };
+    let unreachable = |net: &str| (net.to_owned(), None, None);
+    let default = |source: &str| {
+        let link = Some("wan0".to_owned());
+        ("::/0".to_owned(), link, Some(source.to_owned()))
+    };
+    let expected = [
+        unreachable("2001:db8:f:101::/64"),
+        unreachable("2001:db8::/56"),
+        default("2001:db8:f:101::1"),
+    ];
+    assert_eq!(routes(&items), expected);
+
+    // With a second session, each leaves by its own table, whichever of its prefixes it comes from.
+    let mut other = session("wan1", &[]);
+    other.slot = 1;
+    let items = desired(&wan(), Some(&home), &[own, other]);
+    for source in ["2001:db8:f:101::/64", "2001:db8::/56"] {
+        let source = source.parse().unwrap();
+        assert!(
+            items.iter().any(|item| matches!(
+                item, Item::Rule { source: of, table: 52_500, .. } if *of == source
+            )),
+            "{source}"
+        );
+    }
 }
 
 /// What would be there if everything in `items` had been made.

@@ -14,6 +14,8 @@ mod hitless;
 mod isolation;
 #[path = "netns/kernel_path.rs"]
 mod kernel_path;
+#[path = "netns/line_prefixes.rs"]
+mod line_prefixes;
 #[path = "netns/lines.rs"]
 mod lines;
 #[path = "netns/operators.rs"]
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         ],
         any_kernel: cases![
             lines::{untagged, one_tag},
+            line_prefixes::{beside_the_delegated},
             isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             sessions::{additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},

@@ -206,6 +206,7 @@ pub fn sessions(
                 detail: view.detail.unwrap_or_default(),
                 ipv4_address: text(view.connect.ipv4),
                 ipv6_prefix: text(view.connect.ipv6),
+                ipv6_line_prefix: text(view.connect.ipv6_line),
                 mac: text(view.mac),
                 counters: Some(control::counters(reading.unwrap_or_default())),
                 service: Some(control::service_message(view.connect.service)),

@@ -109,6 +109,7 @@ pub fn session(session: &v1::GatewaySession) -> Value {
         "detail": text(&session.detail),
         "ipv4_address": text(&session.ipv4_address),
         "ipv6_prefix": text(&session.ipv6_prefix),
+        "ipv6_line_prefix": text(&session.ipv6_line_prefix),
         "mac": text(&session.mac),
         "upstream_bps": service.upstream_bps,
         "downstream_bps": service.downstream_bps,

@@ -191,11 +191,12 @@ pub async fn sessions(socket: &Path, output: Output) -> anyhow::Result<()> {
 
 fn session_row(session: &v1::GatewaySession) -> Vec<String> {
     let counters = session.counters.unwrap_or_default();
-    let addresses: Vec<_> = [&session.ipv4_address, &session.ipv6_prefix]
-        .into_iter()
-        .filter(|address| !address.is_empty())
-        .cloned()
-        .collect();
+    let mut addresses = vec![
+        session.ipv4_address.as_str(),
+        &session.ipv6_prefix,
+        &session.ipv6_line_prefix,
+    ];
+    addresses.retain(|address| !address.is_empty());
     vec![
         session.session_id.clone(),
         session.operator.clone(),

@@ -35,6 +35,8 @@ pub struct Config {
     pub inventory: PathBuf,
     /// Length of the IPv6 prefixes delegated to subscribers, 48..=64.
     pub delegated_prefix_len: u8,
+    /// The maps have room for a /64 of the line's own for each session.
+    pub line_prefixes: bool,
     pub max_sessions: u32,
     pub xdp_mode: XdpMode,
     pub shaper: ShaperKind,

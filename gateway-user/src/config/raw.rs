@@ -21,6 +21,8 @@ pub struct Config {
     #[serde(default = "default_inventory")]
     pub inventory: PathBuf,
     pub delegated_prefix_len: Option<Spanned<u8>>,
+    #[serde(default)]
+    pub line_prefixes: bool,
     pub max_sessions: Option<Spanned<u32>>,
     #[serde(default)]
     pub xdp_mode: XdpMode,

@@ -87,6 +87,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         admin_socket: folder.join(raw.admin_socket),
         inventory: folder.join(raw.inventory),
         delegated_prefix_len,
+        line_prefixes: raw.line_prefixes,
         max_sessions,
         xdp_mode: raw.xdp_mode,
         shaper: raw.shaper,

@@ -92,6 +92,7 @@ fn connect(message: v1::Connect) -> Result<Connect, String> {
             .map_err(|error| format!("session_key: {error}"))?,
         ipv4: optional("ipv4_address", &message.ipv4_address)?,
         ipv6: optional("ipv6_prefix", &message.ipv6_prefix)?,
+        ipv6_line: optional("ipv6_line_prefix", &message.ipv6_line_prefix)?,
         ipv4_gateway: optional("ipv4_gateway", &message.ipv4_gateway)?,
         dns: message
             .dns

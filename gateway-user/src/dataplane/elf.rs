@@ -145,11 +145,15 @@ impl InUse {
 
 #[cfg(test)]
 mod tests {
-    use super::super::object::shapes;
+    use super::super::object::{Room, shapes};
     use super::*;
 
     fn check(bytes: &[u8]) -> Result<(), ObjectError> {
-        let shapes = shapes(1024).expect("the shapes");
+        let room = Room {
+            max_sessions: 1024,
+            line_prefixes: true,
+        };
+        let shapes = shapes(room).expect("the shapes");
         Object::new(bytes.to_vec()).check(&shapes)
     }
 

@@ -77,7 +77,7 @@ impl Dataplane {
         let lock = Arc::new(lock::Lock::take(&config.state_dir)?);
         let pins = pins::Pins::new(&config.pin_path);
         pins.prepare()?;
-        migrate::share(&pins, &object::shapes(config.max_sessions)?)?;
+        migrate::share(&pins, &object::shapes(config.into())?)?;
         let netlink = netlink::Netlink::open()?;
         let mut ports = ports::resolve(config, &netlink).await?;
         let gateway_mac = ports::gateway_mac(&ports)?;
@@ -303,22 +303,16 @@ impl Dataplane {
 
 /// Rates before rows; downstream before upstream, so that the answer to the first packet out finds its way back.
 fn inserts(rows: &plan::Rows) -> Vec<Change> {
-    let down_v4 = rows
-        .downstream_v4
-        .map(|(key, value)| Change::UpsertDownstreamV4(key, value));
-    let down_v6 = rows
-        .downstream_v6
-        .map(|(key, value)| Change::UpsertDownstreamV6(key, value));
-    let up_v4 = rows
-        .upstream_v4
-        .map(|(key, value)| Change::UpsertUpstreamV4(key, value));
-    let up_v6 = rows
-        .upstream_v6
-        .map(|(key, value)| Change::UpsertUpstreamV6(key, value));
     let (slot, rates) = rows.rates;
-    let rates = Some(Change::SetRates(slot, rates));
-    [rates, down_v4, down_v6, up_v4, up_v6]
-        .into_iter()
-        .flatten()
-        .collect()
+    let rates = std::iter::once(Change::SetRates(slot, rates));
+    let down_v4 = rows.downstream_v4.iter();
+    let down_v4 = down_v4.map(|&(key, value)| Change::UpsertDownstreamV4(key, value));
+    let down_v6 = rows.downstream_v6.iter().flatten();
+    let down_v6 = down_v6.map(|&(key, value)| Change::UpsertDownstreamV6(key, value));
+    let up_v4 = rows.upstream_v4.iter();
+    let up_v4 = up_v4.map(|&(key, value)| Change::UpsertUpstreamV4(key, value));
+    let up_v6 = rows.upstream_v6.iter().flatten();
+    let up_v6 = up_v6.map(|&(key, value)| Change::UpsertUpstreamV6(key, value));
+    let down = down_v4.chain(down_v6);
+    rates.chain(down).chain(up_v4).chain(up_v6).collect()
 }

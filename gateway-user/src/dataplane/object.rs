@@ -45,7 +45,7 @@ pub(super) fn load(
     object: &Object,
     flags: u16,
 ) -> Result<Ebpf, DataplaneError> {
-    let shapes = shapes(config.max_sessions)?;
+    let shapes = shapes(config.into())?;
     object.check(&shapes)?;
     for (name, shape) in shapes {
         pins.check_map(name, shape)?;
@@ -89,15 +89,36 @@ pub(super) fn layout(config: &Config) -> Layout {
 
 /// Gives the maps their sizes, for whoever loads the object without pins.
 pub fn size_maps(loader: &mut EbpfLoader<'_>, max_sessions: u32) -> Result<(), DataplaneError> {
-    for (name, shape) in shapes(max_sessions)? {
+    let room = Room {
+        max_sessions,
+        line_prefixes: false,
+    };
+    for (name, shape) in shapes(room)? {
         loader.map_max_entries(name, shape.max_entries);
     }
     Ok(())
 }
 
+/// What the maps are to have room for.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub max_sessions: u32,
+    /// Sessions may have a /64 of the line's own besides the delegated prefix.
+    pub line_prefixes: bool,
+}
+
+impl From<&Config> for Room {
+    fn from(config: &Config) -> Self {
+        Self {
+            max_sessions: config.max_sessions,
+            line_prefixes: config.line_prefixes,
+        }
+    }
+}
+
 /// What each pinned map must be.
 pub(super) fn shapes(
-    max_sessions: u32,
+    room: Room,
 ) -> Result<[(&'static str, MapShape); map::PINNED.len()], DataplaneError> {
     fn shape<K, V>(kind: MapType, max_entries: u32) -> MapShape {
         MapShape {
@@ -108,9 +129,15 @@ pub(super) fn shapes(
         }
     }
     use MapType::{Array, Hash, LruHash, PerCpuArray, RingBuf};
+    let Room {
+        max_sessions,
+        line_prefixes,
+    } = room;
     let lines = max_sessions.saturating_mul(LINES_PER_SESSION);
     let slots = account::slots(max_sessions);
     let cells = table::cells(account::rows(max_sessions));
+    // The buckets stay the same, with a slot each. So every second row may lie behind its bucket.
+    let cells_v6 = cells + if line_prefixes { max_sessions } else { 0 };
     let accounts = slots.saturating_mul(cpus()?);
     Ok([
         (
@@ -119,7 +146,7 @@ pub(super) fn shapes(
         ),
         (
             map::UPSTREAM_V6,
-            shape::<u32, Cell<UpstreamV6Key, UpstreamValue>>(Array, cells),
+            shape::<u32, Cell<UpstreamV6Key, UpstreamValue>>(Array, cells_v6),
         ),
         (
             map::DOWNSTREAM_V4,
@@ -127,7 +154,7 @@ pub(super) fn shapes(
         ),
         (
             map::DOWNSTREAM_V6,
-            shape::<u32, Cell<DownstreamV6Key, DownstreamValue>>(Array, cells),
+            shape::<u32, Cell<DownstreamV6Key, DownstreamValue>>(Array, cells_v6),
         ),
         (map::LINES, shape::<LineKey, LineValue>(Hash, lines)),
         (

@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorstep_establish::{Initiator, Nonce};
 use doorstep_gateway_common::table::Layout;
 use doorstep_gateway_common::{OperatorIndex, Slot, account, flag};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
@@ -104,7 +104,77 @@ impl Engine {
                 return Err(Objection::new(RefusalReason::AddressInUse, what));
             }
         }
+        self.check_nesting(session, connect)
+    }
+
+    /// The programs look for a delegated prefix first. So no line's own prefix may lie in one: what
+    /// is for that line would go to the other.
+    fn check_nesting(&self, session: SessionRef, connect: &Connect) -> Result<(), Objection> {
+        let others = |held: &(&(OperatorIndex, IpNet), &SessionRef)| *held.1 != session;
+        let within = |net: Ipv6Net| {
+            let first = Ipv6Net::new_assert(net.network(), 0);
+            let last = Ipv6Net::new_assert(net.broadcast(), 128);
+            let key = |net: Ipv6Net| (session.operator, IpNet::V6(net));
+            self.addresses.range(key(first)..=key(last)).find(others)
+        };
+        if let Some(((_, inner), holder)) = connect.ipv6.and_then(within) {
+            let what = format!(
+                "{} holds {inner}, the line prefix of session {}",
+                connect.ipv6.map(|net| net.to_string()).unwrap_or_default(),
+                holder.session
+            );
+            return Err(Objection::new(RefusalReason::AddressInUse, what));
+        }
+        let length = self.settings.delegated_prefix_len;
+        let Some(line) = connect.ipv6_line else {
+            return Ok(());
+        };
+        let Ok(around) = Ipv6Net::new(line.network(), length).map(|net| net.trunc()) else {
+            return Ok(());
+        };
+        if connect.ipv6 == Some(around) {
+            let what = format!("ipv6_line_prefix: {line} lies in the session's own {around}");
+            return Err(Objection::new(RefusalReason::Malformed, what));
+        }
+        let holder = self
+            .addresses
+            .get_key_value(&(session.operator, around.into()));
+        if let Some((_, holder)) = holder.filter(others) {
+            let what = format!("{line} lies in {around} of session {}", holder.session);
+            return Err(Objection::new(RefusalReason::AddressInUse, what));
+        }
         Ok(())
+    }
+
+    fn check_line_prefix(&self, operator: &Operator, line: Ipv6Net) -> Result<(), Objection> {
+        let malformed = |what: String| {
+            let what = format!("ipv6_line_prefix: {line} {what}");
+            Err(Objection::new(RefusalReason::Malformed, what))
+        };
+        if !self.settings.line_prefixes {
+            let what = format!(
+                "ipv6_line_prefix: {line} has no room in this gateway's maps; set \
+                 line_prefixes = true in its configuration"
+            );
+            return Err(Objection::new(RefusalReason::NoCapacity, what));
+        }
+        if line.prefix_len() != 64 || line.trunc() != line {
+            return malformed("is not a /64".into());
+        }
+        let length = self.settings.delegated_prefix_len;
+        if plan::stands_for_more(line, length) {
+            return malformed(format!(
+                "is the first /64 of a prefix of this gateway's delegated length, {length}, and \
+                 would stand for all of it; give another"
+            ));
+        }
+        if !operator.owns_v6(line) {
+            return malformed(format!(
+                "is not in this gateway's subscriber_prefixes of {}",
+                operator.name
+            ));
+        }
+        own_address(operator, line)
     }
 
     fn check_fields(&self, operator: OperatorIndex, connect: &Connect) -> Result<(), Objection> {
@@ -116,8 +186,10 @@ impl Engine {
             return malformed("generation: 0; the first is 1".into());
         }
         check_service(&connect.service)?;
-        if connect.ipv4.is_none() && connect.ipv6.is_none() {
-            return malformed("ipv4_address, ipv6_prefix: both are empty; give one".into());
+        if connect.addresses().next().is_none() {
+            return malformed(
+                "ipv4_address, ipv6_prefix, ipv6_line_prefix: all are empty; give one".into(),
+            );
         }
         if !MTU.contains(&connect.mtu) {
             return malformed(format!(
@@ -153,12 +225,12 @@ impl Engine {
                     operator.name
                 ));
             }
-            if let Some(own) = operator.gateway_v6.filter(|own| prefix.contains(own)) {
-                let what = format!("{prefix} holds the gateway's own address {own}");
-                return Err(Objection::new(RefusalReason::AddressInUse, what));
-            }
+            own_address(operator, prefix)?;
         }
-        Ok(())
+        match connect.ipv6_line {
+            Some(line) => self.check_line_prefix(operator, line),
+            None => Ok(()),
+        }
     }
 
     /// A newer generation of a session that is held: the old one is closed first.
@@ -181,7 +253,7 @@ impl Engine {
             ..
         } = self.settings;
         let layout = Layout::new(delegated_prefix_len, account::rows(max_sessions));
-        plan::near(layout, connect.ipv4, connect.ipv6)
+        plan::near(layout, connect.ipv4, connect.prefixes().next())
     }
 
     fn begin_new(&mut self, session: SessionRef, connect: Connect, now: Now) {
@@ -339,6 +411,17 @@ impl Engine {
     /// Removes the row of a session that does not go on.
     pub(super) fn forget(&mut self, session: SessionRef) {
         self.persist(Write::DeleteSession(session));
+    }
+}
+
+/// The gateway's own address is nobody's.
+fn own_address(operator: &Operator, prefix: Ipv6Net) -> Result<(), Objection> {
+    match operator.gateway_v6.filter(|own| prefix.contains(own)) {
+        None => Ok(()),
+        Some(own) => {
+            let what = format!("{prefix} holds the gateway's own address {own}");
+            Err(Objection::new(RefusalReason::AddressInUse, what))
+        }
     }
 }
 

@@ -316,6 +316,7 @@ impl Engine {
                 mac: lease.mac,
                 ipv4: own.ipv4(lease.number),
                 ipv6: own.ipv6(lease.number, self.settings.delegated_prefix_len),
+                ipv6_line: None,
                 mtu: lease.mtu,
                 service: Service {
                     upstream_bps: limits.rate_bps,

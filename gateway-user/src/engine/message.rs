@@ -38,7 +38,11 @@ pub struct Connect {
     #[serde(serialize_with = "write_key", deserialize_with = "read_key")]
     pub key: SessionKey,
     pub ipv4: Option<Ipv4Addr>,
+    /// Delegated.
     pub ipv6: Option<Ipv6Net>,
+    /// The /64 of the line itself. Older journals have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_line: Option<Ipv6Net>,
     /// The server's idea of the gateway's address; the gateway's configuration goes before it.
     pub ipv4_gateway: Option<Ipv4Addr>,
     pub dns: Vec<IpAddr>,

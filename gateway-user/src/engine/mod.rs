@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use doorstep_establish::{Body, Initiator, Mac, Offer, frame, seal};
 use doorstep_gateway_common::{LineKey, OperatorIndex};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use rand::rngs::StdRng;
 use uuid::Uuid;
 
@@ -65,6 +65,8 @@ pub struct Settings {
     pub gateway_id: String,
     pub gateway_mac: Mac,
     pub delegated_prefix_len: u8,
+    /// There is room for prefixes of the lines' own.
+    pub line_prefixes: bool,
     pub max_sessions: u32,
     pub accounting_interval: Duration,
     pub operators: Vec<Operator>,
@@ -90,7 +92,7 @@ pub struct Engine {
     fences: HashMap<SessionRef, Fence>,
     operators: BTreeMap<OperatorIndex, OperatorState>,
     /// Which session has an address, or is to have it.
-    addresses: HashMap<(OperatorIndex, IpNet), SessionRef>,
+    addresses: BTreeMap<(OperatorIndex, IpNet), SessionRef>,
     /// Whose sessions on a line go by an id.
     on_line: HashMap<(LineKey, Uuid), Vec<OperatorIndex>>,
     slots: Slots,
@@ -315,6 +317,7 @@ impl Engine {
                 .or(connect.ipv4_gateway)
                 .filter(|_| connect.ipv4.is_some()),
             ipv6: connect.ipv6,
+            ipv6_line: connect.ipv6_line,
             dns: connect.dns.clone(),
             mtu: mtu.into(),
         }
@@ -356,6 +359,7 @@ impl Session {
             mac,
             ipv4: connect.ipv4,
             ipv6: connect.ipv6,
+            ipv6_line: connect.ipv6_line,
             mtu: self.mtu,
             service: connect.service,
             shaper: self.shaper,
@@ -378,6 +382,11 @@ impl Connect {
         let v4 = self
             .ipv4
             .map(|address| IpNet::from(std::net::IpAddr::V4(address)));
-        v4.into_iter().chain(self.ipv6.map(IpNet::V6))
+        v4.into_iter().chain(self.prefixes().map(IpNet::V6))
+    }
+
+    /// The delegated prefix and the line's own.
+    fn prefixes(&self) -> impl Iterator<Item = Ipv6Net> + use<> {
+        [self.ipv6, self.ipv6_line].into_iter().flatten()
     }
 }

@@ -74,7 +74,7 @@ impl Engine {
             sessions: HashMap::new(),
             fences: snapshot.fences,
             operators,
-            addresses: HashMap::new(),
+            addresses: BTreeMap::new(),
             on_line: HashMap::new(),
             blocks: snapshot.blocks,
             narrow_ports: HashSet::new(),

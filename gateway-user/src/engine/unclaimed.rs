@@ -250,7 +250,8 @@ impl Engine {
         let Some(unclaimed) = self.unclaimed.get(&entry.operator) else {
             return Plan::default();
         };
-        let owners: Vec<_> = Owner::of(entry.operator, entry.ipv4, entry.ipv6).collect();
+        let prefixes = [entry.ipv6, entry.ipv6_line].into_iter().flatten();
+        let owners: Vec<_> = Owner::of(entry.operator, entry.ipv4, prefixes).collect();
         let rows = unclaimed.rows.owned(|owner| owners.contains(&owner));
         rows.without(&Tables::of([entry])).removal()
     }
@@ -258,6 +259,6 @@ impl Engine {
 
 impl Connect {
     fn owners(&self, operator: OperatorIndex) -> impl Iterator<Item = Owner> + use<> {
-        Owner::of(operator, self.ipv4, self.ipv6)
+        Owner::of(operator, self.ipv4, self.prefixes())
     }
 }

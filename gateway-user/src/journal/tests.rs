@@ -29,6 +29,7 @@ fn connect(number: u8, generation: u64) -> Connect {
         key: SessionKey::from_slice(&[number; 32]).expect("32 bytes"),
         ipv4: Some([100, 64, 1, number].into()),
         ipv6: Some("2001:db8:1000:100::/56".parse().expect("a prefix")),
+        ipv6_line: (number == 1).then(|| "2001:db8:f:101::/64".parse().expect("a prefix")),
         ipv4_gateway: None,
         dns: vec![[192, 0, 2, 53].into()],
         mtu: 1500,
@@ -352,6 +353,59 @@ fn another_delegated_length_waits_until_sessions_with_the_old_one_are_gone() {
         .expect("commits");
     drop(journal);
     drop(Journal::admit(&mut config).expect("none is left"));
+}
+
+#[test]
+fn line_prefixes_that_are_held_need_their_room_and_a_length_that_tells_them_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path(), &["north"]);
+    config.line_prefixes = true;
+    let journal = Journal::admit(&mut config).expect("fits");
+    let held = session(1, 7);
+    let mut row = row(7, 1, Phase::Established(opened()));
+    row.connect.ipv6 = None;
+    row.connect.ipv6_line = Some("2001:db8:f:1000::/64".parse().expect("a prefix"));
+    // The first /64 of a /56 is refused by the engine, so that it comes with another length only.
+    config.delegated_prefix_len = 48;
+    journal
+        .commit(&[Write::PutSession(held, row)])
+        .expect("commits");
+    drop(journal);
+    drop(Journal::admit(&mut config).expect("fits"));
+
+    let refused = |config: &mut Config| {
+        let error = Journal::admit(config).err().expect("refused").to_string();
+        assert!(error.contains(&held.session.to_string()), "{error}");
+        error
+    };
+    config.delegated_prefix_len = 56;
+    let error = refused(&mut config);
+    assert!(
+        error.contains("= 56") && error.contains("2001:db8:f:1000::/64"),
+        "{error}"
+    );
+    config.delegated_prefix_len = 48;
+    config.line_prefixes = false;
+    let error = refused(&mut config);
+    assert!(
+        error.contains("line_prefixes is not set") && error.contains("(1 of them"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_row_without_a_line_prefix_is_as_older_versions_wrote_it() {
+    let (with, without) = (connect(1, 1), connect(2, 1));
+    let text = |connect: &Connect| String::from_utf8(codec::encode(connect)).expect("JSON");
+    assert!(text(&with).contains("\"ipv6_line\":\"2001:db8:f:101::/64\""));
+    assert!(
+        !text(&without).contains("ipv6_line"),
+        "which older versions refuse"
+    );
+    for connect in [with, without] {
+        let read: Connect = codec::decode(&codec::encode(&connect)).expect("reads");
+        assert_eq!(read, connect);
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use ipnet::Ipv6Net;
 
 use super::{Plan, Tables, masked};
 
-/// What a row forwards for. Of one session there may be two: one for each family.
+/// What a row forwards for. Of one session there may be three: for its
+/// IPv4 address, its delegated prefix, and its line's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     pub operator: OperatorIndex,
@@ -28,10 +29,10 @@ impl Owner {
     pub fn of(
         operator: OperatorIndex,
         v4: Option<Ipv4Addr>,
-        v6: Option<Ipv6Net>,
+        v6: impl IntoIterator<Item = Ipv6Net>,
     ) -> impl Iterator<Item = Self> {
         let v4 = v4.map(|address| Address::V4(address.octets()));
-        let v6 = v6.map(|prefix| Address::V6(masked(prefix)));
+        let v6 = v6.into_iter().map(|prefix| Address::V6(masked(prefix)));
         let addresses = v4.into_iter().chain(v6);
         addresses.map(move |address| Self { operator, address })
     }

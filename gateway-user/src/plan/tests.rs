@@ -29,6 +29,7 @@ fn entry(number: u8, vids: &[u16]) -> SessionEntry {
         mac: Mac([2, 0, 0, 0, 0, number]),
         ipv4: Some([100, 64, 1, number].into()),
         ipv6: Some("2001:db8:1000:1ff::/56".parse().expect("a prefix")),
+        ipv6_line: None,
         mtu: 1500,
         service: Service::default(),
         shaper: true,
@@ -44,10 +45,10 @@ fn rows_of_a_session() {
     assert_eq!((key.line.s_vid, key.line.c_vid), (101, 1004));
     let key_line = key.line;
     assert_eq!((value.slot, value.operator, value.generation), (9, 2, 3));
-    let (key, _) = rows.upstream_v6.expect("IPv6");
+    let (key, _) = rows.upstream_v6[0].expect("IPv6");
     let masked = [0x20, 0x01, 0x0d, 0xb8, 0x10, 0x00, 0x01, 0x00];
     assert_eq!(key.prefix_be, masked, "bits beyond the length are off");
-    let (key, value) = rows.downstream_v6.expect("IPv6");
+    let (key, value) = rows.downstream_v6[0].expect("IPv6");
     assert_eq!((key.operator, key.prefix_be), (2, masked));
     assert_eq!((value.outer.tpid(), value.inner.tpid()), (0x88a8, 0x8100));
     assert_eq!(value.line(), key_line);
@@ -73,7 +74,57 @@ fn a_family_that_a_session_lacks_has_no_rows() {
     entry.ipv4 = None;
     let rows = rows(&entry);
     assert!(rows.upstream_v4.is_none() && rows.downstream_v4.is_none());
-    assert!(rows.upstream_v6.is_some() && rows.downstream_v6.is_some());
+    assert!(rows.upstream_v6[0].is_some() && rows.downstream_v6[0].is_some());
+    assert!(rows.upstream_v6[1].is_none() && rows.downstream_v6[1].is_none());
+}
+
+#[test]
+fn a_line_prefix_is_a_second_row_beside_the_delegated_one() {
+    let mut entry = entry(1, &[5]);
+    let without = Tables::of([&entry]);
+    entry.ipv6_line = Some("2001:db8:f:107::/64".parse().expect("a prefix"));
+    let rows = rows(&entry);
+    let [Some(delegated), Some(line)] = rows.upstream_v6 else {
+        panic!("{rows:?}")
+    };
+    assert_eq!(line.0.prefix_be, [0x20, 1, 0x0d, 0xb8, 0, 0x0f, 1, 7]);
+    assert_eq!((line.0.line, line.1), (delegated.0.line, delegated.1));
+    let [Some(delegated), Some(line)] = rows.downstream_v6 else {
+        panic!("{rows:?}")
+    };
+    assert_eq!(line.0.prefix_be, [0x20, 1, 0x0d, 0xb8, 0, 0x0f, 1, 7]);
+    assert_eq!(line.1, delegated.1);
+    let with = Tables::of([&entry]);
+    assert_eq!(with.len(), without.len() + 2);
+    let added = Plan::diff(&with, &without).changes;
+    assert!(
+        matches!(
+            added[..],
+            [Change::UpsertDownstreamV6(..), Change::UpsertUpstreamV6(..)]
+        ),
+        "{added:?}"
+    );
+}
+
+#[test]
+fn line_prefixes_that_stand_for_more_than_themselves() {
+    for (line, delegated, expected) in [
+        ("2001:db8:f:100::/64", 56, true),
+        ("2001:db8:f:101::/64", 56, false),
+        ("2001:db8:f:1ff::/64", 56, false),
+        ("2001:db8:f::/64", 48, true),
+        ("2001:db8:f:100::/64", 48, false),
+        ("2001:db8:f:101::/64", 63, false),
+        ("2001:db8:f:102::/64", 63, true),
+        ("2001:db8:f:100::/64", 64, false),
+    ] {
+        let prefix = line.parse().expect("a prefix");
+        assert_eq!(
+            stands_for_more(prefix, delegated),
+            expected,
+            "{line} {delegated}"
+        );
+    }
 }
 
 #[test]
@@ -152,6 +203,13 @@ fn rows_by_owner() {
     assert_eq!(found.upstream_v6.len(), 2);
     let found = tables.owned(|owner| of(3).contains(&owner));
     assert!(found.is_empty(), "another operator's");
+    let mut third = entry(3, &[7]);
+    third.ipv6 = None;
+    third.ipv6_line = Some("2001:db8:1000:101::/64".parse().expect("a prefix"));
+    let tables_of_third = Tables::of([&third]);
+    let of_third: Vec<_> = Owner::of(2, None, third.ipv6_line).collect();
+    let found = tables_of_third.owned(|owner| of_third.contains(&owner));
+    assert_eq!((found.len(), found.upstream_v6.len()), (2, 1));
     let v4 = Owner::of(2, one.ipv4, None).collect::<Vec<_>>();
     let found = tables.owned(|owner| v4.contains(&owner));
     assert_eq!(found.len(), 2);

@@ -169,6 +169,7 @@ key = "gw1.key"
             gateway_id: config.id.clone(),
             gateway_mac: GATEWAY,
             delegated_prefix_len: config.delegated_prefix_len,
+            line_prefixes: config.line_prefixes,
             max_sessions: config.max_sessions,
             accounting_interval: Duration::from_millis(config.accounting_interval_ms),
             operators: config.operators.clone(),

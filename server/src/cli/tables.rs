@@ -140,6 +140,7 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         ("detail", view.detail),
         ("IPv4 address", view.ipv4_address),
         ("IPv6 prefix", view.ipv6_prefix),
+        ("line prefix", view.ipv6_line_prefix),
         ("terminal", view.terminal_mac),
         ("line", view.line),
         ("route", view.route),

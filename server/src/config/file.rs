@@ -11,7 +11,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, Plan, is_name};
+use super::{
+    Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool, Plan, is_name,
+};
 use crate::pool;
 use crate::session::service::{MAX_PRIORITY, Service};
 use doorstep_daemon::rate::Rate;
@@ -68,6 +70,7 @@ struct GatewayFile {
     ipv4_pool: Option<Ipv4Net>,
     ipv4_gateway: Option<Ipv4Addr>,
     ipv6_pool: Option<Ipv6Net>,
+    ipv6_line_pool: Option<Ipv6Net>,
     #[serde(default = "default_delegated_prefix_len")]
     delegated_prefix_len: u8,
     #[serde(default)]
@@ -253,11 +256,31 @@ fn gateway(file: GatewayFile) -> Result<Gateway, String> {
     if ipv4.is_none() && ipv6.is_none() {
         return Err(named("give it an ipv4_pool or an ipv6_pool".to_owned()));
     }
+    let ipv6_line = match file.ipv6_line_pool {
+        Some(net) => {
+            let net = net.trunc();
+            Some(LinePool {
+                net,
+                pool: pool::ipv6_lines(net, file.delegated_prefix_len)
+                    .map_err(|error| named(format!("ipv6_line_pool: {error}")))?,
+            })
+        }
+        None => None,
+    };
+    if let (Some(lines), Some(homes)) = (&ipv6_line, &ipv6)
+        && overlap(&lines.net, &homes.net)
+    {
+        return Err(named(format!(
+            "ipv6_line_pool {} overlaps its ipv6_pool {}",
+            lines.net, homes.net
+        )));
+    }
     Ok(Gateway {
         id,
         locations: file.locations,
         ipv4,
         ipv6,
+        ipv6_line,
         dns: file.dns,
         mtu: file.mtu,
     })
@@ -276,14 +299,26 @@ fn clash(one: &Gateway, other: &Gateway) -> Option<String> {
             "gateway \"{}\": ipv4_pool {} overlaps that of gateway \"{}\"",
             other.id, b.net, one.id
         );
-    } else if let (Some(a), Some(b)) = (&one.ipv6, &other.ipv6)
-        && (a.net.contains(&b.net) || b.net.contains(&a.net))
+    } else if let Some((a, b)) = ipv6_pools(one)
+        .flat_map(|a| ipv6_pools(other).map(move |b| (a, b)))
+        .find(|(a, b)| overlap(&a.1, &b.1))
     {
         let _ = write!(
             problem,
-            "gateway \"{}\": ipv6_pool {} overlaps that of gateway \"{}\"",
-            other.id, b.net, one.id
+            "gateway \"{}\": {} {} overlaps {} {} of gateway \"{}\"",
+            other.id, b.0, b.1, a.0, a.1, one.id
         );
     }
     (!problem.is_empty()).then_some(problem)
+}
+
+/// All that a gateway gives IPv6 out of, by the name of its key.
+fn ipv6_pools(gateway: &Gateway) -> impl Iterator<Item = (&'static str, Ipv6Net)> + use<> {
+    let homes = gateway.ipv6.map(|pool| ("ipv6_pool", pool.net));
+    let lines = gateway.ipv6_line.map(|pool| ("ipv6_line_pool", pool.net));
+    homes.into_iter().chain(lines)
+}
+
+fn overlap(one: &Ipv6Net, other: &Ipv6Net) -> bool {
+    one.contains(other) || other.contains(one)
 }

@@ -96,6 +96,8 @@ pub struct Gateway {
     pub locations: Vec<LocationPrefix>,
     pub ipv4: Option<Ipv4Pool>,
     pub ipv6: Option<Ipv6Pool>,
+    /// What each session gets a /64 of for the line itself.
+    pub ipv6_line: Option<LinePool>,
     pub dns: Vec<IpAddr>,
     pub mtu: u16,
 }
@@ -112,6 +114,13 @@ pub struct Ipv4Pool {
 pub struct Ipv6Pool {
     pub net: Ipv6Net,
     pub delegated_prefix_len: u8,
+    #[serde(skip)]
+    pub pool: Pool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LinePool {
+    pub net: Ipv6Net,
     #[serde(skip)]
     pub pool: Pool,
 }

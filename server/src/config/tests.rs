@@ -139,6 +139,22 @@ fn errors_name_file_line_and_what_is_wrong() {
             "delegated_prefix_len = 65\ndns =",
             "ipv6_pool: the delegated prefix length",
         ),
+        (
+            "dns =",
+            "ipv6_line_pool = \"2001:db8:f:100::/64\"\ndns =",
+            "gateway \"gw1\": ipv6_line_pool: a pool of length 64 has no /64 for a line",
+        ),
+        (
+            "dns =",
+            "ipv6_line_pool = \"2001:db8:1000:f00::/56\"\ndns =",
+            "ipv6_line_pool 2001:db8:1000:f00::/56 overlaps its ipv6_pool 2001:db8:1000::/40",
+        ),
+        (
+            "ipv4_gateway =",
+            "ipv6_line_pool = \"2001:db8:1000:f00::/56\"\nipv4_gateway =",
+            "gateway \"gw2\": ipv6_line_pool 2001:db8:1000:f00::/56 overlaps ipv6_pool \
+             2001:db8:1000::/40 of gateway \"gw1\"",
+        ),
     ];
     for (from, to, want) in cases {
         let text = GOOD.replacen(from, to, 1);

@@ -353,6 +353,12 @@ impl Engine {
                 .await?;
             addresses.ipv6 = pool::ipv6_prefix(number, ipv6.delegated_prefix_len);
         }
+        if let Some(lines) = &gateway.ipv6_line {
+            let number = tx
+                .lease(&gateway.id, Family::Ipv6Line, &lines.pool, session)
+                .await?;
+            addresses.ipv6_line = pool::ipv6_prefix(number, 64);
+        }
         Ok(addresses)
     }
 }

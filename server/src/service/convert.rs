@@ -236,6 +236,10 @@ pub fn session_view(row: SessionRow, last_receipt: Option<&ReceiptRow>) -> pb::S
         detail: session.detail,
         ipv4_address: addresses.ipv4.map(|a| a.to_string()).unwrap_or_default(),
         ipv6_prefix: addresses.ipv6.map(|a| a.to_string()).unwrap_or_default(),
+        ipv6_line_prefix: addresses
+            .ipv6_line
+            .map(|a| a.to_string())
+            .unwrap_or_default(),
         counters: row.counters.map(counters),
         final_counters: last_receipt.map(|receipt| counters(receipt.counters)),
         since_unix_ms: row.since_ms,

@@ -227,6 +227,10 @@ impl GatewayStream<'_> {
             mtu: configured.map_or(0, |gateway| u32::from(gateway.mtu)),
             service: Some(convert::service(service)),
             service_revision: revision,
+            ipv6_line_prefix: addresses
+                .ipv6_line
+                .map(|a| a.to_string())
+                .unwrap_or_default(),
         }))
     }
 

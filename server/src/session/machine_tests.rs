@@ -12,6 +12,7 @@ fn connection(gateway: &str) -> Connection {
         addresses: Addresses {
             ipv4: Some("100.64.1.2".parse().unwrap()),
             ipv6: None,
+            ipv6_line: None,
         },
         key: SealedSecret(gateway.as_bytes().to_vec()),
     }

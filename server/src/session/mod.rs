@@ -83,7 +83,10 @@ impl fmt::Display for State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     pub ipv4: Option<Ipv4Addr>,
+    /// Delegated.
     pub ipv6: Option<Ipv6Net>,
+    /// The /64 of the line itself.
+    pub ipv6_line: Option<Ipv6Net>,
 }
 
 /// A session key as it lies in the database: sealed, so that it may be cloned and compared freely.

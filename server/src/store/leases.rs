@@ -7,11 +7,13 @@ use uuid::Uuid;
 use super::{Result, StoreError, Tx};
 use crate::pool::Pool;
 
-/// 4 or 6, as in the table.
+/// What is leased, as a number in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Ipv4,
     Ipv6,
+    /// A /64 of the line's own.
+    Ipv6Line,
 }
 
 impl Family {
@@ -19,6 +21,7 @@ impl Family {
         match self {
             Family::Ipv4 => 4,
             Family::Ipv6 => 6,
+            Family::Ipv6Line => 64,
         }
     }
 
@@ -26,6 +29,7 @@ impl Family {
         match self {
             Family::Ipv4 => "IPv4",
             Family::Ipv6 => "IPv6",
+            Family::Ipv6Line => "IPv6 line",
         }
     }
 }
@@ -49,7 +53,8 @@ impl Tx {
         .await?;
         if let Some(held) = held {
             let (first, last): (i64, i64) = (held.try_get("first")?, held.try_get("last")?);
-            if first >= pool.first && last <= pool.last && pool.piece_end(first) == Some(last) {
+            let whole = pool.piece_end(first) == Some(last);
+            if first >= pool.first && last <= pool.last && whole && pool.gives(first) {
                 return Ok(first);
             }
             // The pool was changed in the configuration: the old number goes back.
@@ -59,7 +64,8 @@ impl Tx {
         let reserved = pool.reserved.unwrap_or(i64::MIN);
         let freed = sqlx::query(
             "SELECT first FROM leases WHERE gateway = ? AND family = ? AND first >= ? AND first <= ? \
-             AND first <> ? AND last - first = ? AND session IS NULL ORDER BY first LIMIT 1",
+             AND first <> ? AND last - first = ? AND (?7 = 0 OR first & ?7 <> 0) \
+             AND session IS NULL ORDER BY first LIMIT 1",
         )
         .bind(gateway)
         .bind(family.number())
@@ -67,6 +73,7 @@ impl Tx {
         .bind(pool.last)
         .bind(reserved)
         .bind(pool.step - 1)
+        .bind(pool.nonzero)
         .fetch_optional(&mut *self.inner)
         .await?;
         if let Some(freed) = freed {
@@ -115,10 +122,10 @@ impl Tx {
 
     /// Gives back what the session holds at a gateway.
     pub(super) async fn free_leases(&mut self, session: Uuid, gateway: &str) -> Result<()> {
-        self.free_leases_of_family(session, gateway, Family::Ipv4)
-            .await?;
-        self.free_leases_of_family(session, gateway, Family::Ipv6)
-            .await
+        for family in [Family::Ipv4, Family::Ipv6, Family::Ipv6Line] {
+            self.free_leases_of_family(session, gateway, family).await?;
+        }
+        Ok(())
     }
 
     async fn free_leases_of_family(

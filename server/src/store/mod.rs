@@ -145,6 +145,11 @@ fn migrator() -> Migrator {
     let migrations = vec![
         migration(1, "init", include_str!("migrations/0001_init.sql")),
         migration(2, "services", include_str!("migrations/0002_services.sql")),
+        migration(
+            3,
+            "line_prefixes",
+            include_str!("migrations/0003_line_prefixes.sql"),
+        ),
     ];
     Migrator::with_migrations(migrations)
 }

@@ -25,9 +25,9 @@ pub struct SessionRow {
 macro_rules! select_sessions {
     ($rest:literal) => {
         concat!(
-            "SELECT id, subscriber, generation, state, location, gateway, ipv4, ipv6, session_key, \
-             target_generation, target_location, target_gateway, target_ipv4, target_ipv6, \
-             target_session_key, detail, since_ms, created_ms, terminal_mac, line, route, \
+            "SELECT id, subscriber, generation, state, location, gateway, ipv4, ipv6, ipv6_line, \
+             session_key, target_generation, target_location, target_gateway, target_ipv4, target_ipv6, \
+             target_ipv6_line, target_session_key, detail, since_ms, created_ms, terminal_mac, line, route, \
              up_packets, up_bytes, down_packets, down_bytes, up_policed, down_policed, plan, \
              up_bps, down_bps, shape_down, priority, service_revision, service_acknowledged, \
              service_problem FROM sessions ",
@@ -88,6 +88,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<SessionRow> {
                 addresses: Addresses {
                     ipv4: parsed_optional(row, "target_ipv4")?,
                     ipv6: parsed_optional(row, "target_ipv6")?,
+                    ipv6_line: parsed_optional(row, "target_ipv6_line")?,
                 },
                 key: SealedSecret(row.try_get("target_session_key")?),
             },
@@ -116,6 +117,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<SessionRow> {
                 addresses: Addresses {
                     ipv4: parsed_optional(row, "ipv4")?,
                     ipv6: parsed_optional(row, "ipv6")?,
+                    ipv6_line: parsed_optional(row, "ipv6_line")?,
                 },
                 key: SealedSecret(row.try_get("session_key")?),
             },
@@ -236,9 +238,9 @@ impl Tx {
     pub async fn insert_session(&mut self, session: &Session, who: Who, at_ms: i64) -> Result<()> {
         sqlx::query(
             "INSERT INTO sessions (id, subscriber, generation, state, location, gateway, ipv4, \
-             ipv6, session_key, detail, since_ms, created_ms, plan, up_bps, down_bps, shape_down, \
+             ipv6, ipv6_line, session_key, detail, since_ms, created_ms, plan, up_bps, down_bps, shape_down, \
              priority, service_revision) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.subscriber.to_string())
@@ -248,6 +250,7 @@ impl Tx {
         .bind(&session.connection.gateway)
         .bind(session.connection.addresses.ipv4.map(|a| a.to_string()))
         .bind(session.connection.addresses.ipv6.map(|a| a.to_string()))
+        .bind(session.connection.addresses.ipv6_line.map(|a| a.to_string()))
         .bind(&session.connection.key.0)
         .bind(&session.detail)
         .bind(at_ms)
@@ -277,8 +280,8 @@ impl Tx {
         let grant = &after.service;
         let changed = sqlx::query(
             "UPDATE sessions SET generation = ?, state = ?, location = ?, gateway = ?, ipv4 = ?, \
-             ipv6 = ?, session_key = ?, target_generation = ?, target_location = ?, \
-             target_gateway = ?, target_ipv4 = ?, target_ipv6 = ?, target_session_key = ?, \
+             ipv6 = ?, ipv6_line = ?, session_key = ?, target_generation = ?, target_location = ?, \
+             target_gateway = ?, target_ipv4 = ?, target_ipv6 = ?, target_ipv6_line = ?, target_session_key = ?, \
              plan = ?, up_bps = ?, down_bps = ?, shape_down = ?, priority = ?, \
              service_revision = ?, service_acknowledged = ?, service_problem = ?, \
              detail = ?, since_ms = CASE WHEN state = ? AND generation = ? THEN since_ms ELSE ? END \
@@ -290,12 +293,14 @@ impl Tx {
         .bind(&after.connection.gateway)
         .bind(after.connection.addresses.ipv4.map(|a| a.to_string()))
         .bind(after.connection.addresses.ipv6.map(|a| a.to_string()))
+        .bind(after.connection.addresses.ipv6_line.map(|a| a.to_string()))
         .bind(&after.connection.key.0)
         .bind(target.map(|t| to_i64(t.generation)))
         .bind(target.map(|t| t.connection.location.to_string()))
         .bind(target.map(|t| t.connection.gateway.as_str()))
         .bind(target.and_then(|t| t.connection.addresses.ipv4.map(|a| a.to_string())))
         .bind(target.and_then(|t| t.connection.addresses.ipv6.map(|a| a.to_string())))
+        .bind(target.and_then(|t| t.connection.addresses.ipv6_line.map(|a| a.to_string())))
         .bind(target.map(|t| t.connection.key.0.as_slice()))
         .bind(&grant.plan)
         .bind(to_i64(grant.service.upstream_bps))
@@ -340,9 +345,10 @@ impl Tx {
 
     /// The addresses of a session inserted in this very transaction.
     pub async fn set_addresses(&mut self, session: Uuid, addresses: &Addresses) -> Result<()> {
-        sqlx::query("UPDATE sessions SET ipv4 = ?, ipv6 = ? WHERE id = ?")
+        sqlx::query("UPDATE sessions SET ipv4 = ?, ipv6 = ?, ipv6_line = ? WHERE id = ?")
             .bind(addresses.ipv4.map(|a| a.to_string()))
             .bind(addresses.ipv6.map(|a| a.to_string()))
+            .bind(addresses.ipv6_line.map(|a| a.to_string()))
             .bind(session.to_string())
             .execute(&mut *self.inner)
             .await?;

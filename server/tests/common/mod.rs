@@ -44,6 +44,7 @@ id = "gw1"
 locations = ["110103-xinjingjiayuan-001"]
 ipv4_pool = "100.64.1.0/29"
 ipv6_pool = "2001:db8:1000::/40"
+ipv6_line_pool = "2001:db8:f:100::/56"
 dns = ["192.0.2.53"]
 [[gateway]]
 id = "gw2"

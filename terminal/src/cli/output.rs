@@ -49,6 +49,7 @@ pub(super) fn requested(
                 "elapsed_ms": last.at_ms,
                 "ipv4_address": session.ipv4_address,
                 "ipv6_prefix": session.ipv6_prefix,
+                "ipv6_line_prefix": session.ipv6_line_prefix,
                 "wan_interface": session.wan_interface,
                 "tags": session.tags,
                 "steps": steps,
@@ -60,7 +61,11 @@ pub(super) fn requested(
                 session.session_id, session.generation
             );
             if !no_wait {
-                let addresses = [session.ipv4_address.as_str(), session.ipv6_prefix.as_str()];
+                let addresses = [
+                    session.ipv4_address.as_str(),
+                    session.ipv6_prefix.as_str(),
+                    session.ipv6_line_prefix.as_str(),
+                ];
                 let addresses: Vec<&str> = addresses
                     .into_iter()
                     .filter(|text| !text.is_empty())
@@ -111,6 +116,7 @@ fn session_json(session: &pb::TerminalSession) -> Value {
         "gateway_id": session.gateway_id,
         "ipv4_address": session.ipv4_address,
         "ipv6_prefix": session.ipv6_prefix,
+        "ipv6_line_prefix": session.ipv6_line_prefix,
         "wan_interface": session.wan_interface,
         "tags": session.tags,
         "established_at_unix_ms": (established != 0).then_some(established),

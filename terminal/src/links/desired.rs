@@ -135,8 +135,26 @@ fn line(items: &mut Vec<Item>, session: &Active) {
             items.push(neighbour(&link, gateway.into(), session.gateway_mac));
         }
     }
-    if let Some(prefix) = offer.ipv6 {
+    // The home speaks by the line's own prefix, if there is one; by the delegated one it is known to
+    // those who have its address already.
+    for prefix in [offer.ipv6_line, offer.ipv6].into_iter().flatten() {
         ipv6(items, &link, own_address(prefix), session.gateway_mac);
+    }
+    if let Some(prefix) = offer.ipv6_line {
+        items.push(Item::Route(unused(prefix)));
+    }
+}
+
+/// What no address of the home's is for must not circle between gateway and terminal (RFC 7084,
+/// WPD-5).
+fn unused(prefix: Ipv6Net) -> Route {
+    Route {
+        destination: prefix.trunc().into(),
+        table: MAIN_TABLE,
+        via: None,
+        link: None,
+        source: None,
+        metric: UNREACHABLE_METRIC,
     }
 }
 
@@ -215,15 +233,7 @@ fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
                 });
             }
             if prefix.prefix_len() < 64 {
-                // What no room uses must not circle between gateway and terminal (RFC 7084, WPD-5).
-                items.push(Item::Route(Route {
-                    destination: prefix.trunc().into(),
-                    table: MAIN_TABLE,
-                    via: None,
-                    link: None,
-                    source: None,
-                    metric: UNREACHABLE_METRIC,
-                }));
+                items.push(Item::Route(unused(prefix)));
             }
         }
     }
@@ -247,8 +257,9 @@ fn routes(items: &mut Vec<Item>, wan: &Wan, home: Option<&Home>, sessions: &[Act
         let defaults = default_routes(session, table, TABLE_METRIC);
         items.extend(defaults.into_iter().map(Item::Route));
         let v4 = session.offer.ipv4.map(|address| host(address.into()));
-        let v6 = session.offer.ipv6.map(|prefix| prefix.trunc().into());
-        for source in [v4, v6].into_iter().flatten() {
+        let prefixes = [session.offer.ipv6_line, session.offer.ipv6];
+        let [line, rooms] = prefixes.map(|prefix| prefix.map(|prefix| prefix.trunc().into()));
+        for source in [v4, line, rooms].into_iter().flatten() {
             items.push(Item::Rule {
                 source,
                 table,
@@ -295,7 +306,7 @@ fn default_routes(session: &Active, table: u32, metric: u32) -> Vec<Route> {
         source: Some(address.into()),
         metric,
     });
-    let v6 = offer.ipv6.map(|prefix| Route {
+    let v6 = offer.ipv6_line.or(offer.ipv6).map(|prefix| Route {
         destination: Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0).into(),
         table,
         via: Some(GATEWAY_LINK_LOCAL.into()),

@@ -68,6 +68,13 @@ impl Home {
         line(self.tags)
     }
 
+    /// An address in the /64 of the line's own.
+    pub fn line_v6(&self) -> [u8; 16] {
+        let mut address = self.v6;
+        [address[5], address[7]] = [0xf0, 0x41];
+        address
+    }
+
     /// From the home to the gateway.
     pub fn up(&self) -> Ether<'static> {
         Ether {
@@ -97,6 +104,11 @@ impl Home {
             ipv4: Some(self.v4.into()),
             ipv6: Some(
                 Ipv6Net::new(self.v6.into(), DELEGATED_LEN)
+                    .expect("a length")
+                    .trunc(),
+            ),
+            ipv6_line: Some(
+                Ipv6Net::new(self.line_v6().into(), 64)
                     .expect("a length")
                     .trunc(),
             ),
@@ -143,6 +155,7 @@ pub fn model_with_garden() -> Model {
     let lease = SessionEntry {
         generation: 0,
         ipv6: Ipv6Net::new(GARDEN_HOME.v6.into(), 64).ok(),
+        ipv6_line: None,
         flags: flag::GARDEN,
         ..GARDEN_HOME.entry()
     };

@@ -56,6 +56,7 @@ pub fn forwards_upstream() -> CaseResult {
         for bytes in [
             udp_v4(home.up(), home.v4, WORLD_V4, 64),
             udp_v6(home.up(), home.v6, WORLD_V6, 64),
+            udp_v6(home.up(), home.line_v6(), WORLD_V6, 64),
         ] {
             let fate = run(&mut loaded, Side::Access, &bytes, Reason::ForwardedUpstream)
                 .context(home.name)?;
@@ -78,7 +79,7 @@ pub fn forwards_upstream() -> CaseResult {
         }
         let tally = loaded.tally(home.slot, Direction::Upstream)?;
         ensure!(
-            tally.packets == 2 && tally.bytes == (20 + 40) + 2 * (8 + 8),
+            tally.packets == 3 && tally.bytes == (20 + 2 * 40) + 3 * (8 + 8),
             "{tally:?}"
         );
     }
@@ -91,6 +92,7 @@ pub fn forwards_downstream() -> CaseResult {
         for bytes in [
             udp_v4(FROM_WORLD, WORLD_V4, home.v4, 64),
             udp_v6(FROM_WORLD, WORLD_V6, home.v6, 64),
+            udp_v6(FROM_WORLD, WORLD_V6, home.line_v6(), 64),
         ] {
             let fate = run(
                 &mut loaded,
@@ -116,11 +118,18 @@ pub fn forwards_downstream() -> CaseResult {
         }
         let tally = loaded.tally(home.slot, Direction::Downstream)?;
         ensure!(
-            tally.packets == 2 && tally.bytes == (20 + 40) + 2 * (8 + 8),
+            tally.packets == 3 && tally.bytes == (20 + 2 * 40) + 3 * (8 + 8),
             "{tally:?}"
         );
     }
     Ok(())
+}
+
+/// An address in another /64 of the delegated length around the line's own.
+fn beside(home: &fixture::Home, number: u8) -> [u8; 16] {
+    let mut address = home.line_v6();
+    address[7] = number;
+    address
 }
 
 pub fn refuses_by_name() -> CaseResult {
@@ -157,6 +166,21 @@ pub fn refuses_by_name() -> CaseResult {
         (
             "another line's prefix",
             udp_v6(two.up(), one.v6, WORLD_V6, 64),
+            Reason::SourceNotBound,
+        ),
+        (
+            "another line's own /64",
+            udp_v6(two.up(), one.line_v6(), WORLD_V6, 64),
+            Reason::SourceNotBound,
+        ),
+        (
+            "beside the line's own /64",
+            udp_v6(two.up(), beside(&two, 0x42), WORLD_V6, 64),
+            Reason::SourceNotBound,
+        ),
+        (
+            "what the line's own /64 begins like",
+            udp_v6(two.up(), beside(&two, 0), WORLD_V6, 64),
             Reason::SourceNotBound,
         ),
         (

@@ -8,6 +8,7 @@ fn good() -> v1::Connect {
         session_key: vec![7; 32],
         ipv4_address: "100.64.1.10".into(),
         ipv6_prefix: "2001:db8:1000:100::/56".into(),
+        ipv6_line_prefix: "2001:db8:1000:f01::/64".into(),
         ipv4_gateway: String::new(),
         dns: vec!["192.0.2.53".into()],
         mtu: 0,
@@ -89,12 +90,13 @@ fn a_service_there_and_back() {
 fn each_malformed_field_is_named() {
     type Spoil = fn(&mut v1::Connect);
     #[rustfmt::skip]
-    let rows: [(Spoil, &str); 9] = [
+    let rows: [(Spoil, &str); 10] = [
         (|c| c.session_id = "x\n".into(), "session_id: 'x\\n'"),
         (|c| c.location_id = "110103".into(), "location_id: "),
         (|c| c.session_key = vec![7; 31], "session_key: session key: 31 bytes"),
         (|c| c.ipv4_address = "100.64.1".into(), "ipv4_address: '100.64.1'"),
         (|c| c.ipv6_prefix = "2001:db8::".into(), "ipv6_prefix: '2001:db8::'"),
+        (|c| c.ipv6_line_prefix = "::/129".into(), "ipv6_line_prefix: '::/129'"),
         (|c| c.dns = vec!["resolver".into()], "dns: 'resolver'"),
         (|c| c.dns = vec!["192.0.2.1".into(); 9], "dns: 9 addresses"),
         (|c| c.mtu = 65536, "mtu: 65536"),

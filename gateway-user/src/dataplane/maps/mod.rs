@@ -103,26 +103,24 @@ impl Maps {
     /// Whether the maps hold any of these very rows.
     pub(super) fn holds(&self, rows: &Rows) -> bool {
         self.upstream_v4.holds(rows.upstream_v4.as_ref())
-            || self.upstream_v6.holds(rows.upstream_v6.as_ref())
+            || rows
+                .upstream_v6
+                .iter()
+                .any(|row| self.upstream_v6.holds(row.as_ref()))
     }
 
     /// The removals of those rows that the maps hold for the same session, upstream first.
     pub(super) fn held(&self, rows: &Rows) -> Vec<Change> {
-        let changes = [
-            self.upstream_v4
-                .key_of(rows.upstream_v4)
-                .map(Change::RemoveUpstreamV4),
-            self.upstream_v6
-                .key_of(rows.upstream_v6)
-                .map(Change::RemoveUpstreamV6),
-            self.downstream_v4
-                .key_of(rows.downstream_v4)
-                .map(Change::RemoveDownstreamV4),
-            self.downstream_v6
-                .key_of(rows.downstream_v6)
-                .map(Change::RemoveDownstreamV6),
-        ];
-        changes.into_iter().flatten().collect()
+        let up_v4 = self.upstream_v4.key_of(rows.upstream_v4);
+        let up_v6 = rows.upstream_v6.map(|row| self.upstream_v6.key_of(row));
+        let down_v4 = self.downstream_v4.key_of(rows.downstream_v4);
+        let down_v6 = rows.downstream_v6.map(|row| self.downstream_v6.key_of(row));
+        let up_v4 = up_v4.map(Change::RemoveUpstreamV4).into_iter();
+        let up_v6 = up_v6.into_iter().flatten().map(Change::RemoveUpstreamV6);
+        let down_v4 = down_v4.map(Change::RemoveDownstreamV4);
+        let down_v6 = down_v6.into_iter().flatten();
+        let down_v6 = down_v6.map(Change::RemoveDownstreamV6);
+        up_v4.chain(up_v6).chain(down_v4).chain(down_v6).collect()
     }
 
     pub(super) fn accounts(&self) -> &Accounts {

@@ -72,7 +72,11 @@ fn a_session_is_established() {
     assert_eq!(line, "access0/101.1002");
     assert_eq!(route, "uplink0 via 192.0.2.1");
     assert_eq!(world.maps.upstream_v4.len(), 1);
-    assert_eq!(world.maps.downstream_v6.len(), 1);
+    assert_eq!(
+        world.maps.downstream_v6.len(),
+        2,
+        "the home's and the line's"
+    );
 }
 
 #[test]
@@ -200,19 +204,41 @@ fn a_refusing_terminal_is_asked_again_and_its_reason_shown() {
 }
 
 #[test]
+fn line_prefixes_need_their_room() {
+    let mut world = World::connected();
+    world.engine.settings.line_prefixes = false;
+    let mut connect = connect(NORTH, 1, 1, 1);
+    world.connect(NORTH, connect.clone());
+    let [refusal] = &world.refusals()[..] else {
+        panic!("one refusal")
+    };
+    assert_eq!(refusal.reason, RefusalReason::NoCapacity);
+    assert!(
+        refusal.detail.contains("line_prefixes = true"),
+        "{refusal:?}"
+    );
+    assert!(world.journal.sessions.is_empty(), "nothing is recorded");
+    connect.ipv6_line = None;
+    world.reports.clear();
+    world.connect(NORTH, connect);
+    assert!(world.refusals().is_empty(), "without one there is room");
+    assert_eq!(world.journal.sessions.len(), 1);
+}
+
+#[test]
 fn connects_that_are_refused() {
     let mut world = established(NORTH, 1, 2);
     world.disconnect(NORTH, 2, 5);
     world.reports.clear();
     type Spoil = fn(&mut Connect);
     #[rustfmt::skip]
-    let rows: [(Spoil, RefusalReason, &str); 17] = [
+    let rows: [(Spoil, RefusalReason, &str); 24] = [
         (|c| { c.session = id(1); c.dns.clear(); }, RefusalReason::Malformed, "generation 1 is held with other values"),
         (|c| { c.session = id(2); c.generation = 5; }, RefusalReason::StaleGeneration, "generation 5 has been seen"),
         (|c| { c.session = id(2); c.generation = 4; }, RefusalReason::StaleGeneration, "generation 5 has been seen"),
         (|c| c.generation = 0, RefusalReason::Malformed, "generation: 0"),
         (|c| c.location = location(9).parse().expect("a location"), RefusalReason::UnknownLocation, "110103-xinjing-001-002-009"),
-        (|c| { c.ipv4 = None; c.ipv6 = None; }, RefusalReason::Malformed, "ipv4_address, ipv6_prefix"),
+        (|c| { c.ipv4 = None; c.ipv6 = None; c.ipv6_line = None; }, RefusalReason::Malformed, "ipv4_address, ipv6_prefix"),
         (|c| c.ipv4 = Some([100, 64, 2, 9].into()), RefusalReason::Malformed, "ipv4_address: 100.64.2.9"),
         (|c| c.ipv6 = Some(prefix(SOUTH, 3)), RefusalReason::Malformed, "ipv6_prefix: 2001:db8:2000"),
         (|c| c.ipv6 = Some("2001:db8:1000:400::/57".parse().expect("a prefix")), RefusalReason::Malformed, "delegated length, 56"),
@@ -224,6 +250,13 @@ fn connects_that_are_refused() {
         (|c| c.ipv6 = Some("2001:db8:1000::/56".parse().expect("a prefix")), RefusalReason::AddressInUse, "the gateway's own"),
         (|c| c.ipv4 = Some(address(NORTH, 1)), RefusalReason::AddressInUse, "100.64.1.11/32 is held by session"),
         (|c| c.ipv6 = Some(prefix(NORTH, 1)), RefusalReason::AddressInUse, "2001:db8:1000:200::/56 is held by session"),
+        (|c| c.ipv6_line = Some("2001:db8:1000:ff02::/63".parse().expect("a prefix")), RefusalReason::Malformed, "ff02::/63 is not a /64"),
+        (|c| c.ipv6_line = Some("2001:db8:1000:ff00::/64".parse().expect("a prefix")), RefusalReason::Malformed, "would stand for all of it"),
+        (|c| c.ipv6_line = Some(line_prefix(SOUTH, 3)), RefusalReason::Malformed, "2001:db8:2000:ff04::/64 is not in this gateway's subscriber_prefixes of north-net"),
+        (|c| c.ipv6_line = Some("2001:db8:1000:401::/64".parse().expect("a prefix")), RefusalReason::Malformed, "lies in the session's own 2001:db8:1000:400::/56"),
+        (|c| c.ipv6_line = Some("2001:db8:1000:2fe::/64".parse().expect("a prefix")), RefusalReason::AddressInUse, "2001:db8:1000:2fe::/64 lies in 2001:db8:1000:200::/56 of session"),
+        (|c| c.ipv6_line = Some(line_prefix(NORTH, 1)), RefusalReason::AddressInUse, "2001:db8:1000:ff02::/64 is held by session"),
+        (|c| c.ipv6 = Some("2001:db8:1000:ff00::/56".parse().expect("a prefix")), RefusalReason::AddressInUse, "2001:db8:1000:ff00::/56 holds 2001:db8:1000:ff02::/64, the line prefix of session"),
     ];
     let (maps, sessions) = (world.maps.clone(), world.journal.sessions.clone());
     for (spoil, reason, expected) in rows {

@@ -63,6 +63,7 @@ fn start_with(
             gateway_id: config.id.clone(),
             gateway_mac: GATEWAY_MAC,
             delegated_prefix_len: config.delegated_prefix_len,
+            line_prefixes: config.line_prefixes,
             max_sessions: config.max_sessions,
             accounting_interval: Duration::from_secs(10),
             operators: config.operators.clone(),

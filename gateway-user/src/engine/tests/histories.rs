@@ -307,7 +307,7 @@ impl Servers {
     }
 
     fn check_end(&self, world: &mut World) {
-        let mut expected = 0;
+        let (mut expected, mut prefixes) = (0, 0);
         for (&(operator, number), last) in &self.last {
             let source = address(operator, number).octets();
             let row = world
@@ -318,6 +318,7 @@ impl Servers {
             match last {
                 Last::Connect(connect) => {
                     expected += 1;
+                    prefixes += connect.prefixes().count();
                     let (key, row) = row.expect("what was connected last flows");
                     assert_eq!(row.generation, connect.generation);
                     let line = world.inventory.resolve(&connect.location);
@@ -346,7 +347,8 @@ impl Servers {
             }
         }
         assert_eq!(world.maps.upstream_v4.len(), expected);
-        assert_eq!(world.maps.downstream_v6.len(), expected);
+        assert_eq!(world.maps.upstream_v6.len(), prefixes);
+        assert_eq!(world.maps.downstream_v6.len(), prefixes);
         for operator in [NORTH, SOUTH] {
             self.acknowledge(world, operator);
         }

@@ -34,6 +34,7 @@ pub const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 pub const CONFIG: &str = r#"
 id = "gw1"
 max_sessions = 8
+line_prefixes = true
 [[access_port]]
 name = "access0"
 [[operator]]
@@ -88,6 +89,13 @@ pub fn address(operator: OperatorIndex, number: u8) -> Ipv4Addr {
     Ipv4Addr::new(100, 64, operator as u8, 10 + number)
 }
 
+pub fn line_prefix(operator: OperatorIndex, number: u8) -> Ipv6Net {
+    let (pool, number) = (operator * 0x1000, u16::from(number) + 1);
+    format!("2001:db8:{pool:x}:ff{number:02x}::/64")
+        .parse()
+        .expect("a prefix")
+}
+
 pub fn prefix(operator: OperatorIndex, number: u8) -> Ipv6Net {
     let text = format!("2001:db8:{operator}000:{:x}00::/56", number + 1);
     text.parse().expect("a prefix")
@@ -109,6 +117,8 @@ pub fn connect(operator: OperatorIndex, number: u8, generation: u64, place: u8) 
         key: key(operator, number, generation),
         ipv4: Some(address(operator, number)),
         ipv6: Some(prefix(operator, number)),
+        // Some homes have one.
+        ipv6_line: (number % 2 == 1).then(|| line_prefix(operator, number)),
         ipv4_gateway: None,
         dns: vec![[192, 0, 2, 53].into()],
         mtu: 1500,
@@ -599,6 +609,7 @@ fn recover(snapshot: Snapshot, maps: &Tables, inventory: Arc<Inventory>, now: No
             gateway_id: config.id.clone(),
             gateway_mac: GATEWAY_MAC,
             delegated_prefix_len: config.delegated_prefix_len,
+            line_prefixes: config.line_prefixes,
             max_sessions: config.max_sessions,
             accounting_interval: Duration::from_secs(10),
             operators: config.operators,

@@ -41,6 +41,8 @@ pub(super) struct Pool {
     /// The gateway's own address toward the lines.
     pub gateway: String,
     pub v6: String,
+    /// For the lines' own prefixes.
+    pub lines: String,
 }
 
 pub(super) fn pool(operator: usize, gateway: usize) -> Pool {
@@ -49,6 +51,7 @@ pub(super) fn pool(operator: usize, gateway: usize) -> Pool {
         v4: format!("100.{}.{n}.0/24", 64 + o),
         gateway: format!("100.{}.{n}.1", 64 + o),
         v6: format!("2001:db8:{}{n}00::/40", 1 + o),
+        lines: format!("2001:db8:e{o}{n}0::/48"),
     }
 }
 

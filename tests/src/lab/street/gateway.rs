@@ -47,11 +47,12 @@ impl Gateway {
              admin_socket = \"gateway.sock\"\n\
              inventory = \"inventory.csv\"\n\
              delegated_prefix_len = 56\n\
+             line_prefixes = {}\n\
              max_sessions = {}\n\n\
              {garden}\
              [[access_port]]\n\
              name = \"access0\"\n",
-            plan.max_sessions
+            plan.line_prefixes, plan.max_sessions
         );
         for (operator, owner) in operators.iter().enumerate() {
             let uplink = connect_uplink(operator, number, &netns, &hosts.inet)?;
@@ -60,6 +61,7 @@ impl Gateway {
                 v4,
                 gateway: own,
                 v6,
+                lines,
             } = addresses::pool(operator, number);
             let Uplink {
                 near_port,
@@ -77,7 +79,7 @@ impl Gateway {
                  name = \"{name}\"\n\
                  uplink = \"{near_port}\"\n\
                  next_hops = [\"{far_v4}\", \"{far_v6}\"]\n\
-                 subscriber_prefixes = [\"{v4}\", \"{v6}\"]\n\
+                 subscriber_prefixes = [\"{v4}\", \"{v6}\", \"{lines}\"]\n\
                  gateway_addresses = [\"{own}\"]\n\
                  {options}\n\n\
                  [operator.server]\n\
@@ -165,7 +167,9 @@ pub(super) fn connect_uplink(
     gateway.ip(&format!("addr add {near_v6}/64 dev {near_port} nodad"))?;
     let pool = addresses::pool(operator, number);
     inet.ip(&format!("route add {} via {near_v4}", pool.v4))?;
-    inet.ip(&format!("route add {} via {near_v6}", pool.v6))?;
+    for net in [pool.v6, pool.lines] {
+        inet.ip(&format!("route add {net} via {near_v6}"))?;
+    }
     if operator == 0 {
         gateway.ip(&format!("route add default via {far_v4}"))?;
         gateway.ip(&format!("route add default via {far_v6}"))?;

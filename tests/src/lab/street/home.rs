@@ -164,6 +164,7 @@ pub struct Session {
     pub elapsed_ms: f64,
     pub ipv4_address: Option<Ipv4Addr>,
     pub ipv6_prefix: Option<String>,
+    pub ipv6_line_prefix: Option<String>,
     pub wan_interface: Option<String>,
     pub steps: Vec<Step>,
 }
@@ -185,11 +186,16 @@ impl Session {
 
     /// The terminal's own address in the delegated prefix.
     pub fn v6(&self) -> Result<IpAddr> {
-        let prefix = self
-            .ipv6_prefix
-            .as_deref()
-            .context("the session has no IPv6 prefix")?;
-        let net: ipnet::Ipv6Net = prefix.parse()?;
-        Ok(IpAddr::V6((u128::from(net.network()) | 1).into()))
+        own_address(self.ipv6_prefix.as_deref())
     }
+
+    /// The terminal's own address in the line's prefix.
+    pub fn line_v6(&self) -> Result<IpAddr> {
+        own_address(self.ipv6_line_prefix.as_deref())
+    }
+}
+
+fn own_address(prefix: Option<&str>) -> Result<IpAddr> {
+    let net: ipnet::Ipv6Net = prefix.context("the session has no such prefix")?.parse()?;
+    Ok(IpAddr::V6((u128::from(net.network()) | 1).into()))
 }

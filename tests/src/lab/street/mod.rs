@@ -59,6 +59,8 @@ pub struct Plan {
     /// Tags of each line: 0, 1 or 2. Without tags a building has one home.
     pub tags: usize,
     pub tagging: Tagging,
+    /// Lines have a /64 of their own, too.
+    pub line_prefixes: bool,
     /// What each gateway has room for.
     pub max_sessions: u32,
     /// Lines of each operator's part of the gateways' configuration.
@@ -76,6 +78,7 @@ impl Default for Plan {
             rooms: 0,
             tags: 2,
             tagging: Tagging::Switch,
+            line_prefixes: false,
             max_sessions: 1024,
             options: "",
             garden: false,
@@ -150,7 +153,7 @@ impl Street {
             garden::connect(&hosts)?;
         }
         let operators = (0..plan.operators)
-            .map(|number| Operator::new(dir, number, plan.gateways, &hosts.srv))
+            .map(|number| Operator::new(dir, number, plan, &hosts.srv))
             .collect::<Result<Vec<_>>>()?;
         let gateways = (0..plan.gateways)
             .map(|number| Gateway::new(dir, plan, number, &hosts, &operators))

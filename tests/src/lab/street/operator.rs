@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::addresses::{self, Pool, WORLD_V4};
-use super::binary;
+use super::{Plan, binary};
 use crate::lab::daemon::Daemon;
 use crate::lab::netns::{Netns, run};
 
@@ -22,13 +22,13 @@ pub struct Operator {
 
 impl Operator {
     /// Makes the keys and starts the server.
-    pub(super) fn new(dir: &Path, number: usize, gateways: usize, srv: &Netns) -> Result<Self> {
+    pub(super) fn new(dir: &Path, number: usize, plan: Plan, srv: &Netns) -> Result<Self> {
         let name = NAMES[number];
         srv.ip(&format!(
             "addr add {}/24 dev mgmt",
             addresses::server(number)
         ))?;
-        let config = write_config(dir, number, gateways)?;
+        let config = write_config(dir, number, plan)?;
         run(binary("doorstep-server")?
             .args(["keys", "init", "--config"])
             .arg(&config))?;
@@ -67,7 +67,7 @@ impl Operator {
     }
 }
 
-fn write_config(dir: &Path, number: usize, gateways: usize) -> Result<PathBuf> {
+fn write_config(dir: &Path, number: usize, plan: Plan) -> Result<PathBuf> {
     let (name, address) = (NAMES[number], addresses::server(number));
     let mut text = format!(
         "operator = \"{name}\"\n\
@@ -76,11 +76,12 @@ fn write_config(dir: &Path, number: usize, gateways: usize) -> Result<PathBuf> {
          admin_socket = \"server{number}.sock\"\n\
          server_names = [\"{name}\", \"{address}\"]\n"
     );
-    for gateway in 0..gateways {
+    for gateway in 0..plan.gateways {
         let Pool {
             v4,
             gateway: own,
             v6,
+            lines,
         } = addresses::pool(number, gateway);
         write!(
             text,
@@ -95,6 +96,9 @@ fn write_config(dir: &Path, number: usize, gateways: usize) -> Result<PathBuf> {
             gateway + 1,
             addresses::building_prefix(gateway)
         )?;
+        if plan.line_prefixes {
+            writeln!(text, "ipv6_line_pool = \"{lines}\"")?;
+        }
     }
     let file = dir.join(format!("server{number}.toml"));
     std::fs::write(&file, text)?;
