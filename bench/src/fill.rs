@@ -5,7 +5,7 @@ use std::hash::Hash;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
-use doorstep_gateway::dataplane::SessionTable;
+use doorstep_gateway::dataplane::CellTable;
 use doorstep_gateway::plan::{self, Rates, Rows};
 use doorstep_gateway::session::SessionEntry;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
@@ -18,13 +18,13 @@ use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason};
 
 /// The maps that the benchmark writes or reads, of one loaded object.
 pub struct Maps {
-    upstream_v4: SessionTable<UpstreamV4Key, UpstreamValue>,
-    upstream_v6: SessionTable<UpstreamV6Key, UpstreamValue>,
-    downstream_v4: SessionTable<DownstreamV4Key, DownstreamValue>,
-    downstream_v6: SessionTable<DownstreamV6Key, DownstreamValue>,
+    upstream_v4: CellTable<UpstreamV4Key, UpstreamValue>,
+    upstream_v6: CellTable<UpstreamV6Key, UpstreamValue>,
+    downstream_v4: CellTable<DownstreamV4Key, DownstreamValue>,
+    downstream_v6: CellTable<DownstreamV6Key, DownstreamValue>,
     lines: HashMap<MapData, LineKey, LineValue>,
     operators: Array<MapData, OperatorValue>,
-    uplinks: HashMap<MapData, UplinkKey, UplinkValue>,
+    uplinks: CellTable<UplinkKey, UplinkValue>,
     policers: Array<MapData, PolicerWords>,
     reasons: PerCpuArray<MapData, u64>,
 }
@@ -36,13 +36,13 @@ impl Maps {
     /// Takes the maps out of the object; its programs keep them.
     pub fn take(ebpf: &mut Ebpf, layout: Layout) -> Result<Self> {
         Ok(Self {
-            upstream_v4: sessions(ebpf, map::UPSTREAM_V4, layout)?,
-            upstream_v6: sessions(ebpf, map::UPSTREAM_V6, layout)?,
-            downstream_v4: sessions(ebpf, map::DOWNSTREAM_V4, layout)?,
-            downstream_v6: sessions(ebpf, map::DOWNSTREAM_V6, layout)?,
+            upstream_v4: cells(ebpf, map::UPSTREAM_V4, layout)?,
+            upstream_v6: cells(ebpf, map::UPSTREAM_V6, layout)?,
+            downstream_v4: cells(ebpf, map::DOWNSTREAM_V4, layout)?,
+            downstream_v6: cells(ebpf, map::DOWNSTREAM_V6, layout)?,
             lines: take(ebpf, map::LINES)?.try_into()?,
             operators: take(ebpf, map::OPERATORS)?.try_into()?,
-            uplinks: take(ebpf, map::UPLINKS)?.try_into()?,
+            uplinks: cells(ebpf, map::UPLINKS, Layout::UPLINKS)?,
             policers: take(ebpf, map::POLICERS)?.try_into()?,
             reasons: take(ebpf, map::REASONS)?.try_into()?,
         })
@@ -106,7 +106,7 @@ impl Maps {
     }
 
     pub fn uplink(&mut self, key: UplinkKey, value: UplinkValue) -> Result<()> {
-        Ok(self.uplinks.insert(key, value, 0)?)
+        Ok(self.uplinks.upsert(&key, &value)?)
     }
 
     /// Packets counted under each reason so far, in the order of [`Reason::ALL`].
@@ -119,15 +119,15 @@ impl Maps {
     }
 }
 
-fn sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
+fn cells<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
     ebpf: &Ebpf,
     name: &'static str,
     layout: Layout,
-) -> Result<SessionTable<K, V>> {
+) -> Result<CellTable<K, V>> {
     let Some(Map::Array(data)) = ebpf.map(name) else {
         bail!("the object has no array {name}");
     };
-    Ok(SessionTable::open(data, name, layout)?)
+    Ok(CellTable::open(data, name, layout)?)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {

@@ -1,4 +1,5 @@
-//! Hash tables of the sessions' rows, each in one array map that the daemon has in its memory.
+//! Hash tables of rows, each in one array map that the daemon has in its memory: the sessions', and
+//! the uplinks'.
 //!
 //! A row with all that a packet needs lies in one cache line, at a place that follows from the
 //! address alone: a packet waits for memory once, where the kernel's own hash map has it wait for
@@ -16,6 +17,7 @@ use core::cell::UnsafeCell;
 
 use crate::LineKey;
 use crate::downstream::{DownstreamV4Key, DownstreamV6Key};
+use crate::operator::{MAX_OPERATORS, UplinkKey};
 use crate::upstream::{UpstreamV4Key, UpstreamV6Key};
 use crate::word::Word;
 
@@ -23,7 +25,7 @@ use crate::word::Word;
 /// would need more. The verifier follows each look, so more would cost time at each start.
 pub const MAX_CHAIN: u32 = 12;
 
-/// Where rows lie in all tables of a gateway.
+/// Where rows lie in the sessions' tables of a gateway, or in [`Layout::UPLINKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Of a bucket's number.
@@ -32,6 +34,9 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Of `UPLINKS`. With so much room that hardly two share a bucket.
+    pub const UPLINKS: Self = Self::new(0, UPLINK_ROWS);
+
     /// For delegated prefixes of that length and at most that many rows.
     pub const fn new(delegated_len: u8, rows: u32) -> Self {
         Self {
@@ -60,6 +65,11 @@ impl Layout {
 pub const fn cells(rows: u32) -> u32 {
     rows.next_power_of_two() + rows - rows / 4
 }
+
+const UPLINK_ROWS: u32 = 4 * MAX_OPERATORS;
+
+/// Cells of `UPLINKS`.
+pub const UPLINK_CELLS: u32 = cells(UPLINK_ROWS);
 
 /// `number` counts the addresses of a pool one by one.
 #[inline(always)]
@@ -126,6 +136,18 @@ impl Key for DownstreamV6Key {
     #[inline(always)]
     fn difference(&self, other: &Self) -> u64 {
         u64::from(self.operator ^ other.operator) | prefixes(self.prefix_be, other.prefix_be)
+    }
+}
+
+impl Key for UplinkKey {
+    #[inline(always)]
+    fn number(&self, _: u32) -> u64 {
+        u64::from(self.ifindex) << 12 | u64::from(self.vid)
+    }
+
+    #[inline(always)]
+    fn difference(&self, other: &Self) -> u64 {
+        u64::from(self.ifindex ^ other.ifindex) | u64::from(self.vid ^ other.vid)
     }
 }
 

@@ -13,7 +13,7 @@ use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
-use doorstep_gateway_common::table::Cell;
+use doorstep_gateway_common::table::{Cell, UPLINK_CELLS};
 use doorstep_gateway_common::trace::{MAX_FILTERS, TraceFilter, TraceScratch};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, MacWord, Word, garden, punt, trace};
@@ -37,7 +37,8 @@ pub static LINES: HashMap<LineKey, LineValue> = HashMap::with_max_entries(1, BPF
 #[map]
 pub static OPERATORS: Array<OperatorValue> = Array::with_max_entries(MAX_OPERATORS, 0);
 #[map]
-pub static UPLINKS: HashMap<UplinkKey, UplinkValue> = HashMap::with_max_entries(MAX_OPERATORS, 0);
+pub static UPLINKS: Array<Cell<UplinkKey, UplinkValue>> =
+    Array::with_max_entries(UPLINK_CELLS, BPF_F_MMAPABLE);
 #[map]
 pub static GARDEN: HashMap<GardenKey, u32> = HashMap::with_max_entries(garden::MAX_ENTRIES, 0);
 #[map]

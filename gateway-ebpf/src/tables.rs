@@ -13,7 +13,7 @@ use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::LineUse;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
-use doorstep_gateway_common::table::{Cell, Key, Table};
+use doorstep_gateway_common::table::{Cell, Key, Layout, Table};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot, Word};
 
@@ -36,7 +36,7 @@ macro_rules! get {
     };
 }
 
-/// A table of the sessions' rows.
+/// A table of rows.
 struct Cells<K: 'static, V: 'static>(&'static Array<Cell<K, V>>);
 
 impl<K, V> Clone for Cells<K, V> {
@@ -121,7 +121,7 @@ impl<const NEAR: bool> Tables for KernelTables<NEAR> {
 
     #[inline(always)]
     fn uplink(&self, key: &UplinkKey) -> Option<&UplinkValue> {
-        get!(UPLINKS, key)
+        Cells(&maps::UPLINKS).find(Layout::UPLINKS.bucket(key), key)
     }
 
     #[inline(always)]

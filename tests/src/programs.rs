@@ -10,7 +10,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, GlobalData, Pod};
 use doorstep_datapath::slice::SliceFrame;
 use doorstep_datapath::{Frame as _, Verdict, downstream, upstream};
-use doorstep_gateway::dataplane::{OBJECT, SessionTable, size_maps};
+use doorstep_gateway::dataplane::{CellTable, OBJECT, size_maps};
 use doorstep_gateway_common::account::{self, Account};
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::names::{GLOBALS, map, program};
@@ -137,26 +137,26 @@ impl Loaded {
             program.load().with_context(|| format!("loading {name}"))?;
         }
         fill(&mut ebpf, map::LINES, &model.lines)?;
-        fill(&mut ebpf, map::UPLINKS, &model.uplinks)?;
-        fill_sessions(
+        fill_cells(&mut ebpf, map::UPLINKS, Layout::UPLINKS, &model.uplinks)?;
+        fill_cells(
             &mut ebpf,
             map::UPSTREAM_V4,
             layout,
             &model.sessions.upstream_v4,
         )?;
-        fill_sessions(
+        fill_cells(
             &mut ebpf,
             map::UPSTREAM_V6,
             layout,
             &model.sessions.upstream_v6,
         )?;
-        fill_sessions(
+        fill_cells(
             &mut ebpf,
             map::DOWNSTREAM_V4,
             layout,
             &model.sessions.downstream_v4,
         )?;
-        fill_sessions(
+        fill_cells(
             &mut ebpf,
             map::DOWNSTREAM_V6,
             layout,
@@ -367,7 +367,7 @@ fn split_meta(out: &[u8]) -> Option<(OperatorIndex, &[u8])> {
     meta.is_valid().then_some((meta.operator, frame))
 }
 
-fn fill_sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
+fn fill_cells<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
     ebpf: &mut Ebpf,
     name: &'static str,
     layout: Layout,
@@ -376,7 +376,7 @@ fn fill_sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
     let Some(Map::Array(data)) = ebpf.map(name) else {
         bail!("no array {name}");
     };
-    let mut table = SessionTable::open(data, name, layout)?;
+    let mut table = CellTable::open(data, name, layout)?;
     for (key, value) in rows {
         table.upsert(key, value)?;
     }

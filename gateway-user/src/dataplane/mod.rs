@@ -43,7 +43,7 @@ pub use error::DataplaneError;
 pub use follow::{Follower, NextHop, UplinkStates, look as next_hops};
 pub use host::is_own_table;
 pub use inject::Injector;
-pub use maps::{MapUse, SessionTable};
+pub use maps::{CellTable, MapUse};
 pub use object::{OBJECT, size_maps};
 pub use offload::{Feature, FeatureState, Offloads};
 pub use ports::{Port, Role, State};
@@ -87,7 +87,6 @@ impl Dataplane {
         let log = log::ProgramLog::open(&mut ebpf);
         let programs = attach::Programs::load(ebpf)?;
         let mut maps = maps::Maps::open(&pins, object::layout(config))?;
-        maps.set_uplinks(config, &ports)?;
         maps.set_garden(config)?;
         let line_routes = Arc::new(line_routes::LineRoutes::new(config, &ports)?);
         let mut follower = Follower::new(config, &ports, &pins, netlink, line_routes.clone())?;

@@ -163,7 +163,7 @@ pub(super) fn shapes(
         ),
         (
             map::UPLINKS,
-            shape::<UplinkKey, UplinkValue>(Hash, MAX_OPERATORS),
+            shape::<u32, Cell<UplinkKey, UplinkValue>>(Array, table::UPLINK_CELLS),
         ),
         (
             map::GARDEN,

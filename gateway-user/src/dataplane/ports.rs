@@ -112,12 +112,3 @@ pub(super) fn gateway_mac(ports: &[Port]) -> Result<Mac, DataplaneError> {
             name: String::new(),
         })
 }
-
-pub(super) fn find<'p>(ports: &'p [Port], name: &str) -> Result<&'p Port, DataplaneError> {
-    ports
-        .iter()
-        .find(|port| port.name == name)
-        .ok_or_else(|| DataplaneError::NoPort {
-            name: name.to_owned(),
-        })
-}

@@ -86,10 +86,7 @@ impl Follower {
         let links = self.netlink.links().await?;
         let mut kernel = Kernel::new(links, self.netlink.neighbours().await?);
         kernel.routes = list_routes(&self.netlink, &self.tables).await?;
-        for decision in decide_all(&self.operators, &kernel) {
-            self.rows.write(&decision)?;
-        }
-        Ok(())
+        self.rows.write_all(&decide_all(&self.operators, &kernel))
     }
 
     /// Takes note of how programs were attached to the ports.

@@ -1,35 +1,40 @@
 //! The rows of `OPERATORS` and `UPLINKS`, written where they differ.
 
-use std::collections::HashMap as Rows;
+use std::collections::HashMap;
 
-use aya::maps::{HashMap, Map, MapData, MapError};
 use doorstep_gateway_common::OperatorIndex;
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::table::Layout;
 
 use super::decide::Decision;
 use crate::dataplane::DataplaneError;
-use crate::dataplane::maps::Operators;
+use crate::dataplane::maps::{self, CellTable, Operators};
 use crate::dataplane::pins::Pins;
 
-/// Both maps, and what was written last.
+/// Both maps, which it alone writes, and what was written last.
 pub(super) struct Writer {
     operators: Operators,
-    uplinks: HashMap<MapData, UplinkKey, UplinkValue>,
-    written: Rows<OperatorIndex, (OperatorValue, Option<(UplinkKey, UplinkValue)>)>,
+    uplinks: CellTable<UplinkKey, UplinkValue>,
+    written: HashMap<OperatorIndex, (OperatorValue, Option<(UplinkKey, UplinkValue)>)>,
 }
 
 impl Writer {
     pub(super) fn open(pins: &Pins) -> Result<Self, DataplaneError> {
-        let uplinks = MapData::from_pin(pins.map(map::UPLINKS))
-            .and_then(Map::from_map_data)
-            .and_then(HashMap::try_from)
-            .map_err(failed)?;
         Ok(Self {
             operators: Operators::open(pins)?,
-            uplinks,
-            written: Rows::new(),
+            uplinks: maps::cells(pins, map::UPLINKS, Layout::UPLINKS)?,
+            written: HashMap::new(),
         })
+    }
+
+    /// Makes the maps what was decided for all operators.
+    pub(super) fn write_all(&mut self, decisions: &[Decision]) -> Result<(), DataplaneError> {
+        let uplinks = decisions.iter().filter_map(|decision| decision.uplink);
+        self.uplinks.replace_all(&uplinks.collect())?;
+        decisions
+            .iter()
+            .try_for_each(|decision| self.write(decision))
     }
 
     pub(super) fn write(&mut self, decision: &Decision) -> Result<(), DataplaneError> {
@@ -38,8 +43,9 @@ impl Writer {
             return Ok(());
         }
         self.operators.set(decision.operator, decision.value)?;
-        if let Some((key, value)) = decision.uplink {
-            self.uplinks.insert(key, value, 0).map_err(failed)?;
+        if let Some((key, value)) = &decision.uplink {
+            self.uplinks.upsert(key, value)?;
+            self.uplinks.wait();
         }
         self.written.insert(decision.operator, rows);
         Ok(())
@@ -48,12 +54,5 @@ impl Writer {
     /// Has everything written again.
     pub(super) fn forget(&mut self) {
         self.written.clear();
-    }
-}
-
-fn failed(source: MapError) -> DataplaneError {
-    DataplaneError::Map {
-        map: map::UPLINKS,
-        source: Box::new(source),
     }
 }

@@ -1,8 +1,8 @@
 //! The maps, each with its types. Removing what is absent is success.
 
 mod accounts;
+mod cells;
 mod mapped;
-mod sessions;
 mod table;
 
 use std::collections::HashMap;
@@ -13,18 +13,17 @@ use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::names::map;
-use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
+use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::table::{Key, Layout};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
-use doorstep_gateway_common::{LineKey, LineValue, MacWord, OperatorIndex, Reason};
+use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason};
 use serde::Serialize;
 
 pub(super) use self::accounts::Accounts;
-pub use self::sessions::SessionTable;
+pub use self::cells::CellTable;
 use self::table::Table;
 use super::DataplaneError;
 use super::pins::Pins;
-use super::ports::{self, Port};
 use crate::config::Config;
 use crate::plan::{Change, Rows, Tables};
 
@@ -37,12 +36,11 @@ pub struct MapUse {
 }
 
 pub(super) struct Maps {
-    upstream_v4: SessionTable<UpstreamV4Key, UpstreamValue>,
-    upstream_v6: SessionTable<UpstreamV6Key, UpstreamValue>,
-    downstream_v4: SessionTable<DownstreamV4Key, DownstreamValue>,
-    downstream_v6: SessionTable<DownstreamV6Key, DownstreamValue>,
+    upstream_v4: CellTable<UpstreamV4Key, UpstreamValue>,
+    upstream_v6: CellTable<UpstreamV6Key, UpstreamValue>,
+    downstream_v4: CellTable<DownstreamV4Key, DownstreamValue>,
+    downstream_v6: CellTable<DownstreamV6Key, DownstreamValue>,
     lines: Table<LineKey, LineValue>,
-    uplinks: Table<UplinkKey, UplinkValue>,
     garden: Table<GardenKey, u32>,
     accounts: Accounts,
     reasons: PerCpuArray<MapData, u64>,
@@ -51,12 +49,11 @@ pub(super) struct Maps {
 impl Maps {
     pub(super) fn open(pins: &Pins, layout: Layout) -> Result<Self, DataplaneError> {
         Ok(Self {
-            upstream_v4: sessions(pins, map::UPSTREAM_V4, layout)?,
-            upstream_v6: sessions(pins, map::UPSTREAM_V6, layout)?,
-            downstream_v4: sessions(pins, map::DOWNSTREAM_V4, layout)?,
-            downstream_v6: sessions(pins, map::DOWNSTREAM_V6, layout)?,
+            upstream_v4: cells(pins, map::UPSTREAM_V4, layout)?,
+            upstream_v6: cells(pins, map::UPSTREAM_V6, layout)?,
+            downstream_v4: cells(pins, map::DOWNSTREAM_V4, layout)?,
+            downstream_v6: cells(pins, map::DOWNSTREAM_V6, layout)?,
             lines: Table::open(pins, map::LINES)?,
-            uplinks: Table::open(pins, map::UPLINKS)?,
             garden: Table::open(pins, map::GARDEN)?,
             accounts: Accounts::open(pins)?,
             reasons: pinned(pins, map::REASONS)?,
@@ -157,30 +154,6 @@ impl Maps {
         self.lines.upsert(&key, &value)
     }
 
-    /// Makes `UPLINKS` what the configuration says.
-    pub(super) fn set_uplinks(
-        &mut self,
-        config: &Config,
-        ports: &[Port],
-    ) -> Result<(), DataplaneError> {
-        let mut desired = HashMap::new();
-        for operator in &config.operators {
-            let port = ports::find(ports, &operator.uplink)?;
-            let key = UplinkKey {
-                ifindex: port.ifindex,
-                vid: operator.uplink_vlan,
-                pad: 0,
-            };
-            let value = UplinkValue {
-                operator: operator.index,
-                port_mac: MacWord::new(port.mac.0),
-                pad: [0; 3],
-            };
-            desired.insert(key, value);
-        }
-        self.uplinks.replace_all(&desired)
-    }
-
     /// Makes `GARDEN` what the configuration says.
     pub(super) fn set_garden(&mut self, config: &Config) -> Result<(), DataplaneError> {
         /// There is nothing to say of a server but that it is there.
@@ -226,13 +199,13 @@ impl Operators {
     }
 }
 
-fn sessions<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
+pub(super) fn cells<K: Key + Pod + Eq + Hash, V: Pod + PartialEq>(
     pins: &Pins,
     name: &'static str,
     layout: Layout,
-) -> Result<SessionTable<K, V>, DataplaneError> {
+) -> Result<CellTable<K, V>, DataplaneError> {
     let data = MapData::from_pin(pins.map(name)).map_err(error(name))?;
-    SessionTable::open(&data, name, layout)
+    CellTable::open(&data, name, layout)
 }
 
 /// Opens a pinned map as the type that is asked for.

@@ -1,4 +1,4 @@
-//! The daemon's side of the sessions' tables, which it alone writes. Their shape is in
+//! The daemon's side of the tables of rows, which it alone writes. Their shape is in
 //! [`doorstep_gateway_common::table`].
 
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,8 @@ use super::MapUse;
 use super::mapped::Mapped;
 use crate::dataplane::{DataplaneError, grace};
 
-/// One of `UPSTREAM_V4`, `UPSTREAM_V6`, `DOWNSTREAM_V4`, `DOWNSTREAM_V6`.
-pub struct SessionTable<K: Key + Pod, V: Pod> {
+/// One of `UPSTREAM_V4`, `UPSTREAM_V6`, `DOWNSTREAM_V4`, `DOWNSTREAM_V6`, `UPLINKS`.
+pub struct CellTable<K: Key + Pod, V: Pod> {
     name: &'static str,
     cells: Mapped<Cell<K, V>>,
     layout: Layout,
@@ -35,7 +35,7 @@ struct Link {
     at: u32,
 }
 
-impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
+impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> CellTable<K, V> {
     /// Takes a table over, which nobody else writes from now on. What an earlier writer has not
     /// finished is taken back.
     pub fn open(map: &MapData, name: &'static str, layout: Layout) -> Result<Self, DataplaneError> {
@@ -58,10 +58,7 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
         table.free = (buckets..table.fresh)
             .filter(|cell| !linked.contains(cell))
             .collect();
-        if !table.resting.is_empty() {
-            grace::wait();
-            table.settle();
-        }
+        table.wait();
         table
     }
 
@@ -161,7 +158,7 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
     }
 
     /// Programs that run already may still find the row. Its cell is used anew after
-    /// [`SessionTable::settle`].
+    /// [`CellTable::settle`].
     pub fn remove(&mut self, key: &K) {
         let bucket = self.bucket(key);
         let found = self.chain(bucket).find(|link| {
@@ -171,6 +168,30 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
         if let Some(link) = found {
             self.unlink(bucket, link.at);
             self.used -= 1;
+        }
+    }
+
+    /// Makes the table equal to this.
+    pub(in crate::dataplane) fn replace_all(
+        &mut self,
+        desired: &HashMap<K, V>,
+    ) -> Result<(), DataplaneError> {
+        let held = self.dump();
+        for key in held.keys().filter(|key| !desired.contains_key(key)) {
+            self.remove(key);
+        }
+        for (key, value) in desired {
+            self.upsert(key, value)?;
+        }
+        self.wait();
+        Ok(())
+    }
+
+    /// Waits until all cells that are no longer used can be used anew.
+    pub(in crate::dataplane) fn wait(&mut self) {
+        if !self.resting.is_empty() {
+            grace::wait();
+            self.settle();
         }
     }
 
@@ -228,8 +249,7 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
     /// A cell for a row whose bucket is taken.
     fn take(&mut self) -> Result<u32, DataplaneError> {
         if self.free.is_empty() && self.fresh as usize >= self.cells.len() {
-            grace::wait();
-            self.settle();
+            self.wait();
         }
         if let Some(cell) = self.free.pop() {
             return Ok(cell);
@@ -246,7 +266,7 @@ impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq> SessionTable<K, V> {
     }
 }
 
-impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq + Owned> SessionTable<K, V> {
+impl<K: Key + Pod + Eq + Hash, V: Pod + PartialEq + Owned> CellTable<K, V> {
     /// The key of that row, if what is there belongs to the row's session.
     pub(super) fn key_of(&self, row: Option<(K, V)>) -> Option<K> {
         let (key, value) = row?;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-type Table = SessionTable<UpstreamV4Key, UpstreamValue>;
+type Table = CellTable<UpstreamV4Key, UpstreamValue>;
 
 const BUCKETS: u32 = 8;
 
