@@ -23,9 +23,6 @@ const UNUSED: f64 = 0.03;
 
 /// How much more than the rate UDP is sent with.
 const EXCESS: f64 = 1.5;
-/// As many for each megabit per second as fill a rate that is kept by dropping: over a path this
-/// short, a connection that lost packets is mostly silent.
-const CONNECTIONS: u64 = 1;
 const SINK_PORT: u16 = 5001;
 
 /// A session with rates, its home's and its operator's ends, and their links toward the gateway.
@@ -99,7 +96,9 @@ impl Limited {
                 target.set_port(SINK_PORT);
                 match flow {
                     Flow::Udp => Load::udp(from, (to, target), (mbps as f64 * 1e6 * EXCESS) as u64),
-                    Flow::Tcp => Load::tcp(from, (to, target), (mbps * CONNECTIONS) as usize),
+                    // Over a path this short a connection that lost packets is mostly silent; one for
+                    // each megabit per second fill a rate that is kept by dropping.
+                    Flow::Tcp => Load::tcp(from, (to, target), mbps as usize),
                 }
             })
             .collect::<Result<_>>()?;

@@ -12,11 +12,11 @@ use crate::dataplane::DataplaneError;
 use crate::dataplane::maps::{self, CellTable, Operators};
 use crate::dataplane::pins::Pins;
 
-/// Both maps, which it alone writes, and what was written last.
+/// Both maps, which it alone writes. Of `OPERATORS`, what was written last.
 pub(super) struct Writer {
     operators: Operators,
     uplinks: CellTable<UplinkKey, UplinkValue>,
-    written: HashMap<OperatorIndex, (OperatorValue, Option<(UplinkKey, UplinkValue)>)>,
+    written: HashMap<OperatorIndex, OperatorValue>,
 }
 
 impl Writer {
@@ -38,20 +38,21 @@ impl Writer {
     }
 
     pub(super) fn write(&mut self, decision: &Decision) -> Result<(), DataplaneError> {
-        let rows = (decision.value, decision.uplink);
-        if self.written.get(&decision.operator) == Some(&rows) {
-            return Ok(());
+        let &Decision {
+            operator, value, ..
+        } = decision;
+        if self.written.get(&operator) != Some(&value) {
+            self.operators.set(operator, value)?;
+            self.written.insert(operator, value);
         }
-        self.operators.set(decision.operator, decision.value)?;
         if let Some((key, value)) = &decision.uplink {
             self.uplinks.upsert(key, value)?;
             self.uplinks.wait();
         }
-        self.written.insert(decision.operator, rows);
         Ok(())
     }
 
-    /// Has everything written again.
+    /// Has all of `OPERATORS` written again; of `UPLINKS` it is known what is there.
     pub(super) fn forget(&mut self) {
         self.written.clear();
     }

@@ -87,6 +87,22 @@ fn cells_rest_before_they_are_used_anew() {
 }
 
 #[test]
+fn a_table_is_made_equal_and_its_cells_free_again() {
+    let mut table = table();
+    for address in 1..=3 {
+        table.upsert(&key(address), &value(1)).expect("room");
+    }
+    // One goes, one changes, one stays, and one comes.
+    let desired = HashMap::from([(key(2), value(9)), (key(3), value(1)), (key(4), value(1))]);
+    table.replace_all(&desired).expect("room");
+    assert_eq!(table.dump(), desired);
+    assert_eq!(table.usage().used, 3);
+    assert!(table.resting.is_empty(), "{:?}", table.resting);
+    table.upsert(&key(1), &value(2)).expect("room");
+    assert_eq!(table.chain(table.bucket(&key(1))).count(), 1, "its bucket");
+}
+
+#[test]
 fn a_full_table_says_so_and_keeps_what_it_has() {
     let mut table = table();
     let line = |number| UpstreamV4Key {
