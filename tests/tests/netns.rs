@@ -84,7 +84,7 @@ fn main() -> ExitCode {
             lines::{untagged, one_tag},
             line_prefixes::{beside_the_delegated},
             isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
-            sessions::{additional, one_line_for_each_home},
+            sessions::{counted_exactly, additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},
             refusals::{
                 unknown_location,

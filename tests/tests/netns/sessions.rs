@@ -1,6 +1,9 @@
 //! Sessions from their first request to their release.
 
-use anyhow::ensure;
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::street::{Plan, Street};
 use doorstep_tests::suite::CaseResult;
 
@@ -51,6 +54,76 @@ pub fn connect_move_release() -> CaseResult {
     ensure!(routes.is_empty(), "a default route is left: {routes}");
     let sessions: Vec<serde_json::Value> = street.gateways[0].daemon.ask_json(&["sessions"])?;
     ensure!(sessions.is_empty(), "{sessions:?}");
+    Ok(())
+}
+
+/// What each gateway receipts is what went through it, to the packet and byte: over a restart of its
+/// daemon, and over a move.
+pub fn counted_exactly() -> CaseResult {
+    let mut street = Street::new(Plan {
+        gateways: 2,
+        ..Plan::default()
+    })?;
+    street.homes[0].register()?;
+    let first = street.homes[0].request(&street.seal(0, 0)?)?;
+    exchange(&street, first.v4()?, 300)?;
+    street.gateways[0].daemon.kill()?;
+    exchange(&street, first.v4()?, 200)?;
+    street.restart_gateway(0)?;
+    exchange(&street, first.v4()?, 100)?;
+
+    street.plug(0, 1)?;
+    let moved = street.homes[0].relocate(&street.seal(1, 0)?, None)?;
+    exchange(&street, moved.v4()?, 70)?;
+    street.homes[0].release(&moved.session_id)?;
+
+    let detail = at_server(street.server(), &moved.session_id)?;
+    for (gateway, packets) in [("gw1", 600), ("gw2", 70)] {
+        let receipts = detail["receipts"].as_array().context("no receipts")?;
+        let receipt = receipts.iter().find(|it| it["gateway_id"] == gateway);
+        let counters =
+            &receipt.with_context(|| format!("none of {gateway}: {detail}"))?["counters"];
+        for (field, expected) in [
+            ("upstream_packets", packets),
+            ("upstream_bytes", packets * (UP_BYTES + UDP_HEADERS)),
+            ("downstream_packets", packets),
+            ("downstream_bytes", packets * (DOWN_BYTES + UDP_HEADERS)),
+            ("upstream_policed", 0),
+            ("downstream_policed", 0),
+        ] {
+            ensure!(
+                counters[field].as_u64() == Some(expected as u64),
+                "{gateway}: {field} is not {expected}: {counters}"
+            );
+        }
+    }
+    Ok(())
+}
+
+const UP_BYTES: usize = 100;
+const DOWN_BYTES: usize = 60;
+/// Of IPv4 and UDP.
+const UDP_HEADERS: usize = 20 + 8;
+
+/// Sends that many datagrams each way, one after the other; none is lost.
+fn exchange(street: &Street, home: IpAddr, datagrams: usize) -> Result<()> {
+    let world = street.echo(false).ip();
+    let near = street.homes[0]
+        .netns
+        .run(move || UdpSocket::bind((home, 0)))??;
+    let far = street.inet.run(move || UdpSocket::bind((world, 0)))??;
+    for (socket, peer) in [(&near, &far), (&far, &near)] {
+        socket.connect(peer.local_addr()?)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    }
+    for number in 0..datagrams {
+        for (from, to, bytes) in [(&near, &far, UP_BYTES), (&far, &near, DOWN_BYTES)] {
+            from.send(&[0; UP_BYTES][..bytes])?;
+            let received = to.recv(&mut [0; UP_BYTES]);
+            let received = received.with_context(|| format!("datagram {number} from {from:?}"))?;
+            ensure!(received == bytes, "{received} bytes of {bytes}");
+        }
+    }
     Ok(())
 }
 
