@@ -66,6 +66,14 @@ impl Case {
     pub fn punts(&self) -> bool {
         self.reason == Reason::PuntEstablish
     }
+
+    /// Whether it is dropped for its rate alone.
+    pub fn is_policed(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::PolicedUpstream | Reason::PolicedDownstream
+        )
+    }
 }
 
 /// Sessions on lines with fewer tags than two.
@@ -95,31 +103,13 @@ fn line(ifindex: u32, c_vid: u16) -> LineKey {
     }
 }
 
-/// A frame of the slow subscriber's. It is dropped sooner or later, if packets are policed at all.
-pub fn too_fast() -> Case {
-    let (s_vid, c_vid) = shared::vlans(SLOW);
-    let ether = Ether {
-        source: subscriber::mac(SLOW).0,
-        destination: GATEWAY.0,
-        tags: &[(TPID_8021AD, s_vid), (TPID_8021Q, c_vid)],
-    };
-    let source = subscriber::ipv4(SLOW).octets();
-    let mut frame = udp_v4(ether, source, shared::WORLD.to_be_bytes(), 64);
-    frame.resize(FRAME_LEN, 0);
-    Case {
-        name: "too fast",
-        side: Side::Access,
-        reason: Reason::ForwardedUpstream,
-        frame,
-    }
-}
-
 /// Every case.
 pub fn cases() -> Result<Vec<Case>> {
     let s_tag = |i| (TPID_8021AD, shared::vlans(i).0);
     let c_tag = |i| (TPID_8021Q, shared::vlans(i).1);
     let two_tags = [s_tag(TWO_TAGS), c_tag(TWO_TAGS)];
     let policed_tags = [s_tag(POLICED), c_tag(POLICED)];
+    let slow_tags = [s_tag(SLOW), c_tag(SLOW)];
     let three_tags = [s_tag(TWO_TAGS), c_tag(TWO_TAGS), c_tag(TWO_TAGS)];
     let unknown_tags = [s_tag(TWO_TAGS), (TPID_8021Q, UNKNOWN_VID + 3000)];
     let up = Ether {
@@ -135,6 +125,7 @@ pub fn cases() -> Result<Vec<Case>> {
     let one_tag = from(ONE_TAG, &[(TPID_8021Q, ONE_TAG_VID)]);
     let untagged = from(UNTAGGED, &[]);
     let policed = from(POLICED, &policed_tags);
+    let slow = from(SLOW, &slow_tags);
     let world = Ether {
         source: NEXT_HOP.0,
         destination: GATEWAY.0,
@@ -274,6 +265,13 @@ pub fn cases() -> Result<Vec<Case>> {
             Access,
             R::NdAnswered,
             neighbour_solicitation(to_all, LINK_LOCAL, GATEWAY_LINK_LOCAL),
+        ),
+        ("drop", Access, R::PolicedUpstream, upward(slow, SLOW)),
+        (
+            "drop",
+            Uplink,
+            R::PolicedDownstream,
+            udp_v4(world, world_v4, v4(SLOW), 64),
         ),
         ("drop", Access, R::SourceNotBound, upward(up, NOBODY)),
         (
