@@ -1,33 +1,54 @@
 //! Who must look again: connected gateways and open Watch streams.
 //!
-//! The hub carries no content, only ids: whoever is woken reads the rows. So nothing is lost when
-//! several changes fall together, and nothing that a row does not say is ever sent.
+//! Of what this server has committed the hub carries the rows themselves; of what others have
+//! changed, only that something has changed, and whoever is woken reads the rows. Either way
+//! nothing is told that is not durable.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::store::{Committed, SessionRow, StepRow};
+
+/// Steps kept for a Watch that is slow; behind more it reads the table.
+const STEPS_KEPT: usize = 8;
 
 #[derive(Debug)]
 pub struct Hub {
     gateways: Mutex<HashMap<String, Arc<Link>>>,
-    watches: Mutex<HashMap<Uuid, watch::Sender<()>>>,
+    watches: Mutex<HashMap<Uuid, broadcast::Sender<News>>>,
     watch_places: Arc<Semaphore>,
     max_watches: usize,
 }
 
+/// What a Watch hears.
+#[derive(Clone, Debug)]
+pub enum News {
+    Step(Arc<StepRow>),
+    /// Another server has changed the session.
+    Look,
+}
+
+/// What a gateway's stream hears about a session.
+pub type Fresh = Option<Arc<SessionRow>>;
+
 /// One gateway's stream, as the rest of the server sees it.
 #[derive(Debug)]
 pub struct Link {
-    dirty: Mutex<BTreeSet<Uuid>>,
+    /// Without a row: it must be read.
+    dirty: Mutex<BTreeMap<Uuid, Fresh>>,
     notify: Notify,
     /// Cancelled when a newer stream of the same gateway takes over.
     pub replaced: CancellationToken,
     pub since_ms: i64,
     pub peer: String,
     pub software_version: String,
+    /// Number of the latest receipt of this stream; 0: none.
+    pub last_receipt: AtomicU64,
 }
 
 /// No code panics while it holds one of these locks, and their data is plain.
@@ -36,8 +57,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    /// Waits until sessions have changed and takes their ids.
-    pub async fn changed(&self) -> BTreeSet<Uuid> {
+    /// Waits until sessions have changed and takes them.
+    pub async fn changed(&self) -> BTreeMap<Uuid, Fresh> {
         loop {
             let ids = std::mem::take(&mut *lock(&self.dirty));
             if !ids.is_empty() {
@@ -47,8 +68,8 @@ impl Link {
         }
     }
 
-    fn mark(&self, session: Uuid) {
-        lock(&self.dirty).insert(session);
+    fn mark(&self, session: Uuid, row: Fresh) {
+        lock(&self.dirty).insert(session, row);
         self.notify.notify_one();
     }
 }
@@ -78,16 +99,17 @@ impl Drop for Registration {
 pub struct Watch {
     hub: Arc<Hub>,
     session: Uuid,
-    receiver: Option<watch::Receiver<()>>,
+    receiver: Option<broadcast::Receiver<News>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watch {
-    /// Waits for the session's next change, or one that has happened since the last call.
-    pub async fn changed(&mut self) {
-        if let Some(receiver) = &mut self.receiver {
+    /// Waits for the session's next news, or one that has come since the last call.
+    pub async fn news(&mut self) -> News {
+        match &mut self.receiver {
             // The sender lives in the hub for as long as this receiver does.
-            let _ = receiver.changed().await;
+            Some(receiver) => receiver.recv().await.unwrap_or(News::Look),
+            None => News::Look,
         }
     }
 }
@@ -131,6 +153,7 @@ impl Hub {
             since_ms,
             peer,
             software_version,
+            last_receipt: AtomicU64::new(0),
         });
         let former = lock(&self.gateways).insert(gateway.to_owned(), Arc::clone(&link));
         if let Some(former) = former {
@@ -151,17 +174,43 @@ impl Hub {
         lock(&self.gateways).len()
     }
 
-    /// A row asks something new of a gateway.
-    pub fn wake_gateway(&self, gateway: &str, session: Uuid) {
-        if let Some(link) = self.link(gateway) {
-            link.mark(session);
+    /// Tells everybody here what this server has made durable.
+    pub fn committed(&self, committed: &Committed) {
+        for row in &committed.instruct {
+            if let Some(link) = self.link(&row.session.connection.gateway) {
+                link.mark(row.session.id, Some(Arc::clone(row)));
+            }
+        }
+        for step in &committed.steps {
+            tracing::debug!(
+                session = %step.session,
+                generation = step.generation,
+                state = %step.state,
+                gateway = step.gateway,
+                "session changed"
+            );
+        }
+        if !committed.steps.is_empty() {
+            let watches = lock(&self.watches);
+            for step in &committed.steps {
+                if let Some(sender) = watches.get(&step.session) {
+                    let _ = sender.send(News::Step(Arc::clone(step)));
+                }
+            }
         }
     }
 
-    /// A session has a new step.
+    /// A row asks something of a gateway; what, must be read.
+    pub fn wake_gateway(&self, gateway: &str, session: Uuid) {
+        if let Some(link) = self.link(gateway) {
+            link.mark(session, None);
+        }
+    }
+
+    /// Another server has made a step of a session.
     pub fn wake_watches(&self, session: Uuid) {
         if let Some(sender) = lock(&self.watches).get(&session) {
-            let _ = sender.send(());
+            let _ = sender.send(News::Look);
         }
     }
 
@@ -170,7 +219,7 @@ impl Hub {
         let place = Arc::clone(&self.watch_places).try_acquire_owned().ok()?;
         let receiver = lock(&self.watches)
             .entry(session)
-            .or_insert_with(|| watch::channel(()).0)
+            .or_insert_with(|| broadcast::channel(STEPS_KEPT).0)
             .subscribe();
         Some(Watch {
             hub: Arc::clone(self),

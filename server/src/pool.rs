@@ -24,6 +24,8 @@ pub struct Pool {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
+    #[error("a pool of length {0} is larger than all addresses in use; the shortest is /3")]
+    TooLarge(u8),
     #[error("an IPv4 pool needs a prefix length of at most 30, not {0}")]
     Ipv4TooSmall(u8),
     #[error(
@@ -36,6 +38,9 @@ pub enum PoolError {
     )]
     LineLen { pool: u8, delegated: u8 },
 }
+
+/// Global unicast is 2000::/3 (RFC 4291 section 2.4); and the arithmetic here stays within 64 bits.
+const SHORTEST_IPV6: u8 = 3;
 
 /// The usable addresses of `net`, without the gateway's own.
 pub fn ipv4(net: Ipv4Net, gateway: Ipv4Addr) -> Result<Pool, PoolError> {
@@ -60,17 +65,15 @@ pub fn first_host(net: Ipv4Net) -> Ipv4Addr {
 /// the only one.
 pub fn ipv6(net: Ipv6Net, delegated: u8) -> Result<Pool, PoolError> {
     let pool = net.prefix_len();
-    if delegated > 64 || delegated < pool || delegated == 0 {
+    if pool < SHORTEST_IPV6 {
+        return Err(PoolError::TooLarge(pool));
+    }
+    if delegated > 64 || delegated < pool {
         return Err(PoolError::DelegatedLen { pool, delegated });
     }
     let start = ipv6_number(net.network());
     let end = ipv6_number(net.broadcast());
-    let step = if delegated == 1 {
-        // A piece of half the line does not fit i64; nobody delegates that.
-        return Err(PoolError::DelegatedLen { pool, delegated });
-    } else {
-        1i64 << (64 - delegated)
-    };
+    let step = 1i64 << (64 - delegated);
     Ok(Pool {
         first: start,
         last: end,
@@ -84,6 +87,9 @@ pub fn ipv6(net: Ipv6Net, delegated: u8) -> Result<Pool, PoolError> {
 /// with. The gateways look for that first, and would find it for all others that it holds.
 pub fn ipv6_lines(net: Ipv6Net, delegated: u8) -> Result<Pool, PoolError> {
     let len = net.prefix_len();
+    if len < SHORTEST_IPV6 {
+        return Err(PoolError::TooLarge(len));
+    }
     if len > 64 || !(2..=64).contains(&delegated) {
         return Err(PoolError::LineLen {
             pool: len,
@@ -97,10 +103,13 @@ pub fn ipv6_lines(net: Ipv6Net, delegated: u8) -> Result<Pool, PoolError> {
         reserved: None,
         nonzero: (1i64 << (64 - delegated)) - 1,
     };
-    pool.next(None).map(|_| pool).ok_or(PoolError::LineLen {
-        pool: len,
-        delegated,
-    })
+    if pool.capacity() == 0 {
+        return Err(PoolError::LineLen {
+            pool: len,
+            delegated,
+        });
+    }
+    Ok(pool)
 }
 
 pub fn ipv4_number(address: Ipv4Addr) -> i64 {
@@ -123,34 +132,67 @@ pub fn ipv6_prefix(number: i64, delegated: u8) -> Option<Ipv6Net> {
 }
 
 impl Pool {
-    /// The lowest piece that lies wholly behind `after` (the last number in use, if any).
-    pub fn next(&self, after: Option<i64>) -> Option<i64> {
-        let mut candidate = match after {
-            None => self.first,
-            Some(after) if after < self.first => self.first,
-            Some(after) => {
-                // Aligned up, because pieces of another size may lie before.
-                let past = after.checked_add(1)?.checked_sub(self.first)?;
-                let pieces = past.checked_add(self.step - 1)? / self.step;
-                self.first.checked_add(pieces.checked_mul(self.step)?)?
+    /// How many pieces there are to give out.
+    pub fn capacity(&self) -> i64 {
+        let pieces = (self.last - self.first + 1) / self.step;
+        if self.nonzero != 0 {
+            return pieces - self.left_out_before(self.last + 1);
+        }
+        let reserved = self.reserved.is_some_and(|own| self.contains(own));
+        pieces - i64::from(reserved)
+    }
+
+    /// First number of the piece at a place, counted from 0; none beyond the last one.
+    pub fn piece(&self, place: i64) -> Option<i64> {
+        if !(0..self.capacity()).contains(&place) {
+            return None;
+        }
+        if self.nonzero != 0 {
+            // Whole groups behind the first one, each without its first number.
+            let group = self.nonzero + 1;
+            let start = self.first & !self.nonzero;
+            let skipped = (self.first - start - 1).max(0);
+            let nth = place + skipped;
+            return Some(start + nth / self.nonzero * group + nth % self.nonzero + 1);
+        }
+        let first = self.first + place * self.step;
+        match self.reserved {
+            Some(own) if self.contains(own) && first >= own => Some(first + self.step),
+            _ => Some(first),
+        }
+    }
+
+    /// The place of the piece that a number lies in, if it can be given out.
+    pub fn place(&self, number: i64) -> Option<i64> {
+        if !self.contains(number) {
+            return None;
+        }
+        if self.nonzero != 0 {
+            if number & self.nonzero == 0 {
+                return None;
             }
-        };
-        if Some(candidate) == self.reserved {
-            candidate = candidate.checked_add(self.step)?;
+            return Some(number - self.first - self.left_out_before(number));
         }
-        if !self.gives(candidate) {
-            candidate = candidate.checked_add(self.step)?;
+        let first = self.first + (number - self.first) / self.step * self.step;
+        match self.reserved {
+            Some(own) if first == own => None,
+            Some(own) if self.contains(own) && first > own => {
+                Some((first - self.first) / self.step - 1)
+            }
+            _ => Some((first - self.first) / self.step),
         }
-        (self.piece_end(candidate)? <= self.last).then_some(candidate)
     }
 
-    /// Whether the bits of a number allow it.
-    pub fn gives(&self, number: i64) -> bool {
-        self.nonzero == 0 || number & self.nonzero != 0
+    fn contains(&self, number: i64) -> bool {
+        (self.first..=self.last).contains(&number)
     }
 
-    pub fn piece_end(&self, first: i64) -> Option<i64> {
-        first.checked_add(self.step - 1)
+    /// How many numbers from the first one on, and before `end`, have none of the bits that one
+    /// must have.
+    fn left_out_before(&self, end: i64) -> i64 {
+        let group = self.nonzero + 1;
+        let groups = |number: i64| (number + self.nonzero).div_euclid(group);
+        groups(end) - groups(self.first)
     }
 }
 
@@ -158,16 +200,15 @@ impl Pool {
 mod tests {
     use super::*;
 
+    /// The first pieces; each is found again by its numbers.
     fn hand_out(pool: Pool, count: usize) -> Vec<i64> {
-        let mut last = None;
-        let mut given = Vec::new();
-        while given.len() < count
-            && let Some(piece) = pool.next(last)
-        {
-            given.push(piece);
-            last = pool.piece_end(piece);
+        let pieces: Vec<i64> = (0..).map_while(|place| pool.piece(place)).take(count).collect();
+        for (place, first) in (0..).zip(&pieces) {
+            for number in [*first, *first + pool.step - 1] {
+                assert_eq!(pool.place(number), Some(place), "{number} of {pool:?}");
+            }
         }
-        given
+        pieces
     }
 
     #[test]
@@ -255,13 +296,21 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_never_overlaps_a_larger_one_given_before() {
-        let large = ipv6("2001:db8::/40".parse().unwrap(), 56).unwrap();
-        let small = ipv6("2001:db8::/40".parse().unwrap(), 60).unwrap();
-        let first = large.next(None).unwrap();
-        let end = large.piece_end(first);
-        let next = small.next(end).unwrap();
-        assert!(next > end.unwrap());
-        assert_eq!((next - small.first) % small.step, 0);
+    fn what_is_not_given_out_has_no_place() {
+        let gateway = "100.64.1.3".parse().unwrap();
+        let ipv4 = ipv4("100.64.1.0/29".parse().unwrap(), gateway).unwrap();
+        let own = ipv4_number(gateway);
+        assert_eq!(ipv4.capacity(), 5);
+        for (number, want) in [(-3, None), (-2, Some(0)), (0, None), (1, Some(2)), (4, None)] {
+            assert_eq!(ipv4.place(own + number), want, "{number}");
+        }
+        let homes = ipv6("2001:db8::/40".parse().unwrap(), 56).unwrap();
+        assert_eq!(homes.capacity(), (1 << 16) - 1);
+        assert_eq!(homes.place(homes.first), None, "the gateway's own");
+        assert_eq!(homes.piece(homes.capacity()), None);
+        let lines = ipv6_lines("fd00::/54".parse().unwrap(), 56).unwrap();
+        assert_eq!(lines.capacity(), 4 * 255);
+        assert_eq!(lines.place(lines.first + 256), None);
+        assert_eq!(lines.place(lines.first + 257), Some(255));
     }
 }

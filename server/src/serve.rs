@@ -24,7 +24,6 @@ use crate::keys::{self, Keys};
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
 use crate::service::operator::OperatorService;
-use crate::store::Store;
 
 /// Largest request of a terminal.
 const MAX_REQUEST_LEN: usize = 16 * 1024;
@@ -58,11 +57,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         vault,
     } = keys::load(&config)?;
     let lock = lock_data_dir(&config)?;
-    let store = Store::open(&config.database()).await?;
     let config = Arc::new(config);
-    let engine = Engine::new(Arc::clone(&config), store, keyring, vault);
-    // Before a gateway can ask: its Hello is answered by what the plans say now.
-    engine.follow_plans().await?;
+    let engine = Engine::open(Arc::clone(&config), &config.database, keyring, vault).await?;
 
     let listener = TcpListener::bind(config.listen)
         .await

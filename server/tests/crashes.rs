@@ -11,7 +11,7 @@ use doorstep_server::identity::Phone;
 use doorstep_server::keys;
 use doorstep_server::session::State;
 use doorstep_server::session::instruct::{self, Kind};
-use doorstep_server::store::{Counters, ReceiptRow, Store};
+use doorstep_server::store::{Counters, ReceiptRow};
 use uuid::Uuid;
 
 struct World {
@@ -36,13 +36,9 @@ impl World {
 
     async fn open(&mut self) {
         let keys = keys::load(&self.config).unwrap();
-        let store = Store::open(&self.config.database()).await.unwrap();
-        self.engine = Some(Engine::new(
-            Arc::clone(&self.config),
-            store,
-            keys.keyring,
-            keys.vault,
-        ));
+        let config = Arc::clone(&self.config);
+        let engine = Engine::open(config, &self.config.database, keys.keyring, keys.vault);
+        self.engine = Some(engine.await.unwrap());
     }
 
     /// Nothing is closed or flushed: what is on disk is all that remains, in another folder, as
@@ -299,7 +295,7 @@ async fn a_crash_after_each_step_loses_nothing() {
     world.crash().await;
     assert_eq!(world.state(first.session).await, State::Released);
     assert_eq!(world.instructions().await, []);
-    let steps = world.engine().store.steps(first.session, 0).await.unwrap();
+    let steps = world.engine().store.steps(first.session, None).await.unwrap();
     let generations: Vec<_> = steps.iter().map(|step| step.generation).collect();
     assert!(generations.is_sorted(), "{generations:?}");
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::pool;
 use crate::session::service::{MAX_PRIORITY, Service};
+use crate::store::Database;
 use doorstep_daemon::rate::Rate;
 
 #[derive(Deserialize)]
@@ -24,6 +25,7 @@ pub(super) struct File {
     operator: Spanned<String>,
     #[serde(default = "default_data_dir")]
     data_dir: PathBuf,
+    database: Option<Spanned<String>>,
     #[serde(default = "default_listen")]
     listen: SocketAddr,
     #[serde(default = "default_admin_socket")]
@@ -158,9 +160,16 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
     if server_names.is_empty() {
         server_names.push(file.operator.get_ref().clone());
     }
+    let data_dir = folder.join(file.data_dir);
+    let database = match &file.database {
+        None => Database::Sqlite(data_dir.join("server.sqlite")),
+        Some(url) => Database::parse(url.get_ref())
+            .map_err(|problem| (url.span().start, format!("database: {problem}")))?,
+    };
     Ok(Config {
         operator: file.operator.into_inner(),
-        data_dir: folder.join(file.data_dir),
+        data_dir,
+        database,
         listen: file.listen,
         admin_socket: folder.join(file.admin_socket),
         server_names,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pool::Pool;
 use crate::session::service::Service;
+use crate::store::Database;
 
 /// Where the command line looks for the administration socket unless told otherwise.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/doorstep-server/admin.sock";
@@ -70,6 +71,8 @@ impl Default for Limits {
 pub struct Config {
     pub operator: String,
     pub data_dir: PathBuf,
+    #[serde(serialize_with = "shown")]
+    pub database: Database,
     pub listen: SocketAddr,
     pub admin_socket: PathBuf,
     pub server_names: Vec<String>,
@@ -80,6 +83,10 @@ pub struct Config {
     pub gateways: Vec<Gateway>,
     pub plans: Vec<Plan>,
     pub default_plan: Option<String>,
+}
+
+fn shown<T: ToString, S: serde::Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&value.to_string())
 }
 
 /// What subscribers may be put on.
@@ -177,10 +184,6 @@ impl Config {
             .filter(|(prefix, _)| prefix.contains(location))
             .max_by_key(|(prefix, _)| prefix.specificity())
             .map(|(_, gateway)| gateway)
-    }
-
-    pub fn database(&self) -> PathBuf {
-        self.data_dir.join("server.sqlite")
     }
 
     pub fn keys_dir(&self) -> PathBuf {

@@ -1,18 +1,18 @@
 //! What subscribers ask for.
 
+use std::sync::Arc;
+
 use doorstep_location::LocationId;
 use doorstep_location::sealed::{Form, OpenError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{AUDIT_LEGACY_SEAL, Engine, EngineError, Result, Wakes, now_ms};
+use super::{AUDIT_LEGACY_SEAL, Engine, EngineError, Result, now_ms};
 use crate::config::Gateway;
 use crate::identity::{IdCard, Phone};
-use crate::pool;
 use crate::session::machine::{Event, Outcome};
-use crate::session::{Addresses, Connection, SealedSecret, Session, State, Target};
-use crate::store::leases::Family;
-use crate::store::{Answer, NewSubscriber, SessionRow, Tx, Who};
+use crate::session::{Connection, SealedSecret, Session, State, Target};
+use crate::store::{Answer, Need, NewSubscriber, SessionRow, Subscriber, Who, Work};
 use crate::vault::{Purpose, Secret};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +63,22 @@ impl Engine {
                 .transpose()?,
             secret_hash: secret.hash(),
         };
-        let mut tx = self.store.begin().await?;
-        if !tx.insert_subscriber(&new, now_ms()).await? {
-            return Err(EngineError::AlreadyRegistered);
-        }
-        tx.commit().await?;
-        tracing::info!(subscriber = %id, "subscriber registered");
+        self.store
+            .change_if_not_busy(id, move |work| {
+                if work.insert_subscriber(&new, now_ms())? {
+                    Ok(())
+                } else {
+                    Err(EngineError::AlreadyRegistered)
+                }
+            })
+            .await?;
+        tracing::debug!(subscriber = %id, "subscriber registered");
         Ok((id, secret))
     }
 
     /// Whether the credentials are good.
     pub async fn authenticate(&self, subscriber: Uuid, secret: &Secret) -> Result<()> {
-        match self.store.secret_hash(subscriber).await? {
+        match self.store.subscriber_secret(subscriber).await? {
             Some(hash) if secret.matches(&hash) => Ok(()),
             _ => Err(EngineError::Unauthenticated),
         }
@@ -82,51 +86,71 @@ impl Engine {
 
     /// First connection, move, or additional one; durable when it returns.
     pub async fn request_access(
-        &self,
+        self: &Arc<Self>,
         subscriber: Uuid,
         request: AccessRequest,
     ) -> Result<Granted> {
         let at_ms = now_ms();
         let (location, form) = self.open_seal(subscriber, &request, at_ms).await?;
-        let gateway = self
-            .config
-            .gateway_for(&location)
-            .ok_or(EngineError::NoGateway)?;
-        let digest = digest(&request, &location);
+        let engine = Arc::clone(self);
+        let answer = self
+            .store
+            .change_if_not_busy(subscriber, move |work| {
+                work.expect([
+                    Need::Subscriber(subscriber),
+                    Need::SessionsOf(subscriber),
+                    Need::Answer {
+                        subscriber,
+                        request: request.request,
+                    },
+                ])?;
+                let row = work.subscriber(subscriber)?;
+                let row = row.ok_or(EngineError::Unauthenticated)?;
+                let gateway = engine.config.gateway_for(&location);
+                let ask = Ask {
+                    subscriber: &row,
+                    location: &location,
+                    gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    at_ms,
+                };
+                engine.decide_access(work, &ask, &request, form)
+            })
+            .await?;
+        self.granted(&answer)
+    }
 
-        let mut tx = self.store.begin().await?;
-        if let Some(answer) = tx.answer(subscriber, request.request).await? {
+    fn decide_access(
+        &self,
+        work: &mut Work<'_>,
+        ask: &Ask<'_>,
+        request: &AccessRequest,
+        form: Form,
+    ) -> Result<Answer> {
+        let (subscriber, at_ms) = (ask.subscriber.id, ask.at_ms);
+        let digest = digest(request, ask.location);
+        if let Some(answer) = work.answer(subscriber, request.request)? {
             if answer.digest != digest {
                 return Err(EngineError::Invalid(
                     "request_id: was used for another request already; choose a new one".to_owned(),
                 ));
             }
-            return self.granted(&answer);
+            return Ok(answer);
         }
         if form == Form::Legacy {
-            tx.audit(
+            work.audit(
                 Who::Subscriber,
                 AUDIT_LEGACY_SEAL,
                 Some(subscriber),
                 None,
                 "accepted",
                 at_ms,
-            )
-            .await?;
+            );
         }
-        let sessions = tx.sessions_of(subscriber).await?;
-        let mut wakes = Wakes::default();
-        let ask = Ask {
-            subscriber,
-            location,
-            gateway,
-            at_ms,
-        };
+        let sessions = work.sessions_of(subscriber)?;
         let (session, generation, key) = match request.kind {
             AccessKind::Move => {
                 let row = pick(&sessions, request.session)?;
-                self.start_move(&mut tx, &mut wakes, &ask, &row.session)
-                    .await?
+                self.start_move(work, ask, &row.session)?
             }
             AccessKind::Connect => {
                 if sessions.iter().any(|row| row.session.state.is_live()) {
@@ -137,18 +161,11 @@ impl Engine {
                 }
                 for refused in &sessions {
                     // What was refused before is superseded.
-                    let generation = tx.take_generations(subscriber, 1).await?;
-                    self.drive(
-                        &mut tx,
-                        &mut wakes,
-                        &refused.session,
-                        Event::Release { generation },
-                        Who::Subscriber,
-                        at_ms,
-                    )
-                    .await?;
+                    let generation = work.take_generations(subscriber, 1)?;
+                    let event = Event::Release { generation };
+                    Self::drive(work, &refused.session, event, Who::Subscriber, at_ms)?;
                 }
-                self.connect(&mut tx, &mut wakes, &ask).await?
+                self.connect(work, ask)?
             }
             AccessKind::Additional => {
                 let limit = self.config.limits.sessions_per_subscriber;
@@ -158,7 +175,7 @@ impl Engine {
                          (refused ones count) or ask the operator"
                     )));
                 }
-                self.connect(&mut tx, &mut wakes, &ask).await?
+                self.connect(work, ask)?
             }
         };
         let answer = Answer {
@@ -166,36 +183,28 @@ impl Engine {
             session,
             generation,
             key,
+            at_ms,
         };
-        tx.record_answer(subscriber, request.request, &answer, at_ms)
-            .await?;
-        self.commit(tx, wakes).await?;
-        self.granted(&answer)
+        work.record_answer(subscriber, request.request, &answer);
+        Ok(answer)
     }
 
     /// Ends a session; `None` means the only one.
     pub async fn release(&self, subscriber: Uuid, session: Option<Uuid>) -> Result<Uuid> {
         let at_ms = now_ms();
-        let mut tx = self.store.begin().await?;
-        let sessions = tx.sessions_of(subscriber).await?;
-        let row = pick(&sessions, session)?;
-        let mut wakes = Wakes::default();
-        let generation = tx.take_generations(subscriber, 1).await?;
-        let outcome = self
-            .drive(
-                &mut tx,
-                &mut wakes,
-                &row.session,
-                Event::Release { generation },
-                Who::Subscriber,
-                at_ms,
-            )
-            .await?;
-        if let Outcome::Denied(denied) = outcome {
-            return Err(denied.into());
-        }
-        self.commit(tx, wakes).await?;
-        Ok(row.session.id)
+        self.store
+            .change_if_not_busy(subscriber, move |work| {
+                work.expect([Need::Subscriber(subscriber), Need::SessionsOf(subscriber)])?;
+                let sessions = work.sessions_of(subscriber)?;
+                let row = pick(&sessions, session)?;
+                let generation = work.take_generations(subscriber, 1)?;
+                let event = Event::Release { generation };
+                match Self::drive(work, &row.session, event, Who::Subscriber, at_ms)? {
+                    Outcome::Denied(denied) => Err(denied.into()),
+                    _ => Ok(row.session.id),
+                }
+            })
+            .await
     }
 
     /// Whether a session is this subscriber's.
@@ -216,17 +225,19 @@ impl Engine {
             Ok(opened) => Ok((opened.location, opened.form)),
             Err(error) => {
                 if matches!(error, OpenError::Legacy(_)) {
-                    let mut tx = self.store.begin().await?;
-                    tx.audit(
-                        Who::Subscriber,
-                        AUDIT_LEGACY_SEAL,
-                        Some(subscriber),
-                        None,
-                        "refused",
-                        at_ms,
-                    )
-                    .await?;
-                    tx.commit().await?;
+                    self.store
+                        .change_if_not_busy(subscriber, move |work| {
+                            work.audit(
+                                Who::Subscriber,
+                                AUDIT_LEGACY_SEAL,
+                                Some(subscriber),
+                                None,
+                                "refused",
+                                at_ms,
+                            );
+                            Ok::<(), EngineError>(())
+                        })
+                        .await?;
                 }
                 Err(EngineError::Invalid(format!("sealed_location_id: {error}")))
             }
@@ -254,46 +265,34 @@ impl Engine {
         Secret::from_slice(&bytes).ok_or(EngineError::Vault(crate::vault::VaultError::Open))
     }
 
-    async fn connect(
-        &self,
-        tx: &mut Tx,
-        wakes: &mut Wakes,
-        ask: &Ask<'_>,
-    ) -> Result<(Uuid, u64, SealedSecret)> {
+    fn connect(&self, work: &mut Work<'_>, ask: &Ask<'_>) -> Result<(Uuid, u64, SealedSecret)> {
         let id = Uuid::now_v7();
-        let generation = tx.take_generations(ask.subscriber, 1).await?;
-        let service = self.grant(tx, ask.subscriber).await?;
-        let mut session = Session {
+        let subscriber = ask.subscriber.id;
+        let addresses = Self::lease(work, ask.gateway, subscriber, id)?;
+        let generation = work.take_generations(subscriber, 1)?;
+        let key = self.new_key(id, generation)?;
+        let session = Session {
             id,
-            subscriber: ask.subscriber,
+            subscriber,
             generation,
             state: State::Connecting,
             connection: Connection {
                 location: ask.location.clone(),
                 gateway: ask.gateway.id.clone(),
-                addresses: Addresses::default(),
-                key: self.new_key(id, generation)?,
+                addresses,
+                key: key.clone(),
             },
             target: None,
-            service,
+            service: self.grant(ask.subscriber),
             detail: format!("waits for gateway {}", ask.gateway.id),
         };
-        // A lease names its session, so the row must be there first; it gets its addresses in the
-        // same transaction.
-        tx.insert_session(&session, Who::Subscriber, ask.at_ms)
-            .await?;
-        session.connection.addresses = self.lease(tx, ask.gateway, id).await?;
-        tx.set_addresses(id, &session.connection.addresses).await?;
-        wakes.gateways.push((ask.gateway.id.clone(), id));
-        wakes.watches.push(id);
-        tracing::info!(session = %id, generation, gateway = ask.gateway.id, "session requested");
-        Ok((id, generation, session.connection.key))
+        work.insert_session(session, Who::Subscriber, ask.at_ms)?;
+        Ok((id, generation, key))
     }
 
-    async fn start_move(
+    fn start_move(
         &self,
-        tx: &mut Tx,
-        wakes: &mut Wakes,
+        work: &mut Work<'_>,
         ask: &Ask<'_>,
         session: &Session,
     ) -> Result<(Uuid, u64, SealedSecret)> {
@@ -306,14 +305,24 @@ impl Engine {
             };
             return Err(denied.into());
         }
-        let generation = tx.take_generations(ask.subscriber, 2).await?;
+        let subscriber = ask.subscriber.id;
+        // Who moves within one gateway keeps the addresses; who was refused has none.
+        let connection = &session.connection;
+        let addresses = if connection.gateway == ask.gateway.id
+            && connection.addresses.place.is_some()
+        {
+            connection.addresses
+        } else {
+            Self::lease(work, ask.gateway, subscriber, session.id)?
+        };
+        let generation = work.take_generations(subscriber, 2)?;
         let key = self.new_key(session.id, generation)?;
         let target = Target {
             generation,
             connection: Connection {
                 location: ask.location.clone(),
                 gateway: ask.gateway.id.clone(),
-                addresses: self.lease(tx, ask.gateway, session.id).await?,
+                addresses,
                 key: key.clone(),
             },
         };
@@ -321,10 +330,7 @@ impl Engine {
             disconnect_generation: generation - 1,
             target,
         };
-        match self
-            .drive(tx, wakes, session, event, Who::Subscriber, ask.at_ms)
-            .await?
-        {
+        match Self::drive(work, session, event, Who::Subscriber, ask.at_ms)? {
             Outcome::Denied(denied) => Err(denied.into()),
             _ => Ok((session.id, generation, key)),
         }
@@ -338,37 +344,14 @@ impl Engine {
             key.as_bytes(),
         )?))
     }
-
-    async fn lease(&self, tx: &mut Tx, gateway: &Gateway, session: Uuid) -> Result<Addresses> {
-        let mut addresses = Addresses::default();
-        if let Some(ipv4) = &gateway.ipv4 {
-            let number = tx
-                .lease(&gateway.id, Family::Ipv4, &ipv4.pool, session)
-                .await?;
-            addresses.ipv4 = pool::ipv4_address(number);
-        }
-        if let Some(ipv6) = &gateway.ipv6 {
-            let number = tx
-                .lease(&gateway.id, Family::Ipv6, &ipv6.pool, session)
-                .await?;
-            addresses.ipv6 = pool::ipv6_prefix(number, ipv6.delegated_prefix_len);
-        }
-        if let Some(lines) = &gateway.ipv6_line {
-            let number = tx
-                .lease(&gateway.id, Family::Ipv6Line, &lines.pool, session)
-                .await?;
-            addresses.ipv6_line = pool::ipv6_prefix(number, 64);
-        }
-        Ok(addresses)
-    }
 }
 
 const NO_SUCH_SESSION: &str = "session_id: the subscriber has no such session";
 
 /// What a request comes down to once its seal is open.
 struct Ask<'a> {
-    subscriber: Uuid,
-    location: LocationId,
+    subscriber: &'a Subscriber,
+    location: &'a LocationId,
     gateway: &'a Gateway,
     at_ms: i64,
 }

@@ -1,10 +1,12 @@
 //! What gateways report.
 
+use futures::future::join_all;
 use uuid::Uuid;
 
-use super::{Engine, Result, Wakes, now_ms};
+use super::{Engine, EngineError, Result, now_ms};
+use crate::session::State;
 use crate::session::machine::{Denied, Event, Ignored, Outcome};
-use crate::store::{Counters, ReceiptRow, Who};
+use crate::store::{Counters, GatewaySeen, Need, ReceiptRow, Who};
 
 /// A gateway's word about one session, checked and in plain types.
 #[derive(Clone, Debug)]
@@ -55,179 +57,170 @@ impl Engine {
         generation: u64,
         event: &GatewayEvent,
     ) -> Result<Applied> {
-        let mut tx = self.store.begin().await?;
-        let Some(row) = tx.session(session).await? else {
-            return Ok(Applied::UnknownSession);
-        };
-        let text;
-        let decided = match event {
-            GatewayEvent::Ack { revision } => Event::Ack {
-                gateway,
-                generation,
-                revision: *revision,
-            },
-            GatewayEvent::Nack { revision, reason } => Event::Nack {
-                gateway,
-                generation,
-                revision: *revision,
-                reason,
-            },
-            GatewayEvent::ServiceHeld { revision } => Event::ServiceHeld {
-                gateway,
-                generation,
-                revision: *revision,
-            },
-            GatewayEvent::Established { line, route, .. } => {
-                text = established_text(line, route);
-                Event::Established {
-                    gateway,
-                    generation,
-                    detail: &text,
+        let gateway = gateway.to_owned();
+        let event = event.clone();
+        self.store
+            .change(session, move |work| {
+                let Some(row) = work.session(session)? else {
+                    return Ok(Applied::UnknownSession);
+                };
+                let gateway = gateway.as_str();
+                let text;
+                let decided = match &event {
+                    GatewayEvent::Ack { revision } => Event::Ack {
+                        gateway,
+                        generation,
+                        revision: *revision,
+                    },
+                    GatewayEvent::Nack { revision, reason } => Event::Nack {
+                        gateway,
+                        generation,
+                        revision: *revision,
+                        reason,
+                    },
+                    GatewayEvent::ServiceHeld { revision } => Event::ServiceHeld {
+                        gateway,
+                        generation,
+                        revision: *revision,
+                    },
+                    GatewayEvent::Established { line, route, .. } => {
+                        text = established_text(line, route);
+                        Event::Established {
+                            gateway,
+                            generation,
+                            detail: &text,
+                        }
+                    }
+                };
+                let outcome =
+                    Self::drive(work, &row.session, decided, Who::Gateway, now_ms())?;
+                if let (
+                    Outcome::Changed(_),
+                    GatewayEvent::Established {
+                        terminal_mac,
+                        line,
+                        route,
+                    },
+                ) = (&outcome, &event)
+                {
+                    work.set_established(session, terminal_mac, line, route)?;
                 }
-            }
-        };
-        let mut wakes = Wakes::default();
-        let outcome = self
-            .drive(
-                &mut tx,
-                &mut wakes,
-                &row.session,
-                decided,
-                Who::Gateway,
-                now_ms(),
-            )
-            .await?;
-        if !matches!(outcome, Outcome::Changed(_)) {
-            return Ok(outcome.into());
-        }
-        if let GatewayEvent::Established {
-            terminal_mac,
-            line,
-            route,
-        } = event
-        {
-            tx.set_established(session, terminal_mac, line, route)
-                .await?;
-        }
-        self.commit(tx, wakes).await?;
-        Ok(outcome.into())
+                Ok(outcome.into())
+            })
+            .await
     }
 
     /// Records a receipt, whatever it is about, and lets the session go on if it waits for it.
     /// Durable when it returns, so that it may be acknowledged.
     pub async fn receipt(&self, receipt: &ReceiptRow) -> Result<Applied> {
-        let mut tx = self.store.begin().await?;
-        tx.record_receipt(receipt).await?;
-        let mut wakes = Wakes::default();
-        let applied = match tx.session(receipt.session).await? {
-            None => Applied::UnknownSession,
-            Some(row) => {
+        let receipt = receipt.clone();
+        self.store
+            .change(receipt.session, move |work| {
+                let row = work.session(receipt.session)?;
+                work.record_receipt(&receipt);
+                let Some(row) = row else {
+                    return Ok(Applied::UnknownSession);
+                };
                 let event = Event::Receipt {
                     gateway: &receipt.gateway,
                     generation: receipt.generation,
                 };
-                self.drive(
-                    &mut tx,
-                    &mut wakes,
-                    &row.session,
-                    event,
-                    Who::Gateway,
-                    receipt.recorded_ms,
-                )
-                .await?
-                .into()
-            }
-        };
-        self.commit(tx, wakes).await?;
-        Ok(applied)
+                let at_ms = receipt.recorded_ms;
+                Ok(Self::drive(work, &row.session, event, Who::Gateway, at_ms)?.into())
+            })
+            .await
     }
 
-    /// Writes reported counters, some hundred sessions in one transaction.
+    /// Writes reported counters, some hundred sessions in one unit. A gateway's word counts only
+    /// about sessions that are its own.
     pub async fn accounting(&self, gateway: &str, reports: &[(Uuid, u64, Counters)]) -> Result<()> {
         for chunk in reports.chunks(200) {
-            let mut tx = self.store.begin().await?;
-            for (session, generation, counters) in chunk {
-                tx.set_counters(gateway, *session, *generation, counters)
-                    .await?;
-            }
-            tx.commit().await?;
+            let gateway = gateway.to_owned();
+            let chunk = chunk.to_vec();
+            let key = chunk[0].0;
+            self.store
+                .change(key, move |work| {
+                    work.expect(chunk.iter().map(|(session, ..)| Need::Session(*session)))?;
+                    for (session, generation, counters) in &chunk {
+                        if let Some(row) = work.session(*session)?
+                            && row.session.connection.gateway == gateway
+                            && row.session.generation >= *generation
+                            && row.session.state.is_live()
+                        {
+                            work.set_counters(*session, &gateway, *generation, *counters);
+                        }
+                    }
+                    Ok::<(), EngineError>(())
+                })
+                .await?;
         }
         Ok(())
     }
 
-    /// A gateway has connected.
+    /// A gateway is connected, or has been until now.
     pub async fn gateway_seen(
         &self,
         gateway: &str,
         software_version: &str,
         peer: &str,
+        last_receipt: u64,
     ) -> Result<()> {
-        let mut tx = self.store.begin().await?;
-        tx.gateway_seen(gateway, software_version, peer, now_ms())
-            .await?;
-        tx.commit().await?;
-        Ok(())
+        let gateway = gateway.to_owned();
+        let seen = GatewaySeen {
+            software_version: software_version.to_owned(),
+            peer: peer.to_owned(),
+            seen_ms: now_ms(),
+            last_receipt,
+        };
+        self.store
+            .change(Uuid::nil(), move |work| {
+                work.gateway_seen(&gateway, seen.clone());
+                Ok(())
+            })
+            .await
     }
 
     /// Gives a refused session, which a gateway holds all the same, a generation under which the
     /// gateway can be told to drop it.
     pub async fn raise_refused(&self, session: Uuid) -> Result<Option<u64>> {
-        let mut tx = self.store.begin().await?;
-        let Some(row) = tx.session(session).await? else {
-            return Ok(None);
-        };
-        let generation = tx.take_generations(row.session.subscriber, 1).await?;
-        let mut wakes = Wakes::default();
-        let outcome = self
-            .drive(
-                &mut tx,
-                &mut wakes,
-                &row.session,
-                Event::HeldThoughRefused { generation },
-                Who::Server,
-                now_ms(),
-            )
-            .await?;
-        if !matches!(outcome, Outcome::Changed(_)) {
-            return Ok(None);
-        }
-        self.commit(tx, wakes).await?;
-        Ok(Some(generation))
+        self.store
+            .change(session, move |work| {
+                let Some(row) = work.session(session)? else {
+                    return Ok(None);
+                };
+                if row.session.state != State::Refused {
+                    return Ok(None);
+                }
+                let generation = work.take_generations(row.session.subscriber, 1)?;
+                let event = Event::HeldThoughRefused { generation };
+                let outcome = Self::drive(work, &row.session, event, Who::Server, now_ms())?;
+                Ok(matches!(outcome, Outcome::Changed(_)).then_some(generation))
+            })
+            .await
     }
 
     /// Marks sessions whose receipt is overdue; returns how many.
     pub async fn sweep(&self, at_ms: i64) -> Result<usize> {
         let patience = i64::try_from(self.config.unconfirmed_after.as_millis()).unwrap_or(i64::MAX);
-        let overdue = self
-            .store
-            .receipts_overdue(at_ms.saturating_sub(patience))
-            .await?;
-        let mut marked = 0;
-        for (session, gateway) in overdue {
+        let before_ms = at_ms.saturating_sub(patience);
+        let overdue = self.store.receipts_overdue(before_ms).await?;
+        let marks = overdue.into_iter().map(|(session, gateway)| {
             let gateway_connected = self.hub.link(&gateway).is_some();
-            let mut tx = self.store.begin().await?;
-            let Some(row) = tx.session(session).await? else {
-                continue;
-            };
-            // It may have gone on since it was listed.
-            if row.since_ms > at_ms.saturating_sub(patience) {
-                continue;
-            }
-            let mut wakes = Wakes::default();
-            let outcome = self
-                .drive(
-                    &mut tx,
-                    &mut wakes,
-                    &row.session,
-                    Event::Unanswered { gateway_connected },
-                    Who::Server,
-                    at_ms,
-                )
-                .await?;
-            if matches!(outcome, Outcome::Changed(_)) {
-                self.commit(tx, wakes).await?;
-                marked += 1;
-            }
+            self.store.change(session, move |work| {
+                // It may have gone on since it was listed.
+                match work.session(session)? {
+                    Some(row) if row.since_ms <= before_ms => {
+                        let event = Event::Unanswered { gateway_connected };
+                        let outcome = Self::drive(work, &row.session, event, Who::Server, at_ms)?;
+                        Ok(matches!(outcome, Outcome::Changed(_)))
+                    }
+                    _ => Ok::<bool, EngineError>(false),
+                }
+            })
+        });
+        let mut marked = 0;
+        for done in join_all(marks).await {
+            marked += usize::from(done?);
         }
         Ok(marked)
     }

@@ -4,14 +4,13 @@
 mod access;
 mod gateway;
 mod operator;
+mod places;
 mod service;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use doorstep_location::sealed::Keyring;
-use uuid::Uuid;
-
 pub use access::{AccessKind, AccessRequest, Granted};
 pub use gateway::{Applied, GatewayEvent};
 pub use service::Wanted;
@@ -19,8 +18,8 @@ pub use service::Wanted;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::session::Session;
-use crate::session::machine::{self, Change, Denied, Event, Outcome};
-use crate::store::{Store, StoreError, Tx, Who};
+use crate::session::machine::{self, Denied, Event, Outcome};
+use crate::store::{Database, Store, StoreError, Who, Work};
 use crate::vault::{Vault, VaultError};
 
 /// Audit action of every legacy seal presented, accepted or refused.
@@ -45,8 +44,10 @@ pub enum EngineError {
     Precondition(String),
     #[error("{0}")]
     Exhausted(String),
-    #[error("the server is shutting down; ask again")]
-    Interrupted,
+    #[error("the server has more to do than it can; ask again a little later")]
+    Busy,
+    #[error("{0}")]
+    Interrupted(&'static str),
     #[error(transparent)]
     Store(StoreError),
     #[error(transparent)]
@@ -57,6 +58,13 @@ impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::PoolExhausted { .. } => EngineError::Exhausted(error.to_string()),
+            StoreError::Busy => EngineError::Busy,
+            StoreError::Closed => {
+                EngineError::Interrupted("the server is shutting down; ask again")
+            }
+            StoreError::Conflict => EngineError::Interrupted(
+                "other servers changed the same rows again and again; ask again",
+            ),
             other => EngineError::Store(other),
         }
     }
@@ -79,33 +87,37 @@ pub struct Engine {
     vault: Vault,
 }
 
-/// What is to be done once a transaction is durable.
-#[derive(Default)]
-struct Wakes {
-    gateways: Vec<(String, Uuid)>,
-    watches: Vec<Uuid>,
-}
-
 impl Engine {
-    pub fn new(config: Arc<Config>, store: Store, keyring: Keyring, vault: Vault) -> Arc<Self> {
-        Arc::new(Engine {
-            hub: Hub::new(config.limits.watches),
+    /// Opens the database and brings what it says up to the configuration.
+    pub async fn open(
+        config: Arc<Config>,
+        database: &Database,
+        keyring: Keyring,
+        vault: Vault,
+    ) -> Result<Arc<Self>> {
+        let hub = Hub::new(config.limits.watches);
+        let woken = Arc::clone(&hub);
+        let store = Store::open(database, move |committed| woken.committed(committed)).await?;
+        let engine = Arc::new(Engine {
             config,
             store,
+            hub,
             keyring,
             vault,
-        })
+        });
+        engine.follow_pools().await?;
+        // Before a gateway can ask: its Hello is answered by what the plans say now.
+        engine.follow_plans().await?;
+        Ok(engine)
     }
 
     pub fn allows_legacy_seals(&self) -> bool {
         self.keyring.allows_legacy()
     }
 
-    /// Lets the state machine decide about one event and writes its change.
-    async fn drive(
-        &self,
-        tx: &mut Tx,
-        wakes: &mut Wakes,
+    /// Lets the state machine decide about one event and makes its change.
+    fn drive(
+        work: &mut Work<'_>,
         session: &Session,
         event: Event<'_>,
         who: Who,
@@ -113,50 +125,9 @@ impl Engine {
     ) -> Result<Outcome> {
         let outcome = machine::apply(session, event);
         if let Outcome::Changed(change) = &outcome {
-            tx.apply(session, change, who, at_ms).await?;
-            wakes.add(change);
+            work.apply(session, change, who, at_ms)?;
         }
         Ok(outcome)
-    }
-
-    /// Commits and wakes. A task of its own, because a caller that hangs up between the commit and
-    /// the waking must not leave a gateway asleep.
-    async fn commit(&self, tx: Tx, wakes: Wakes) -> Result<()> {
-        let hub = Arc::clone(&self.hub);
-        let task = tokio::spawn(async move {
-            tx.commit().await?;
-            for (gateway, session) in wakes.gateways {
-                hub.wake_gateway(&gateway, session);
-            }
-            for session in wakes.watches {
-                hub.wake_watches(session);
-            }
-            Ok(())
-        });
-        match task.await {
-            Ok(committed) => committed,
-            Err(_) => Err(EngineError::Interrupted),
-        }
-    }
-}
-
-impl Wakes {
-    fn add(&mut self, change: &Change) {
-        let session = &change.session;
-        if change.instruct {
-            self.gateways
-                .push((session.connection.gateway.clone(), session.id));
-        }
-        if change.step {
-            self.watches.push(session.id);
-            tracing::info!(
-                session = %session.id,
-                generation = session.generation,
-                state = %session.state,
-                gateway = session.connection.gateway,
-                "session changed"
-            );
-        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Engine, EngineError, Result, Wakes, now_ms};
+use super::{Engine, EngineError, Result, now_ms};
 use crate::identity::{IdCard, Phone};
 use crate::session::machine::{Event, Outcome};
-use crate::store::{SubscriberRow, Who};
+use crate::store::{Subscriber, Who};
 use crate::vault::{Purpose, Secret};
 
 impl Engine {
@@ -19,72 +19,67 @@ impl Engine {
         self.operate(session, "disconnect-session", true).await
     }
 
-    async fn operate(&self, session: Uuid, action: &str, release: bool) -> Result<()> {
+    async fn operate(&self, session: Uuid, action: &'static str, release: bool) -> Result<()> {
         let at_ms = now_ms();
-        let mut tx = self.store.begin().await?;
-        let row = tx.session(session).await?.ok_or(EngineError::NotFound(
-            "session_id: there is no such session",
-        ))?;
-        let event = if release {
-            Event::Release {
-                generation: tx.take_generations(row.session.subscriber, 1).await?,
-            }
-        } else {
-            Event::Force
-        };
-        let mut wakes = Wakes::default();
-        let outcome = self
-            .drive(
-                &mut tx,
-                &mut wakes,
-                &row.session,
-                event,
-                Who::Operator,
-                at_ms,
-            )
-            .await?;
-        if let Outcome::Denied(denied) = outcome {
-            return Err(denied.into());
-        }
-        tx.audit(
-            Who::Operator,
-            action,
-            Some(row.session.subscriber),
-            Some(session),
-            &format!(
-                "was {} at {} with generation {}",
-                row.session.state, row.session.connection.gateway, row.session.generation
-            ),
-            at_ms,
-        )
-        .await?;
-        self.commit(tx, wakes).await
+        self.store
+            .change(session, move |work| {
+                let row = work.session(session)?.ok_or(EngineError::NotFound(
+                    "session_id: there is no such session",
+                ))?;
+                let event = if release {
+                    Event::Release {
+                        generation: work.take_generations(row.session.subscriber, 1)?,
+                    }
+                } else {
+                    Event::Force
+                };
+                let outcome = Self::drive(work, &row.session, event, Who::Operator, at_ms)?;
+                if let Outcome::Denied(denied) = outcome {
+                    return Err(denied.into());
+                }
+                work.audit(
+                    Who::Operator,
+                    action,
+                    Some(row.session.subscriber),
+                    Some(session),
+                    &format!(
+                        "was {} at {} with generation {}",
+                        row.session.state, row.session.connection.gateway, row.session.generation
+                    ),
+                    at_ms,
+                );
+                Ok(())
+            })
+            .await
     }
 
     /// A new secret in place of a lost one.
     pub async fn reset_secret(&self, subscriber: Uuid) -> Result<Secret> {
         let secret = Secret::generate()?;
-        let mut tx = self.store.begin().await?;
-        if !tx.set_secret_hash(subscriber, &secret.hash()).await? {
-            return Err(EngineError::NotFound(
-                "subscriber_id: there is no such subscriber",
-            ));
-        }
-        tx.audit(
-            Who::Operator,
-            "reset-secret",
-            Some(subscriber),
-            None,
-            "",
-            now_ms(),
-        )
-        .await?;
-        tx.commit().await?;
+        let hash = secret.hash();
+        self.store
+            .change(subscriber, move |work| {
+                if !work.set_secret_hash(subscriber, &hash)? {
+                    return Err(EngineError::NotFound(
+                        "subscriber_id: there is no such subscriber",
+                    ));
+                }
+                work.audit(
+                    Who::Operator,
+                    "reset-secret",
+                    Some(subscriber),
+                    None,
+                    "",
+                    now_ms(),
+                );
+                Ok(())
+            })
+            .await?;
         Ok(secret)
     }
 
     /// A subscriber's numbers for people to see: phone, ID card; empty where there is none.
-    pub fn masked_numbers(&self, row: &SubscriberRow) -> Result<(String, String)> {
+    pub fn masked_numbers(&self, row: &Subscriber) -> Result<(String, String)> {
         let read = |purpose, sealed: &Option<Vec<u8>>| -> Result<Option<String>> {
             sealed
                 .as_ref()

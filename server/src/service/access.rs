@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::access_server::Access;
@@ -13,10 +14,13 @@ use uuid::Uuid;
 
 use super::convert::{self, Violations};
 use crate::engine::Engine;
-use crate::hub::Watch;
+use crate::hub::{News, Watch};
 use crate::session::State;
 use crate::store::StepRow;
 use crate::vault::Secret;
+
+/// News of another server may get lost: the table is looked at after this long in any case.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 pub struct AccessService {
     engine: Arc<Engine>,
@@ -137,15 +141,16 @@ impl Access for AccessService {
     }
 }
 
-/// Follows one session's history. Steps are read from the table in their order, so none is missed
-/// and none is told twice, however fast they come.
+/// Follows one session's history. Each step names the one before, so none is missed and none is told
+/// twice, however fast they come and whichever server makes them.
 struct Follower {
     engine: Arc<Engine>,
     shutdown: CancellationToken,
     session: Uuid,
     watch: Watch,
-    seen: Option<i64>,
-    ready: VecDeque<StepRow>,
+    /// The step told last, or to be told next to last.
+    seen: Option<Uuid>,
+    ready: VecDeque<Arc<StepRow>>,
     ended: bool,
 }
 
@@ -159,36 +164,40 @@ impl Follower {
                 self.ended = step.state == State::Released;
                 return Some(Ok(convert::session_status(self.session, &step)));
             }
-            if self.seen.is_some() {
-                tokio::select! {
-                    () = self.watch.changed() => {}
-                    () = self.shutdown.cancelled() => {
-                        self.ended = true;
-                        return Some(Err(Status::unavailable(
-                            "the server is shutting down; watch again",
-                        )));
-                    }
-                }
-            }
-            match self
-                .engine
-                .store
-                .steps(self.session, self.seen.unwrap_or(0))
-                .await
-            {
-                Ok(mut steps) => {
-                    // The first answer is the present state alone.
-                    if self.seen.is_none() {
-                        steps = steps.split_off(steps.len().saturating_sub(1));
-                    }
-                    self.seen = Some(steps.last().map_or(self.seen.unwrap_or(0), |last| last.seq));
-                    self.ready.extend(steps);
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(convert::status(&error.into())));
-                }
+            let shutdown = self.shutdown.clone();
+            let looked = tokio::select! {
+                looked = self.look() => looked,
+                () = shutdown.cancelled() => Err(Status::unavailable(
+                    "the server is shutting down; watch again",
+                )),
+            };
+            if let Err(status) = looked {
+                self.ended = true;
+                return Some(Err(status));
             }
         }
+    }
+
+    /// Waits for news and makes ready what has not been told.
+    async fn look(&mut self) -> Result<(), Status> {
+        let store = &self.engine.store;
+        let steps = match self.seen {
+            // The first answer is the present state alone.
+            None => store.last_step(self.session).await.map(Vec::from_iter),
+            Some(seen) => match tokio::time::timeout(LOOK_AGAIN, self.watch.news()).await {
+                Ok(News::Step(step)) if step.previous == Some(seen) => {
+                    self.seen = Some(step.id);
+                    self.ready.push_back(step);
+                    return Ok(());
+                }
+                // It was read from the table before the news came.
+                Ok(News::Step(step)) if step.id == seen => return Ok(()),
+                _ => store.steps(self.session, Some(seen)).await,
+            },
+        };
+        let steps = steps.map_err(|error| convert::status(&error.into()))?;
+        self.seen = steps.last().map(|last| last.id).or(self.seen);
+        self.ready.extend(steps.into_iter().map(Arc::new));
+        Ok(())
     }
 }

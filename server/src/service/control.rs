@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorstep_proto::PROTOCOL_VERSION;
@@ -19,7 +20,6 @@ use super::convert;
 use super::gateway_stream::GatewayStream;
 use crate::config::is_name;
 use crate::engine::{Engine, now_ms};
-use crate::hub::Registration;
 use crate::keys::pki;
 use crate::session::instruct::Held;
 
@@ -106,7 +106,7 @@ async fn serve(
     let gateway = hello.gateway_id;
     let software_version = convert::tidy(&hello.software_version);
     engine
-        .gateway_seen(&gateway, &software_version, &peer)
+        .gateway_seen(&gateway, &software_version, &peer, 0)
         .await
         .map_err(|error| convert::status(&error))?;
     // Registered before the rows are read, so that no change falls between.
@@ -115,9 +115,11 @@ async fn serve(
             .hub
             .register(&gateway, now_ms(), peer.clone(), software_version.clone());
     let span = tracing::info_span!("gateway", id = gateway);
+    let link = &registration.link;
     let stream = GatewayStream {
         engine,
         gateway: &gateway,
+        link,
         sender,
     };
     async {
@@ -127,9 +129,8 @@ async fn serve(
             held = held.len(),
             "gateway connected"
         );
-        let Registration { link, .. } = &registration;
         let result = tokio::select! {
-            result = stream.push(link, &held) => result,
+            result = stream.push(&held) => result,
             result = stream.read(&mut inbound) => result,
             () = link.replaced.cancelled() => Err(Status::aborted(
                 "a newer stream of the same gateway has taken over",
@@ -138,8 +139,9 @@ async fn serve(
         };
         tracing::info!("gateway disconnected");
         // Seen until now, for `gateways`.
+        let last_receipt = link.last_receipt.load(Ordering::Relaxed);
         if let Err(error) = engine
-            .gateway_seen(&gateway, &software_version, &peer)
+            .gateway_seen(&gateway, &software_version, &peer, last_receipt)
             .await
         {
             tracing::warn!(%error, "could not note when the gateway was last seen");

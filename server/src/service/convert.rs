@@ -9,7 +9,7 @@ use crate::identity::{IdCard, Phone};
 use crate::session::State;
 use crate::session::instruct::{Held, Phase};
 use crate::session::service::{Service, ServiceError};
-use crate::store::{Counters, ReceiptRow, SessionRow, StepRow};
+use crate::store::{Counters, CountersRow, ReceiptRow, SessionRow, StepRow};
 use crate::vault::Secret;
 
 /// Longest sealed location id looked at; both forms are shorter.
@@ -53,8 +53,8 @@ pub fn status(error: &EngineError) -> Status {
         EngineError::AlreadyRegistered => Status::already_exists(text),
         EngineError::NoGateway | EngineError::NotFound(_) => Status::not_found(text),
         EngineError::Precondition(_) => Status::failed_precondition(text),
-        EngineError::Exhausted(_) => Status::resource_exhausted(text),
-        EngineError::Interrupted => Status::unavailable(text),
+        EngineError::Exhausted(_) | EngineError::Busy => Status::resource_exhausted(text),
+        EngineError::Interrupted(_) => Status::unavailable(text),
         EngineError::Store(_) | EngineError::Vault(_) => {
             tracing::error!(%error, "request failed");
             Status::internal("the server could not carry out the request; its log says why")
@@ -222,8 +222,13 @@ pub fn receipt_view(receipt: &ReceiptRow) -> pb::ReceiptView {
     }
 }
 
-pub fn session_view(row: SessionRow, last_receipt: Option<&ReceiptRow>) -> pb::SessionView {
+pub fn session_view(
+    row: SessionRow,
+    counted: Option<&CountersRow>,
+    last_receipt: Option<&ReceiptRow>,
+) -> pb::SessionView {
     let session = row.session;
+    let counted = counted.filter(|counted| counted.belong_to(&session));
     let addresses = session.connection.addresses;
     let target = session.target.as_ref().map(|target| &target.connection);
     pb::SessionView {
@@ -240,7 +245,7 @@ pub fn session_view(row: SessionRow, last_receipt: Option<&ReceiptRow>) -> pb::S
             .ipv6_line
             .map(|a| a.to_string())
             .unwrap_or_default(),
-        counters: row.counters.map(counters),
+        counters: counted.map(|counted| counters(counted.counters)),
         final_counters: last_receipt.map(|receipt| counters(receipt.counters)),
         since_unix_ms: row.since_ms,
         created_unix_ms: row.created_ms,

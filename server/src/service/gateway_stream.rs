@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorstep_proto::v1 as pb;
@@ -30,6 +31,7 @@ fn repeat_after() -> Duration {
 pub struct GatewayStream<'a> {
     pub engine: &'a Arc<Engine>,
     pub gateway: &'a str,
+    pub link: &'a Link,
     pub sender: &'a Outgoing,
 }
 
@@ -42,7 +44,7 @@ impl GatewayStream<'_> {
     }
 
     /// What differs from what the gateway holds, then changes as they come.
-    pub async fn push(&self, link: &Link, held: &[Held]) -> Result<(), Status> {
+    pub async fn push(&self, held: &[Held]) -> Result<(), Status> {
         self.send(ToGateway::Welcome(pb::Welcome {
             operator: self.engine.config.operator.clone(),
         }))
@@ -54,9 +56,16 @@ impl GatewayStream<'_> {
         let mut repeat_at = Instant::now() + repeat_after();
         loop {
             tokio::select! {
-                changed = link.changed() => {
-                    for id in changed {
-                        if let Some(row) = self.engine.store.session(id).await.map_err(failed)? {
+                changed = self.link.changed() => {
+                    for (id, fresh) in changed {
+                        let row = match fresh {
+                            Some(row) => Some(row),
+                            None => {
+                                let read = self.engine.store.session(id).await;
+                                read.map_err(failed)?.map(Arc::new)
+                            }
+                        };
+                        if let Some(row) = row {
                             self.instruct(&row.session).await?;
                         }
                     }
@@ -82,15 +91,13 @@ impl GatewayStream<'_> {
             .map(|row| row.session)
             .collect();
         let known: HashSet<_> = rows.iter().map(|row| row.id).collect();
-        for item in held.iter().filter(|item| !known.contains(&item.session)) {
-            rows.extend(
-                self.engine
-                    .store
-                    .session(item.session)
-                    .await?
-                    .map(|row| row.session),
-            );
-        }
+        let unknown: Vec<_> = held
+            .iter()
+            .map(|item| item.session)
+            .filter(|session| !known.contains(session))
+            .collect();
+        let elsewhere = self.engine.store.sessions_with(&unknown).await?;
+        rows.extend(elsewhere.into_iter().map(|row| row.session));
         let diff = instruct::diff(self.gateway, held, &rows);
         for item in &diff.unknown {
             tracing::warn!(
@@ -353,6 +360,7 @@ impl GatewayStream<'_> {
                 return Ok(());
             }
         }
+        self.link.last_receipt.store(row.number, Ordering::Relaxed);
         self.send(ToGateway::ReceiptAck(pb::ReceiptAck { number: row.number }))
             .await
     }

@@ -1,7 +1,9 @@
 //! `Operator`: what the operator's own tools ask, over the administration socket.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_server::Operator;
@@ -10,7 +12,7 @@ use uuid::Uuid;
 
 use super::convert::{self, Violations};
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError};
-use crate::store::{StoreError, SubscriberRow};
+use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
 
 const DEFAULT_PAGE: u32 = 500;
 const MAX_PAGE: u32 = 1000;
@@ -31,16 +33,19 @@ impl OperatorService {
     }
 
     fn subscriber_view(&self, row: &SubscriberRow) -> Result<pb::SubscriberView, Status> {
-        let (phone_masked, id_card_masked) =
-            self.engine.masked_numbers(row).map_err(engine_failed)?;
+        let subscriber = &row.subscriber;
+        let (phone_masked, id_card_masked) = self
+            .engine
+            .masked_numbers(subscriber)
+            .map_err(engine_failed)?;
         Ok(pb::SubscriberView {
-            subscriber_id: row.id.to_string(),
+            subscriber_id: subscriber.id.to_string(),
             phone_masked,
             id_card_masked,
-            generation: row.generation,
+            generation: subscriber.generation,
             sessions: row.sessions,
-            created_unix_ms: row.created_ms,
-            plan: row.plan.clone().unwrap_or_default(),
+            created_unix_ms: subscriber.created_ms,
+            plan: subscriber.plan.clone().unwrap_or_default(),
         })
     }
 
@@ -59,10 +64,11 @@ impl OperatorService {
             .map_err(failed)?
             .ok_or_else(|| Status::not_found("session_id: there is no such session"))?;
         let receipts = store.receipts(id).await.map_err(failed)?;
+        let counters = store.counters_of(&[id]).await.map_err(failed)?;
         Ok(pb::SessionDetail {
-            session: Some(convert::session_view(row, receipts.last())),
+            session: Some(convert::session_view(row, counters.first(), receipts.last())),
             steps: store
-                .steps(id, 0)
+                .steps(id, None)
                 .await
                 .map_err(failed)?
                 .into_iter()
@@ -90,6 +96,14 @@ fn id(field: &str, text: &str) -> Result<Uuid, Status> {
     violations
         .check(field, convert::uuid(text))
         .ok_or_else(|| violations.status())
+}
+
+fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>, Status> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        id(field, text).map(Some)
+    }
 }
 
 fn page(limit: u32) -> u32 {
@@ -140,7 +154,7 @@ impl Operator for OperatorService {
         let page = self
             .engine
             .store
-            .subscribers(&request.after, page(request.limit))
+            .subscribers(optional_id("after", &request.after)?, page(request.limit))
             .await
             .map_err(failed)?;
         Ok(Response::new(pb::ListSubscribersResponse {
@@ -178,24 +192,41 @@ impl Operator for OperatorService {
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         let request = request.into_inner();
-        if !request.subscriber_id.is_empty() {
-            id("subscriber_id", &request.subscriber_id)?;
-        }
+        let subscriber = optional_id("subscriber_id", &request.subscriber_id)?;
         let store = &self.engine.store;
         let page = store
             .sessions(
-                &request.after,
+                optional_id("after", &request.after)?,
                 page(request.limit),
-                &request.subscriber_id,
+                subscriber,
                 request.include_released,
             )
             .await
             .map_err(failed)?;
-        let mut sessions = Vec::with_capacity(page.rows.len());
-        for row in page.rows {
-            let receipts = store.receipts(row.session.id).await.map_err(failed)?;
-            sessions.push(convert::session_view(row, receipts.last()));
-        }
+        let ids: Vec<Uuid> = page.rows.iter().map(|row| row.session.id).collect();
+        // Of each session the last one stays.
+        let receipts: HashMap<Uuid, ReceiptRow> = store
+            .receipts_of(&ids)
+            .await
+            .map_err(failed)?
+            .into_iter()
+            .map(|receipt| (receipt.session, receipt))
+            .collect();
+        let counters: HashMap<Uuid, CountersRow> = store
+            .counters_of(&ids)
+            .await
+            .map_err(failed)?
+            .into_iter()
+            .map(|counters| (counters.session, counters))
+            .collect();
+        let sessions = page
+            .rows
+            .into_iter()
+            .map(|row| {
+                let id = row.session.id;
+                convert::session_view(row, counters.get(&id), receipts.get(&id))
+            })
+            .collect();
         Ok(Response::new(pb::ListSessionsResponse {
             sessions,
             more: page.more,
@@ -259,25 +290,17 @@ impl Operator for OperatorService {
         _request: Request<pb::ListGatewaysRequest>,
     ) -> Result<Response<pb::ListGatewaysResponse>, Status> {
         let mut gateways = Vec::with_capacity(self.engine.config.gateways.len());
+        let store = &self.engine.store;
+        let live = store.live_by_gateway().await.map_err(failed)?;
+        let mut all = store.gateways().await.map_err(failed)?;
         for configured in &self.engine.config.gateways {
             let link = self.engine.hub.link(&configured.id);
-            let seen = self
-                .engine
-                .store
-                .gateway(&configured.id)
-                .await
-                .map_err(failed)?;
-            let (sessions, last_receipt) = self
-                .engine
-                .store
-                .gateway_counts(&configured.id)
-                .await
-                .map_err(failed)?;
+            let seen = all.remove(&configured.id);
             let mut view = pb::GatewayView {
                 gateway_id: configured.id.clone(),
                 connected: link.is_some(),
-                sessions,
-                last_receipt,
+                sessions: live.get(&configured.id).copied().unwrap_or(0),
+                last_receipt: seen.as_ref().map_or(0, |seen| seen.last_receipt),
                 ..pb::GatewayView::default()
             };
             if let Some(seen) = seen {
@@ -289,6 +312,10 @@ impl Operator for OperatorService {
                 view.since_unix_ms = link.since_ms;
                 view.software_version.clone_from(&link.software_version);
                 view.peer.clone_from(&link.peer);
+                let last_receipt = link.last_receipt.load(Ordering::Relaxed);
+                if last_receipt > 0 {
+                    view.last_receipt = last_receipt;
+                }
             }
             gateways.push(view);
         }

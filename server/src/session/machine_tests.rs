@@ -10,6 +10,7 @@ fn connection(gateway: &str) -> Connection {
         location: "110103-xinjingjiayuan-001-002-004".parse().unwrap(),
         gateway: gateway.to_owned(),
         addresses: Addresses {
+            place: Some(1),
             ipv4: Some("100.64.1.2".parse().unwrap()),
             ipv6: None,
             ipv6_line: None,

@@ -82,6 +82,8 @@ impl fmt::Display for State {
 /// What a session has been given at a gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
+    /// In the gateway's pools; none where they were other pools when it was given.
+    pub place: Option<i64>,
     pub ipv4: Option<Ipv4Addr>,
     /// Delegated.
     pub ipv6: Option<Ipv6Net>,

@@ -1,9 +1,14 @@
 //! What people look at: counts, pages of sessions, gateways.
 
+use std::collections::HashMap;
+
 use sqlx::Row as _;
+use uuid::Uuid;
 
 use super::sessions::{read, select_sessions};
-use super::{Result, SessionRow, Store, StoreError, Tx, to_u64};
+use super::sql::to_u64;
+use super::work::GatewaySeen;
+use super::{Result, SessionRow, Store, StoreError, sql::Value};
 use crate::session::State;
 
 /// A part of a list.
@@ -35,20 +40,42 @@ pub struct GatewayRow {
     pub software_version: String,
     pub peer: String,
     pub seen_ms: i64,
+    /// As of when its last stream ended; 0: none yet.
+    pub last_receipt: u64,
+}
+
+pub(super) const WRITE_GATEWAYS: (&str, &str) = (
+    "INSERT INTO gateways (id, software_version, peer, seen_ms, last_receipt) VALUES",
+    "ON CONFLICT (id) DO UPDATE SET software_version = excluded.software_version, \
+     peer = excluded.peer, seen_ms = excluded.seen_ms, last_receipt = CASE \
+     WHEN excluded.last_receipt > 0 THEN excluded.last_receipt ELSE gateways.last_receipt END",
+);
+
+impl GatewaySeen {
+    pub(super) fn values(&self, id: &str) -> Vec<Value> {
+        vec![
+            id.into(),
+            self.software_version.as_str().into(),
+            self.peer.as_str().into(),
+            self.seen_ms.into(),
+            self.last_receipt.into(),
+        ]
+    }
 }
 
 impl Store {
+    async fn count(&self, statement: &'static str) -> Result<u64> {
+        let rows = self.select(statement, vec![]).await?;
+        let count: i64 = rows[0].try_get("n")?;
+        Ok(to_u64(count))
+    }
+
     pub async fn status_counts(&self) -> Result<StatusCounts> {
-        let subscribers = sqlx::query("SELECT COUNT(*) AS n FROM subscribers")
-            .fetch_one(&self.readers)
-            .await?
-            .try_get("n")?;
-        let receipts = sqlx::query("SELECT COUNT(*) AS n FROM receipts")
-            .fetch_one(&self.readers)
-            .await?
-            .try_get("n")?;
-        let sessions = sqlx::query("SELECT state, COUNT(*) AS n FROM sessions GROUP BY state")
-            .fetch_all(&self.readers)
+        let sessions = self
+            .select(
+                "SELECT state, COUNT(*) AS n FROM sessions GROUP BY state",
+                vec![],
+            )
             .await?
             .iter()
             .map(|row| {
@@ -64,90 +91,83 @@ impl Store {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(StatusCounts {
-            subscribers: to_u64(subscribers),
+            subscribers: self.count("SELECT COUNT(*) AS n FROM subscribers").await?,
             sessions,
-            receipts: to_u64(receipts),
+            receipts: self.count("SELECT COUNT(*) AS n FROM receipts").await?,
         })
     }
 
-    /// Sessions behind the id `after`; all subscribers' if `subscriber` is empty.
+    /// Sessions behind the id `after`; of one subscriber, or of all.
     pub async fn sessions(
         &self,
-        after: &str,
+        after: Option<Uuid>,
         limit: u32,
-        subscriber: &str,
+        subscriber: Option<Uuid>,
         include_released: bool,
     ) -> Result<Page<SessionRow>> {
-        let rows = sqlx::query(select_sessions!(
-            "WHERE id > ? AND (? = '' OR subscriber = ?) AND (? OR state <> 'released') \
-             ORDER BY id LIMIT ?"
-        ))
-        .bind(after)
-        .bind(subscriber)
-        .bind(subscriber)
-        .bind(include_released)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.readers)
-        .await?
-        .iter()
-        .map(read)
-        .collect::<Result<Vec<_>>>()?;
+        let mut values: Vec<Value> = vec![
+            after.unwrap_or_default().into(),
+            i64::from(include_released).into(),
+        ];
+        let limit_rows = i64::from(limit) + 1;
+        let rows = match subscriber {
+            None => {
+                values.push(limit_rows.into());
+                self.select(
+                    select_sessions!(
+                        "WHERE id > ? AND (? <> 0 OR state <> 'released') ORDER BY id LIMIT ?"
+                    ),
+                    values,
+                )
+                .await?
+            }
+            Some(subscriber) => {
+                values.extend([subscriber.into(), limit_rows.into()]);
+                self.select(
+                    select_sessions!(
+                        "WHERE id > ? AND (? <> 0 OR state <> 'released') AND subscriber = ? \
+                         ORDER BY id LIMIT ?"
+                    ),
+                    values,
+                )
+                .await?
+            }
+        };
+        let rows = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
         Ok(Page::cut(rows, limit))
     }
 
-    pub async fn gateway(&self, id: &str) -> Result<Option<GatewayRow>> {
-        let row = sqlx::query("SELECT software_version, peer, seen_ms FROM gateways WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.readers)
-            .await?;
-        row.map(|row| {
-            Ok(GatewayRow {
+    /// Every gateway that was ever connected, by its id.
+    pub async fn gateways(&self) -> Result<HashMap<String, GatewayRow>> {
+        self.select(
+            "SELECT id, software_version, peer, seen_ms, last_receipt FROM gateways",
+            vec![],
+        )
+        .await?
+        .iter()
+        .map(|row| {
+            let seen = GatewayRow {
                 software_version: row.try_get("software_version")?,
                 peer: row.try_get("peer")?,
                 seen_ms: row.try_get("seen_ms")?,
-            })
+                last_receipt: to_u64(row.try_get("last_receipt")?),
+            };
+            Ok((row.try_get("id")?, seen))
         })
-        .transpose()
+        .collect()
     }
 
-    /// How many sessions are not released, and the number of the latest receipt.
-    pub async fn gateway_counts(&self, id: &str) -> Result<(u64, u64)> {
-        let sessions = sqlx::query(
-            "SELECT COUNT(*) AS n FROM sessions WHERE gateway = ? AND state IN ('connecting', \
-             'establishing', 'established', 'disconnecting', 'disconnecting-unconfirmed')",
+    /// How many sessions are live at each gateway.
+    pub async fn live_by_gateway(&self) -> Result<HashMap<String, u64>> {
+        self.select(
+            "SELECT gateway, COUNT(*) AS n FROM sessions WHERE state IN ('connecting', \
+             'establishing', 'established', 'disconnecting', 'disconnecting-unconfirmed') \
+             GROUP BY gateway",
+            vec![],
         )
-        .bind(id)
-        .fetch_one(&self.readers)
         .await?
-        .try_get("n")?;
-        let receipt = sqlx::query("SELECT MAX(number) AS n FROM receipts WHERE gateway = ?")
-            .bind(id)
-            .fetch_one(&self.readers)
-            .await?
-            .try_get::<Option<i64>, _>("n")?;
-        Ok((to_u64(sessions), receipt.map_or(0, to_u64)))
-    }
-}
-
-impl Tx {
-    pub async fn gateway_seen(
-        &mut self,
-        id: &str,
-        software_version: &str,
-        peer: &str,
-        at_ms: i64,
-    ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO gateways (id, software_version, peer, seen_ms) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (id) DO UPDATE SET software_version = excluded.software_version, \
-             peer = excluded.peer, seen_ms = excluded.seen_ms",
-        )
-        .bind(id)
-        .bind(software_version)
-        .bind(peer)
-        .bind(at_ms)
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
+        .iter()
+        .map(|row| Ok((row.try_get("gateway")?, to_u64(row.try_get("n")?))))
+        .collect()
     }
 }

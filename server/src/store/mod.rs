@@ -1,37 +1,54 @@
-//! The database: the only module with SQL. One writer, many readers; each transition is one
-//! transaction, durable when `commit` returns.
+//! The database: the only module with SQL.
+//!
+//! Reads go to the database directly. Whatever changes goes through [`Store::change`]: many units of
+//! work share one transaction (`group`), each decided in memory (`work`) on rows that were loaded
+//! for it (`load`), and all written by a few statements (`flush`). A write names the version of the
+//! row that it was decided from, so that no server ever overwrites what another one has changed.
 
-pub mod leases;
+mod database;
+mod flush;
+mod group;
 mod lists;
+mod load;
+mod pools;
 mod receipts;
 mod requests;
 mod sessions;
+mod sql;
 mod steps;
 mod subscribers;
+mod work;
 
-use std::borrow::Cow;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr as _, Sqlite, SqlitePool, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{AnyPool, Row as _};
+use uuid::Uuid;
 
+pub use database::Database;
+pub use group::Committed;
 pub use lists::{GatewayRow, Page, StatusCounts};
-pub use receipts::{Counters, ReceiptRow};
+pub use pools::Pools;
+pub use receipts::{Counters, CountersRow, ReceiptRow};
 pub use requests::Answer;
 pub use sessions::SessionRow;
 pub use steps::{StepRow, Who};
-pub use subscribers::{NewSubscriber, SubscriberRow};
+pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
+pub use work::{GatewaySeen, Need, Number, Work};
+
+use sql::{Dialect, Value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot open the database {}: {source}; see that the folder exists and is writable, and that the disk is not full", path.display())]
-    Open { path: PathBuf, source: sqlx::Error },
-    #[error("cannot bring the database {} to this version's schema: {source}; a newer version may have written it", path.display())]
+    #[error("cannot open the database {database}: {source}; see that it is there, that this user may write to it, and that the disk is not full")]
+    Open {
+        database: String,
+        source: sqlx::Error,
+    },
+    #[error("cannot bring the database {database} to this version's schema: {source}; a newer version, or one before the first release, may have written it")]
     Migrate {
-        path: PathBuf,
+        database: String,
         source: sqlx::migrate::MigrateError,
     },
     #[error("the database failed: {0}")]
@@ -44,124 +61,128 @@ pub enum StoreError {
         id: String,
         column: &'static str,
     },
-    #[error("session {0} was changed at the same time; ask again")]
-    Conflict(uuid::Uuid),
+    #[error("another server changed the same rows again and again; ask again")]
+    Conflict,
     #[error("the {family} pool of gateway {gateway} is exhausted; give it a larger one")]
     PoolExhausted {
         gateway: String,
         family: &'static str,
     },
+    #[error("there is no subscriber {0}")]
+    NoSubscriber(Uuid),
+    /// Never seen outside: the work is done again once its rows are there.
+    #[error("rows are not loaded yet")]
+    NotLoaded,
+    #[error("the server has more to write than it can; ask again a little later")]
+    Busy,
+    #[error("the server is shutting down; ask again")]
+    Closed,
 }
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// An open database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    dialect: Dialect,
+    writers: AnyPool,
+    readers: AnyPool,
+    lanes: Arc<group::Lanes>,
 }
 
-/// One transaction of the writer. Dropped without `commit`, it never was.
-pub struct Tx {
-    inner: Transaction<'static, Sqlite>,
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({:?})", self.dialect)
+    }
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
-    pub async fn open(path: &Path) -> Result<Self> {
-        let open = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        // SQLite gives its journal files the mode of the database file.
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| open(sqlx::Error::Io(error)))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // FULL: a committed transaction outlives a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.clone())
-            .await
-            .map_err(open)?;
-        migrator()
-            .run(&writer)
-            .await
-            .map_err(|source| StoreError::Migrate {
-                path: path.to_owned(),
-                source,
-            })?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .min_connections(1)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(open)?;
-        Ok(Store { writer, readers })
-    }
-
-    /// Begins a writing transaction; waits for the one before.
-    pub async fn begin(&self) -> Result<Tx> {
-        Ok(Tx {
-            inner: self.writer.begin_with("BEGIN IMMEDIATE").await?,
+    /// Opens the database and brings its schema up to date. `committed` is told of every transaction
+    /// once it is durable.
+    pub async fn open(
+        database: &Database,
+        committed: impl Fn(&Committed) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let database::Opened { writers, readers } = database::open(database).await?;
+        let dialect = database.dialect();
+        let lanes = group::Lanes::start(
+            database::lanes(database),
+            dialect,
+            &writers,
+            Arc::new(committed),
+        );
+        Ok(Store {
+            dialect,
+            writers,
+            readers,
+            lanes: Arc::new(lanes),
         })
     }
 
-    /// Waits for what is under way and closes the files.
+    /// Does one unit of work, together with others; durable when it returns. `work` may be called
+    /// several times, and must do nothing but read and change what it is given.
+    ///
+    /// Work with the same `key` is done in the order in which it came.
+    pub async fn change<T, E>(
+        &self,
+        key: Uuid,
+        work: impl FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
+    ) -> std::result::Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.lanes.submit(key, work).await
+    }
+
+    /// The same, unless so much waits already that it would wait long.
+    pub async fn change_if_not_busy<T, E>(
+        &self,
+        key: Uuid,
+        work: impl FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
+    ) -> std::result::Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.lanes.try_submit(key, work).await
+    }
+
+    /// Does what was begun, and closes the database.
     pub async fn close(&self) {
+        self.lanes.close().await;
         self.readers.close().await;
-        self.writer.close().await;
+        self.writers.close().await;
+    }
+
+    async fn select(&self, statement: &str, values: Vec<Value>) -> Result<Vec<AnyRow>> {
+        let mut connection = self.readers.acquire().await?;
+        sql::each(&mut connection, self.dialect, statement, &[values]).await
+    }
+
+    async fn select_in(&self, before: &str, after: &str, keys: &[Value]) -> Result<Vec<AnyRow>> {
+        let mut connection = self.readers.acquire().await?;
+        sql::with_keys(&mut connection, self.dialect, before, after, keys).await
     }
 }
 
-impl Tx {
-    pub async fn commit(self) -> Result<()> {
-        Ok(self.inner.commit().await?)
-    }
+fn id(row: &AnyRow, column: &'static str) -> Result<Uuid> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    as_id(&bytes, column)
 }
 
-fn migrator() -> Migrator {
-    let migration = |version, name, sql: &'static str| {
-        Migration::new(
-            version,
-            Cow::Borrowed(name),
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
-    };
-    let migrations = vec![
-        migration(1, "init", include_str!("migrations/0001_init.sql")),
-        migration(2, "services", include_str!("migrations/0002_services.sql")),
-        migration(
-            3,
-            "line_prefixes",
-            include_str!("migrations/0003_line_prefixes.sql"),
-        ),
-    ];
-    Migrator::with_migrations(migrations)
+fn optional_id(row: &AnyRow, column: &'static str) -> Result<Option<Uuid>> {
+    let bytes: Option<Vec<u8>> = row.try_get(column)?;
+    bytes.map(|bytes| as_id(&bytes, column)).transpose()
 }
 
-/// SQLite and PostgreSQL have signed 64-bit integers only. Generations and receipt numbers never
-/// come near the limit; counters may in theory, and stop there.
-fn to_i64(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn to_u64(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
+fn as_id(bytes: &[u8], column: &'static str) -> Result<Uuid> {
+    Uuid::from_slice(bytes).map_err(|error| {
+        StoreError::Sql(sqlx::Error::ColumnDecode {
+            index: column.to_owned(),
+            source: Box::new(error),
+        })
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! Receipts: a gateway's word that a session forwards nothing more.
+//! Receipts: a gateway's word that a session forwards nothing more. And counters of sessions that
+//! go on.
 
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Result, Store, Tx, to_i64, to_u64};
+use super::sql::{Value, to_u64};
+use super::{Result, Store, id};
+use crate::session::Session;
 
 /// Packets and bytes, from the subscriber (upstream) and to it (downstream); and packets dropped
 /// because they were above the session's rate, which are not among the others.
@@ -30,63 +34,146 @@ pub struct ReceiptRow {
     pub recorded_ms: i64,
 }
 
+/// What a gateway last counted for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountersRow {
+    pub session: Uuid,
+    pub gateway: String,
+    /// Of the Connect.
+    pub generation: u64,
+    pub counters: Counters,
+}
+
+/// One that is there already stays as it is.
+pub(super) const WRITE: (&str, &str) = (
+    "INSERT INTO receipts (session, generation, gateway, number, up_packets, up_bytes, \
+     down_packets, down_bytes, up_policed, down_policed, at_ms, recorded_ms) VALUES",
+    "ON CONFLICT DO NOTHING",
+);
+
+/// Older ones never replace newer ones.
+pub(super) const WRITE_COUNTERS: (&str, &str) = (
+    "INSERT INTO counters (session, gateway, generation, up_packets, up_bytes, down_packets, \
+     down_bytes, up_policed, down_policed) VALUES",
+    "ON CONFLICT (session) DO UPDATE SET gateway = excluded.gateway, \
+     generation = excluded.generation, up_packets = excluded.up_packets, \
+     up_bytes = excluded.up_bytes, down_packets = excluded.down_packets, \
+     down_bytes = excluded.down_bytes, up_policed = excluded.up_policed, \
+     down_policed = excluded.down_policed WHERE counters.generation <= excluded.generation",
+);
+
+impl Counters {
+    fn values(&self) -> [Value; 6] {
+        [
+            self.upstream_packets.into(),
+            self.upstream_bytes.into(),
+            self.downstream_packets.into(),
+            self.downstream_bytes.into(),
+            self.upstream_policed.into(),
+            self.downstream_policed.into(),
+        ]
+    }
+
+    fn read(row: &AnyRow) -> Result<Counters> {
+        Ok(Counters {
+            upstream_packets: to_u64(row.try_get("up_packets")?),
+            upstream_bytes: to_u64(row.try_get("up_bytes")?),
+            downstream_packets: to_u64(row.try_get("down_packets")?),
+            downstream_bytes: to_u64(row.try_get("down_bytes")?),
+            upstream_policed: to_u64(row.try_get("up_policed")?),
+            downstream_policed: to_u64(row.try_get("down_policed")?),
+        })
+    }
+}
+
+impl ReceiptRow {
+    pub(super) fn values(&self) -> Vec<Value> {
+        let mut values: Vec<Value> = vec![
+            self.session.into(),
+            self.generation.into(),
+            self.gateway.as_str().into(),
+            self.number.into(),
+        ];
+        values.extend(self.counters.values());
+        values.extend([self.at_ms.into(), self.recorded_ms.into()]);
+        values
+    }
+}
+
+impl CountersRow {
+    /// Whether they were counted for the session's present connection, or the one it ended with.
+    pub fn belong_to(&self, session: &Session) -> bool {
+        self.session == session.id
+            && self.gateway == session.connection.gateway
+            && if session.state.is_connected_side() {
+                self.generation == session.generation
+            } else {
+                self.generation <= session.generation
+            }
+    }
+
+    pub(super) fn values(&self) -> Vec<Value> {
+        let mut values: Vec<Value> = vec![
+            self.session.into(),
+            self.gateway.as_str().into(),
+            self.generation.into(),
+        ];
+        values.extend(self.counters.values());
+        values
+    }
+}
+
 impl Store {
     /// The receipts of a session, the oldest first.
     pub async fn receipts(&self, session: Uuid) -> Result<Vec<ReceiptRow>> {
-        sqlx::query(
-            "SELECT gateway, number, generation, up_packets, up_bytes, down_packets, down_bytes, \
-             up_policed, down_policed, at_ms, recorded_ms FROM receipts WHERE session = ? \
-             ORDER BY recorded_ms, generation, number",
+        self.receipts_of(&[session]).await
+    }
+
+    /// The receipts of some sessions; of each, the oldest first.
+    pub async fn receipts_of(&self, sessions: &[Uuid]) -> Result<Vec<ReceiptRow>> {
+        let keys: Vec<Value> = sessions.iter().map(|id| (*id).into()).collect();
+        self.select_in(
+            "SELECT session, gateway, number, generation, up_packets, up_bytes, down_packets, \
+             down_bytes, up_policed, down_policed, at_ms, recorded_ms FROM receipts \
+             WHERE session IN",
+            "ORDER BY session, recorded_ms, generation, number",
+            &keys,
         )
-        .bind(session.to_string())
-        .fetch_all(&self.readers)
         .await?
         .iter()
         .map(|row| {
             Ok(ReceiptRow {
                 gateway: row.try_get("gateway")?,
                 number: to_u64(row.try_get("number")?),
-                session,
+                session: id(row, "session")?,
                 generation: to_u64(row.try_get("generation")?),
-                counters: Counters {
-                    upstream_packets: to_u64(row.try_get("up_packets")?),
-                    upstream_bytes: to_u64(row.try_get("up_bytes")?),
-                    downstream_packets: to_u64(row.try_get("down_packets")?),
-                    downstream_bytes: to_u64(row.try_get("down_bytes")?),
-                    upstream_policed: to_u64(row.try_get("up_policed")?),
-                    downstream_policed: to_u64(row.try_get("down_policed")?),
-                },
+                counters: Counters::read(row)?,
                 at_ms: row.try_get("at_ms")?,
                 recorded_ms: row.try_get("recorded_ms")?,
             })
         })
         .collect()
     }
-}
 
-impl Tx {
-    /// Records a receipt; one that is there already stays as it is.
-    pub async fn record_receipt(&mut self, receipt: &ReceiptRow) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO receipts (gateway, number, session, generation, up_packets, up_bytes, \
-             down_packets, down_bytes, up_policed, down_policed, at_ms, recorded_ms) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-             ON CONFLICT DO NOTHING",
+    /// What gateways last counted for some sessions.
+    pub async fn counters_of(&self, sessions: &[Uuid]) -> Result<Vec<CountersRow>> {
+        let keys: Vec<Value> = sessions.iter().map(|id| (*id).into()).collect();
+        self.select_in(
+            "SELECT session, gateway, generation, up_packets, up_bytes, down_packets, down_bytes, \
+             up_policed, down_policed FROM counters WHERE session IN",
+            "",
+            &keys,
         )
-        .bind(&receipt.gateway)
-        .bind(to_i64(receipt.number))
-        .bind(receipt.session.to_string())
-        .bind(to_i64(receipt.generation))
-        .bind(to_i64(receipt.counters.upstream_packets))
-        .bind(to_i64(receipt.counters.upstream_bytes))
-        .bind(to_i64(receipt.counters.downstream_packets))
-        .bind(to_i64(receipt.counters.downstream_bytes))
-        .bind(to_i64(receipt.counters.upstream_policed))
-        .bind(to_i64(receipt.counters.downstream_policed))
-        .bind(receipt.at_ms)
-        .bind(receipt.recorded_ms)
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(CountersRow {
+                session: id(row, "session")?,
+                gateway: row.try_get("gateway")?,
+                generation: to_u64(row.try_get("generation")?),
+                counters: Counters::read(row)?,
+            })
+        })
+        .collect()
     }
 }

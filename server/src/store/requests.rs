@@ -1,9 +1,11 @@
 //! Answered requests: the same id again gives the same answer.
 
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Result, StoreError, Tx, to_i64, to_u64};
+use super::sql::{Value, to_u64};
+use super::{Result, id};
 use crate::session::SealedSecret;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,54 +15,42 @@ pub struct Answer {
     pub session: Uuid,
     pub generation: u64,
     pub key: SealedSecret,
+    pub at_ms: i64,
 }
 
-impl Tx {
-    pub async fn answer(&mut self, subscriber: Uuid, request: Uuid) -> Result<Option<Answer>> {
-        let row = sqlx::query(
-            "SELECT digest, session, generation, session_key FROM requests \
-             WHERE subscriber = ? AND request_id = ?",
-        )
-        .bind(subscriber.to_string())
-        .bind(request.to_string())
-        .fetch_optional(&mut *self.inner)
-        .await?;
-        row.map(|row| {
-            let session: String = row.try_get("session")?;
-            Ok(Answer {
-                digest: row.try_get("digest")?,
-                session: session.parse().map_err(|_| StoreError::Unreadable {
-                    table: "requests",
-                    id: request.to_string(),
-                    column: "session",
-                })?,
-                generation: to_u64(row.try_get("generation")?),
-                key: SealedSecret(row.try_get("session_key")?),
-            })
-        })
-        .transpose()
-    }
+pub(super) const SELECT: &str = "SELECT request_id, subscriber, digest, session, generation, \
+     session_key, at_ms FROM requests WHERE request_id IN";
 
-    pub async fn record_answer(
-        &mut self,
-        subscriber: Uuid,
-        request: Uuid,
-        answer: &Answer,
-        at_ms: i64,
-    ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO requests (subscriber, request_id, digest, session, generation, \
-             session_key, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(subscriber.to_string())
-        .bind(request.to_string())
-        .bind(&answer.digest)
-        .bind(answer.session.to_string())
-        .bind(to_i64(answer.generation))
-        .bind(&answer.key.0)
-        .bind(at_ms)
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
+pub(super) const WRITE: (&str, &str) = (
+    "INSERT INTO requests (request_id, subscriber, digest, session, generation, session_key, \
+     at_ms) VALUES",
+    "ON CONFLICT DO NOTHING RETURNING request_id",
+);
+
+impl Answer {
+    pub(super) fn values(&self, subscriber: Uuid, request: Uuid) -> Vec<Value> {
+        vec![
+            request.into(),
+            subscriber.into(),
+            self.digest.as_slice().into(),
+            self.session.into(),
+            self.generation.into(),
+            self.key.0.as_slice().into(),
+            self.at_ms.into(),
+        ]
     }
+}
+
+/// Subscriber and id of a request, and its answer.
+pub(super) fn read(row: &AnyRow) -> Result<((Uuid, Uuid), Answer)> {
+    Ok((
+        (id(row, "subscriber")?, id(row, "request_id")?),
+        Answer {
+            digest: row.try_get("digest")?,
+            session: id(row, "session")?,
+            generation: to_u64(row.try_get("generation")?),
+            key: SealedSecret(row.try_get("session_key")?),
+            at_ms: row.try_get("at_ms")?,
+        },
+    ))
 }

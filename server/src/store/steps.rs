@@ -1,10 +1,13 @@
 //! The history of sessions, and the audit trail.
 
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Result, Store, StoreError, Tx, to_i64, to_u64};
-use crate::session::{Session, State};
+use super::sql::{Value, to_u64};
+use super::work::AuditEntry;
+use super::{Result, Store, StoreError, id, optional_id};
+use crate::session::State;
 
 /// On whose account something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +31,10 @@ impl Who {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepRow {
-    /// Grows with every step of any session.
-    pub seq: i64,
+    pub id: Uuid,
+    /// The session's step before; none: this is its first.
+    pub previous: Option<Uuid>,
+    pub session: Uuid,
     pub generation: u64,
     pub state: State,
     pub gateway: String,
@@ -38,86 +43,113 @@ pub struct StepRow {
     pub at_ms: i64,
 }
 
+pub(super) const WRITE: (&str, &str) = (
+    "INSERT INTO steps (id, previous, session, generation, state, gateway, detail, who, at_ms) \
+     VALUES",
+    "",
+);
+
+pub(super) const WRITE_AUDIT: (&str, &str) = (
+    "INSERT INTO audit (id, at_ms, who, action, subscriber, session, detail) VALUES",
+    "",
+);
+
+impl StepRow {
+    pub(super) fn values(&self) -> Vec<Value> {
+        vec![
+            self.id.into(),
+            self.previous.into(),
+            self.session.into(),
+            self.generation.into(),
+            self.state.name().into(),
+            self.gateway.as_str().into(),
+            self.detail.as_str().into(),
+            self.who.as_str().into(),
+            self.at_ms.into(),
+        ]
+    }
+}
+
+impl AuditEntry {
+    pub(super) fn values(&self) -> Vec<Value> {
+        vec![
+            self.id.into(),
+            self.at_ms.into(),
+            self.who.name().into(),
+            self.action.into(),
+            self.subscriber.into(),
+            self.session.into(),
+            self.detail.as_str().into(),
+        ]
+    }
+}
+
+fn read(row: &AnyRow) -> Result<StepRow> {
+    let state: String = row.try_get("state")?;
+    let id_of_step = id(row, "id")?;
+    Ok(StepRow {
+        id: id_of_step,
+        previous: optional_id(row, "previous")?,
+        session: id(row, "session")?,
+        generation: to_u64(row.try_get("generation")?),
+        state: State::from_name(&state).ok_or_else(|| StoreError::Unreadable {
+            table: "steps",
+            id: id_of_step.to_string(),
+            column: "state",
+        })?,
+        gateway: row.try_get("gateway")?,
+        detail: row.try_get("detail")?,
+        who: row.try_get("who")?,
+        at_ms: row.try_get("at_ms")?,
+    })
+}
+
 impl Store {
-    /// The steps of a session behind `after`, in order.
-    pub async fn steps(&self, session: Uuid, after: i64) -> Result<Vec<StepRow>> {
-        sqlx::query(
-            "SELECT seq, generation, state, gateway, detail, who, at_ms FROM steps \
-             WHERE session = ? AND seq > ? ORDER BY seq",
-        )
-        .bind(session.to_string())
-        .bind(after)
-        .fetch_all(&self.readers)
-        .await?
-        .iter()
-        .map(|row| {
-            let state: String = row.try_get("state")?;
-            Ok(StepRow {
-                seq: row.try_get("seq")?,
-                generation: to_u64(row.try_get("generation")?),
-                state: State::from_name(&state).ok_or_else(|| StoreError::Unreadable {
-                    table: "steps",
-                    id: session.to_string(),
-                    column: "state",
-                })?,
-                gateway: row.try_get("gateway")?,
-                detail: row.try_get("detail")?,
-                who: row.try_get("who")?,
-                at_ms: row.try_get("at_ms")?,
-            })
-        })
-        .collect()
+    /// The newest step of a session.
+    pub async fn last_step(&self, session: Uuid) -> Result<Option<StepRow>> {
+        let rows = self
+            .select(
+                "SELECT id, previous, session, generation, state, gateway, detail, who, at_ms \
+                 FROM steps WHERE id = (SELECT last_step FROM sessions WHERE id = ?)",
+                vec![session.into()],
+            )
+            .await?;
+        rows.first().map(read).transpose()
+    }
+
+    /// The steps of a session behind `after`, in order: all of them, if that is none of its steps.
+    pub async fn steps(&self, session: Uuid, after: Option<Uuid>) -> Result<Vec<StepRow>> {
+        let rows = self
+            .select(
+                "WITH RECURSIVE chain (id, previous, session, generation, state, gateway, detail, \
+                 who, at_ms, depth) AS (\
+                 SELECT s.id, s.previous, s.session, s.generation, s.state, s.gateway, s.detail, \
+                 s.who, s.at_ms, 0 FROM steps s \
+                 WHERE s.id = (SELECT last_step FROM sessions WHERE id = ?) AND s.id <> ? \
+                 UNION ALL \
+                 SELECT s.id, s.previous, s.session, s.generation, s.state, s.gateway, s.detail, \
+                 s.who, s.at_ms, chain.depth + 1 FROM steps s \
+                 JOIN chain ON s.id = chain.previous WHERE s.id <> ?) \
+                 SELECT * FROM chain ORDER BY depth DESC",
+                vec![
+                    session.into(),
+                    after.unwrap_or_default().into(),
+                    after.unwrap_or_default().into(),
+                ],
+            )
+            .await?;
+        rows.iter().map(read).collect()
     }
 
     /// How often `action` stands in the audit trail.
     pub async fn audit_count(&self, action: &str) -> Result<u64> {
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM audit WHERE action = ?")
-            .bind(action)
-            .fetch_one(&self.readers)
+        let rows = self
+            .select(
+                "SELECT COUNT(*) AS n FROM audit WHERE action = ?",
+                vec![action.into()],
+            )
             .await?;
-        Ok(to_u64(row.try_get("n")?))
-    }
-}
-
-impl Tx {
-    pub(super) async fn add_step(&mut self, session: &Session, who: Who, at_ms: i64) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO steps (session, generation, state, gateway, detail, who, at_ms) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(session.id.to_string())
-        .bind(to_i64(session.generation))
-        .bind(session.state.name())
-        .bind(&session.connection.gateway)
-        .bind(&session.detail)
-        .bind(who.name())
-        .bind(at_ms)
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
-    pub async fn audit(
-        &mut self,
-        who: Who,
-        action: &str,
-        subscriber: Option<Uuid>,
-        session: Option<Uuid>,
-        detail: &str,
-        at_ms: i64,
-    ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO audit (at_ms, who, action, subscriber, session, detail) \
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(at_ms)
-        .bind(who.name())
-        .bind(action)
-        .bind(subscriber.map(|id| id.to_string()))
-        .bind(session.map(|id| id.to_string()))
-        .bind(detail)
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
+        let count: i64 = rows[0].try_get("n")?;
+        Ok(to_u64(count))
     }
 }

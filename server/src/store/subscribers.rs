@@ -1,11 +1,14 @@
 //! Subscribers. Numbers come in and go out as index and sealed bytes only.
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Page, Result, Store, StoreError, Tx, to_i64, to_u64};
+use super::sql::{Value, to_u64};
+use super::work::Number;
+use super::{Page, Result, Store, id};
 
+#[derive(Clone)]
 pub struct NewSubscriber {
     pub id: Uuid,
     /// Index and sealed form.
@@ -14,41 +17,105 @@ pub struct NewSubscriber {
     pub secret_hash: Vec<u8>,
 }
 
-#[derive(Clone, Debug)]
-pub struct SubscriberRow {
+impl NewSubscriber {
+    pub(super) fn numbers(&self) -> impl Iterator<Item = Number> {
+        let phone = self.phone.as_ref().map(|phone| Number::Phone(phone.0.clone()));
+        let card = self.id_card.as_ref().map(|card| Number::IdCard(card.0.clone()));
+        phone.into_iter().chain(card)
+    }
+}
+
+/// A subscriber's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscriber {
     pub id: Uuid,
+    /// Of the row as it was loaded; 0: it is not there yet.
+    pub version: i64,
     pub generation: u64,
+    pub phone_index: Option<Vec<u8>>,
     pub phone_sealed: Option<Vec<u8>>,
+    pub id_card_index: Option<Vec<u8>>,
     pub id_card_sealed: Option<Vec<u8>>,
-    pub sessions: u64,
+    pub secret_hash: Vec<u8>,
     /// None: the default plan.
     pub plan: Option<String>,
     pub created_ms: i64,
 }
 
+/// A subscriber as people look at it.
+#[derive(Clone, Debug)]
+pub struct SubscriberRow {
+    pub subscriber: Subscriber,
+    /// Not released.
+    pub sessions: u64,
+}
+
 macro_rules! select_subscribers {
     ($rest:literal) => {
         concat!(
-            "SELECT id, generation, phone_sealed, id_card_sealed, created_ms, plan, \
-             (SELECT COUNT(*) FROM sessions WHERE subscriber = subscribers.id \
-              AND state <> 'released') AS sessions FROM subscribers ",
+            "SELECT id, version, generation, phone_index, phone_sealed, id_card_index, \
+             id_card_sealed, secret_hash, plan, created_ms FROM subscribers ",
             $rest
         )
     };
 }
+pub(super) use select_subscribers;
 
-fn read(row: &SqliteRow) -> Result<SubscriberRow> {
-    let id: String = row.try_get("id")?;
-    Ok(SubscriberRow {
-        id: id.parse().map_err(|_| StoreError::Unreadable {
-            table: "subscribers",
-            id,
-            column: "id",
-        })?,
+/// Like that of `sessions`.
+pub(super) const WRITE: (&str, &str) = (
+    "INSERT INTO subscribers (id, version, generation, phone_index, phone_sealed, id_card_index, \
+     id_card_sealed, secret_hash, plan, created_ms) VALUES",
+    "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
+     phone_index = excluded.phone_index, phone_sealed = excluded.phone_sealed, \
+     id_card_index = excluded.id_card_index, id_card_sealed = excluded.id_card_sealed, \
+     secret_hash = excluded.secret_hash, plan = excluded.plan \
+     WHERE subscribers.version = excluded.version - 1 RETURNING id",
+);
+
+impl Subscriber {
+    pub(super) fn new(new: &NewSubscriber, at_ms: i64) -> Self {
+        let (phone_index, phone_sealed) = new.phone.clone().unzip();
+        let (id_card_index, id_card_sealed) = new.id_card.clone().unzip();
+        Subscriber {
+            id: new.id,
+            version: 0,
+            generation: 0,
+            phone_index,
+            phone_sealed,
+            id_card_index,
+            id_card_sealed,
+            secret_hash: new.secret_hash.clone(),
+            plan: None,
+            created_ms: at_ms,
+        }
+    }
+
+    pub(super) fn values(&self) -> Vec<Value> {
+        vec![
+            self.id.into(),
+            (self.version + 1).into(),
+            self.generation.into(),
+            self.phone_index.as_deref().into(),
+            self.phone_sealed.as_deref().into(),
+            self.id_card_index.as_deref().into(),
+            self.id_card_sealed.as_deref().into(),
+            self.secret_hash.as_slice().into(),
+            self.plan.as_deref().into(),
+            self.created_ms.into(),
+        ]
+    }
+}
+
+pub(super) fn read(row: &AnyRow) -> Result<Subscriber> {
+    Ok(Subscriber {
+        id: id(row, "id")?,
+        version: row.try_get("version")?,
         generation: to_u64(row.try_get("generation")?),
+        phone_index: row.try_get("phone_index")?,
         phone_sealed: row.try_get("phone_sealed")?,
+        id_card_index: row.try_get("id_card_index")?,
         id_card_sealed: row.try_get("id_card_sealed")?,
-        sessions: to_u64(row.try_get("sessions")?),
+        secret_hash: row.try_get("secret_hash")?,
         plan: row.try_get("plan")?,
         created_ms: row.try_get("created_ms")?,
     })
@@ -56,111 +123,77 @@ fn read(row: &SqliteRow) -> Result<SubscriberRow> {
 
 impl Store {
     /// The stored hash of a subscriber's secret.
-    pub async fn secret_hash(&self, id: Uuid) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT secret_hash FROM subscribers WHERE id = ?")
-            .bind(id.to_string())
-            .fetch_optional(&self.readers)
+    pub async fn subscriber_secret(&self, id: Uuid) -> Result<Option<Vec<u8>>> {
+        let rows = self
+            .select(
+                "SELECT secret_hash FROM subscribers WHERE id = ?",
+                vec![id.into()],
+            )
             .await?;
-        Ok(row.map(|row| row.try_get("secret_hash")).transpose()?)
+        Ok(rows.first().map(|row| row.try_get("secret_hash")).transpose()?)
     }
 
     pub async fn subscriber(&self, id: Uuid) -> Result<Option<SubscriberRow>> {
-        sqlx::query(select_subscribers!("WHERE id = ?"))
-            .bind(id.to_string())
-            .fetch_optional(&self.readers)
+        let rows = self
+            .select(select_subscribers!("WHERE id = ?"), vec![id.into()])
+            .await?;
+        let mut counted = self.counted(&rows).await?;
+        Ok(counted.pop())
+    }
+
+    pub async fn subscribers(
+        &self,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Page<SubscriberRow>> {
+        let rows = self
+            .select(
+                select_subscribers!("WHERE id > ? ORDER BY id LIMIT ?"),
+                vec![
+                    after.unwrap_or_default().into(),
+                    (i64::from(limit) + 1).into(),
+                ],
+            )
+            .await?;
+        Ok(Page::cut(self.counted(&rows).await?, limit))
+    }
+
+    /// Subscribers with how many sessions each has.
+    async fn counted(&self, rows: &[AnyRow]) -> Result<Vec<SubscriberRow>> {
+        let subscribers = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let keys: Vec<Value> = subscribers.iter().map(|row| row.id.into()).collect();
+        let mut counts = std::collections::HashMap::new();
+        for row in self
+            .select_in(
+                "SELECT subscriber, COUNT(*) AS n FROM sessions \
+                 WHERE state <> 'released' AND subscriber IN",
+                "GROUP BY subscriber",
+                &keys,
+            )
             .await?
-            .as_ref()
-            .map(read)
-            .transpose()
-    }
-
-    pub async fn subscribers(&self, after: &str, limit: u32) -> Result<Page<SubscriberRow>> {
-        let rows = sqlx::query(select_subscribers!("WHERE id > ? ORDER BY id LIMIT ?"))
-            .bind(after)
-            .bind(i64::from(limit) + 1)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(read)
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Page::cut(rows, limit))
-    }
-}
-
-impl Tx {
-    /// `false` if one of the numbers is registered already.
-    pub async fn insert_subscriber(&mut self, new: &NewSubscriber, at_ms: i64) -> Result<bool> {
-        let inserted = sqlx::query(
-            "INSERT INTO subscribers (id, generation, phone_index, phone_sealed, id_card_index, \
-             id_card_sealed, secret_hash, created_ms) VALUES (?, 0, ?, ?, ?, ?, ?, ?) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(new.id.to_string())
-        .bind(new.phone.as_ref().map(|phone| phone.0.as_slice()))
-        .bind(new.phone.as_ref().map(|phone| phone.1.as_slice()))
-        .bind(new.id_card.as_ref().map(|card| card.0.as_slice()))
-        .bind(new.id_card.as_ref().map(|card| card.1.as_slice()))
-        .bind(&new.secret_hash)
-        .bind(at_ms)
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(inserted.rows_affected() == 1)
-    }
-
-    /// `false` if there is no such subscriber.
-    pub async fn set_secret_hash(&mut self, id: Uuid, hash: &[u8]) -> Result<bool> {
-        let changed = sqlx::query("UPDATE subscribers SET secret_hash = ? WHERE id = ?")
-            .bind(hash)
-            .bind(id.to_string())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(changed.rows_affected() == 1)
-    }
-
-    /// `false` if there is no such subscriber. None: the default plan.
-    pub async fn set_plan(&mut self, id: Uuid, plan: Option<&str>) -> Result<bool> {
-        let changed = sqlx::query("UPDATE subscribers SET plan = ? WHERE id = ?")
-            .bind(plan)
-            .bind(id.to_string())
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(changed.rows_affected() == 1)
-    }
-
-    /// The plan that a subscriber was put on; none: the default plan.
-    pub async fn plan(&mut self, id: Uuid) -> Result<Option<String>> {
-        let row = sqlx::query("SELECT plan FROM subscribers WHERE id = ?")
-            .bind(id.to_string())
-            .fetch_optional(&mut *self.inner)
-            .await?;
-        match row {
-            Some(row) => Ok(row.try_get("plan")?),
-            None => Ok(None),
+        {
+            let count: i64 = row.try_get("n")?;
+            counts.insert(id(&row, "subscriber")?, to_u64(count));
         }
+        Ok(subscribers
+            .into_iter()
+            .map(|subscriber| SubscriberRow {
+                sessions: counts.get(&subscriber.id).copied().unwrap_or(0),
+                subscriber,
+            })
+            .collect())
     }
 
     /// Every plan that a subscriber or an open session is on.
-    pub async fn plans_in_use(&mut self) -> Result<Vec<String>> {
-        sqlx::query(
+    pub async fn plans_in_use(&self) -> Result<Vec<String>> {
+        self.select(
             "SELECT plan FROM subscribers WHERE plan IS NOT NULL UNION \
              SELECT plan FROM sessions WHERE plan IS NOT NULL AND state <> 'released' ORDER BY plan",
+            vec![],
         )
-        .fetch_all(&mut *self.inner)
         .await?
         .iter()
         .map(|row| Ok(row.try_get("plan")?))
         .collect()
-    }
-
-    /// Takes `count` fresh generations and returns the newest.
-    pub async fn take_generations(&mut self, subscriber: Uuid, count: u64) -> Result<u64> {
-        let row = sqlx::query(
-            "UPDATE subscribers SET generation = generation + ? WHERE id = ? RETURNING generation",
-        )
-        .bind(to_i64(count))
-        .bind(subscriber.to_string())
-        .fetch_one(&mut *self.inner)
-        .await?;
-        Ok(to_u64(row.try_get("generation")?))
     }
 }

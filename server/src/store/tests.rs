@@ -1,55 +1,113 @@
-use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
 use super::*;
-use crate::session::service::Grant;
 
-/// A database as the first version left it, with one of each.
-#[tokio::test]
-async fn a_database_without_services_is_brought_up_to_date() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("server.sqlite");
-    let (subscriber, session) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let mut old = SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true)
-        .connect()
-        .await
-        .unwrap();
-    let mut first = migrator();
-    first.migrations.to_mut().truncate(1);
-    first.run(&mut old).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
-        "INSERT INTO subscribers (id, generation, secret_hash, created_ms) \
-         VALUES ('{subscriber}', 3, x'00', 1);\
-         INSERT INTO sessions (id, subscriber, generation, state, location, gateway, session_key, \
-         detail, since_ms, created_ms, up_packets, up_bytes, down_packets, down_bytes) \
-         VALUES ('{session}', '{subscriber}', 3, 'established', \
-         '110103-xinjingjiayuan-001-002-004', 'gw1', x'00', '', 1, 1, 5, 6, 7, 8);\
-         INSERT INTO receipts VALUES ('gw1', 1, '{session}', 2, 1, 2, 3, 4, 5, 6);"
-    )))
-    .execute(&mut old)
-    .await
-    .unwrap();
-    old.close().await.unwrap();
+async fn open(folder: &tempfile::TempDir) -> Store {
+    let database = Database::Sqlite(folder.path().join("server.sqlite"));
+    Store::open(&database, |_| {}).await.unwrap()
+}
 
-    for _ in 0..2 {
-        let store = Store::open(&path).await.unwrap();
-        let row = store.session(session).await.unwrap().unwrap();
-        assert_eq!(row.session.service, Grant::default());
-        assert!(row.session.service.is_acknowledged(), "nothing to be told");
-        let counters = row.counters.unwrap();
-        assert_eq!(
-            (counters.downstream_bytes, counters.downstream_policed),
-            (8, 0)
-        );
-        let receipt = &store.receipts(session).await.unwrap()[0];
-        assert_eq!(receipt.counters.downstream_bytes, 4);
-        assert_eq!(receipt.counters.upstream_policed, 0);
-        assert_eq!((receipt.at_ms, receipt.recorded_ms), (5, 6));
-        let plan = store.subscriber(subscriber).await.unwrap().unwrap().plan;
-        assert_eq!(plan, None);
-        assert_eq!(store.unanswered_at_gateway("gw1").await.unwrap().len(), 0);
-        store.close().await;
+fn new(number: u8) -> NewSubscriber {
+    NewSubscriber {
+        id: Uuid::from_u128(u128::from(number) + 1),
+        phone: Some((vec![number], vec![0])),
+        id_card: None,
+        secret_hash: vec![number],
     }
+}
+
+async fn insert(store: &Store, new: NewSubscriber) -> Result<bool> {
+    store
+        .change(new.id, move |work| work.insert_subscriber(&new, 1))
+        .await
+}
+
+#[tokio::test]
+async fn what_comes_together_is_decided_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    assert!(insert(&store, new(1)).await.unwrap());
+    let taken = (0..500).map(|_| {
+        store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1))
+    });
+    let mut taken: Vec<u64> = futures::future::try_join_all(taken).await.unwrap();
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=500).collect::<Vec<_>>());
+    let row = store.subscriber(new(1).id).await.unwrap().unwrap();
+    assert_eq!(row.subscriber.generation, 500);
+    assert!(row.subscriber.version < 500, "they shared transactions");
+}
+
+#[tokio::test]
+async fn one_number_is_registered_once_however_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let same = (0..20).map(|id| {
+        let new = NewSubscriber {
+            id: Uuid::from_u128(id + 1),
+            ..new(7)
+        };
+        insert(&store, new)
+    });
+    let inserted = futures::future::try_join_all(same).await.unwrap();
+    assert_eq!(inserted.iter().filter(|inserted| **inserted).count(), 1);
+}
+
+#[tokio::test]
+async fn work_that_fails_changes_nothing_and_lets_the_rest_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    insert(&store, new(1)).await.unwrap();
+    let fails = store.change(Uuid::nil(), |work| {
+        work.take_generations(new(1).id, 10)?;
+        Err::<(), _>(StoreError::Busy)
+    });
+    let goes = store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1));
+    let (failed, went) = tokio::join!(fails, goes);
+    assert!(matches!(failed, Err(StoreError::Busy)));
+    assert_eq!(went.unwrap(), 1);
+}
+
+/// Two servers on one database, as far as SQLite allows it: each has read before the other writes.
+#[tokio::test]
+async fn a_row_that_another_server_has_changed_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (open(&folder).await, open(&folder).await);
+    insert(&one, new(1)).await.unwrap();
+    let work = (0..200).map(|number| {
+        let store = if number % 2 == 0 { &one } else { &other };
+        store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1))
+    });
+    let mut taken: Vec<u64> = futures::future::try_join_all(work).await.unwrap();
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn places_are_given_once_until_the_pool_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let capacity = 3 * work::WINDOW + 5;
+    let take = |session: i64| {
+        let id = Uuid::from_u128(u128::from(session.unsigned_abs()) + 1);
+        store.change(id, move |work| {
+            // Wherever it begins, all of them are found.
+            work.take_place("gw1", capacity, (session * 37) % capacity, id)
+        })
+    };
+    let all = futures::future::try_join_all((0..capacity + 3).map(take)).await.unwrap();
+    let mut given: Vec<i64> = all.iter().flatten().copied().collect();
+    given.sort_unstable();
+    assert_eq!(given, (0..capacity).collect::<Vec<_>>());
+    assert_eq!(all.iter().filter(|place| place.is_none()).count(), 3);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_after_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let last = insert(&store, new(1));
+    let (last, ()) = tokio::join!(last, store.close());
+    assert!(last.unwrap(), "what came before the end is written");
+    assert!(matches!(insert(&store, new(2)).await, Err(StoreError::Closed)));
 }

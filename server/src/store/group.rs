@@ -1,0 +1,280 @@
+//! Group commit: what comes while one transaction is being written goes into the next one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::{AnyConnection, AnyPool};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::sql::Dialect;
+use super::work::{Changes, Need, Rows};
+use super::{Result, SessionRow, StepRow, StoreError, Work, flush::flush, load::load};
+
+/// Jobs that wait for one lane.
+const QUEUE: usize = 4096;
+/// Most jobs of one transaction.
+const BATCH: usize = 256;
+/// How often a batch is tried anew because another server changed its rows.
+const ATTEMPTS: u32 = 10;
+
+/// What has become durable.
+#[derive(Debug)]
+pub struct Committed {
+    /// Sessions that ask something new of their gateway, as they are now.
+    pub instruct: Vec<Arc<SessionRow>>,
+    /// In the order in which they happened.
+    pub steps: Vec<Arc<StepRow>>,
+}
+
+pub(super) type OnCommit = Arc<dyn Fn(&Committed) + Send + Sync>;
+
+/// A unit of work, whatever it returns.
+trait Job: Send {
+    /// Runs it once more. What it lacks is an error.
+    fn run(&mut self, rows: &mut Rows) -> std::result::Result<(), BTreeSet<Need>>;
+    /// Tells who waits: its own result, or why it could not be written.
+    fn finish(self: Box<Self>, written: Result<()>);
+}
+
+struct Unit<F, T, E> {
+    work: F,
+    result: Option<std::result::Result<T, E>>,
+    reply: oneshot::Sender<std::result::Result<T, E>>,
+}
+
+impl<F, T, E> Job for Unit<F, T, E>
+where
+    F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, rows: &mut Rows) -> std::result::Result<(), BTreeSet<Need>> {
+        self.result = Some(rows.run(&mut self.work)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, written: Result<()>) {
+        let result = match (self.result, written) {
+            // What a job refuses changes nothing, so it does not matter what became of the others.
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
+            (Some(done), Ok(())) => done,
+            (None, Ok(())) => Err(StoreError::Conflict.into()),
+        };
+        // Nobody waits any more: what is durable stays so.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Batches of different lanes are under way at the same time.
+pub(super) struct Lanes {
+    queues: Vec<mpsc::Sender<Box<dyn Job>>>,
+    closed: AtomicBool,
+}
+
+impl Lanes {
+    pub fn start(lanes: u32, dialect: Dialect, writers: &AnyPool, committed: OnCommit) -> Self {
+        let queues = (0..lanes)
+            .map(|_| {
+                let (queue, jobs) = mpsc::channel(QUEUE);
+                let lane = Lane {
+                    dialect,
+                    writers: writers.clone(),
+                    committed: Arc::clone(&committed),
+                };
+                tokio::spawn(lane.serve(jobs));
+                queue
+            })
+            .collect();
+        Lanes {
+            queues,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn queue(&self, key: Uuid) -> &mpsc::Sender<Box<dyn Job>> {
+        let lane = key.as_u128() % self.queues.len() as u128;
+        &self.queues[usize::try_from(lane).unwrap_or(0)]
+    }
+
+    pub async fn submit<F, T, E>(&self, key: Uuid, work: F) -> std::result::Result<T, E>
+    where
+        F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (unit, reply) = unit(work);
+        if self.closed.load(Ordering::Acquire) || self.queue(key).send(unit).await.is_err() {
+            return Err(StoreError::Closed.into());
+        }
+        reply.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    pub async fn try_submit<F, T, E>(&self, key: Uuid, work: F) -> std::result::Result<T, E>
+    where
+        F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (unit, reply) = unit(work);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed.into());
+        }
+        match self.queue(key).try_send(unit) {
+            Ok(()) => reply.await.unwrap_or_else(|_| Err(StoreError::Closed.into())),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Busy.into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed.into()),
+        }
+    }
+
+    /// Takes no more work and waits until what was taken is written.
+    pub async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for queue in &self.queues {
+            // A last job behind all others.
+            let (unit, reply) = unit(|_: &mut Work<'_>| Ok::<(), StoreError>(()));
+            if queue.send(unit).await.is_ok() {
+                let _ = reply.await;
+            }
+        }
+    }
+}
+
+#[allow(
+    clippy::type_complexity,
+    reason = "what a job returns and what it fails with are its caller's"
+)]
+fn unit<F, T, E>(work: F) -> (Box<dyn Job>, oneshot::Receiver<std::result::Result<T, E>>)
+where
+    F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    let (reply, receiver) = oneshot::channel();
+    let unit = Unit {
+        work,
+        result: None,
+        reply,
+    };
+    (Box::new(unit), receiver)
+}
+
+struct Lane {
+    dialect: Dialect,
+    writers: AnyPool,
+    committed: OnCommit,
+}
+
+impl Lane {
+    async fn serve(self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            let written = self.batch(&mut batch).await;
+            // One error for all is told as one text to each.
+            match written {
+                Ok(()) => batch.drain(..).for_each(|job| job.finish(Ok(()))),
+                Err(error) => {
+                    tracing::error!(jobs = batch.len(), %error, "a batch was not written");
+                    let shared = Arc::new(error);
+                    for job in batch.drain(..) {
+                        job.finish(Err(again(&shared)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn batch(&self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+        let mut attempt = 0;
+        loop {
+            match self.attempt(jobs).await {
+                Err(error) if is_conflict(&error) => {
+                    attempt += 1;
+                    if attempt == ATTEMPTS {
+                        return Err(StoreError::Conflict);
+                    }
+                    let most = Duration::from_millis(1 << attempt);
+                    tokio::time::sleep(most.mul_f64(rand::random())).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt(&self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+        let mut connection = self.writers.acquire().await?;
+        let changes = decide(&mut connection, self.dialect, jobs).await?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        flush(&mut connection, self.dialect, &changes).await?;
+        drop(connection);
+        (self.committed)(&durable(changes));
+        Ok(())
+    }
+}
+
+/// Runs all jobs until none lacks a row any more.
+async fn decide(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    jobs: &mut [Box<dyn Job>],
+) -> Result<Changes> {
+    let mut rows = Rows::default();
+    let mut open: Vec<usize> = (0..jobs.len()).collect();
+    while !open.is_empty() {
+        let mut needs = BTreeSet::new();
+        open.retain(|index| match jobs[*index].run(&mut rows) {
+            Ok(()) => false,
+            Err(missing) => {
+                needs.extend(missing);
+                true
+            }
+        });
+        if !needs.is_empty() {
+            load(connection, dialect, &mut rows, needs).await?;
+        }
+    }
+    Ok(rows.into_changes())
+}
+
+fn durable(mut changes: Changes) -> Committed {
+    let instruct = std::mem::take(&mut changes.instruct)
+        .into_iter()
+        .filter_map(|id| changes.sessions.remove(&id))
+        .map(|cell| {
+            let mut row = cell.row;
+            row.version += 1;
+            Arc::new(row)
+        })
+        .collect();
+    Committed {
+        instruct,
+        steps: changes.steps.into_iter().map(Arc::new).collect(),
+    }
+}
+
+/// Another server, or another lane, was faster.
+fn is_conflict(error: &StoreError) -> bool {
+    match error {
+        StoreError::Conflict => true,
+        StoreError::Sql(sqlx::Error::Database(error)) => {
+            // Serialization failure, deadlock, lock timeout.
+            let code = error.code().unwrap_or_default();
+            error.is_unique_violation() || matches!(&*code, "40001" | "40P01" | "55P03")
+        }
+        _ => false,
+    }
+}
+
+/// The same error once more, for another of those who wait.
+fn again(error: &Arc<StoreError>) -> StoreError {
+    match &**error {
+        StoreError::Conflict => StoreError::Conflict,
+        StoreError::Sql(sqlx::Error::PoolTimedOut) => StoreError::Busy,
+        other => StoreError::Sql(sqlx::Error::Protocol(other.to_string())),
+    }
+}

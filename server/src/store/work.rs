@@ -1,0 +1,573 @@
+//! A unit of work: decisions on rows in memory, written together or not at all.
+//!
+//! A job is a function of a [`Work`]. It reads rows, decides, and leaves its changes there, without
+//! waiting for anything. What it reads and what is not in memory is noted, loaded, and the job is
+//! run again; so a job never has to know beforehand what it will need. Nothing that a job has
+//! changed counts if it fails.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::{
+    Answer, Counters, NewSubscriber, ReceiptRow, Result, SessionRow, StepRow, StoreError,
+    Subscriber, Who,
+};
+use crate::session::machine::Change;
+use crate::session::{Addresses, Session, State};
+
+/// What a job needs to see.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    Session(Uuid),
+    Subscriber(Uuid),
+    /// Every session of the subscriber that is not released.
+    SessionsOf(Uuid),
+    /// Whether a request was answered already.
+    Answer {
+        subscriber: Uuid,
+        request: Uuid,
+    },
+    /// Which places of a gateway are taken, `WINDOW` of them from `WINDOW` times this number on.
+    Places {
+        gateway: String,
+        window: i64,
+    },
+    /// Whether a number is registered.
+    Number(Number),
+}
+
+/// A subscriber's number, as it is found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Number {
+    Phone(Vec<u8>),
+    IdCard(Vec<u8>),
+}
+
+/// Places looked at together.
+pub const WINDOW: i64 = 64;
+
+/// Rows as a batch has them: as they were loaded, and as jobs have changed them since.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    loaded: HashSet<Need>,
+    now: Changes,
+}
+
+/// What is to be written. Of what is in memory, what was changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    pub sessions: HashMap<Uuid, Cell<SessionRow>>,
+    pub subscribers: HashMap<Uuid, Cell<Subscriber>>,
+    pub answers: HashMap<(Uuid, Uuid), Cell<Answer>>,
+    /// By gateway and place.
+    pub leases: BTreeMap<(String, i64), Lease>,
+    /// Whatever these sessions have at these gateways, where the place is not known.
+    pub free_all: BTreeSet<(String, Uuid)>,
+    pub numbers: BTreeSet<Number>,
+    pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
+    pub steps: Vec<StepRow>,
+    pub receipts: Vec<ReceiptRow>,
+    pub counters: HashMap<Uuid, (String, u64, Counters)>,
+    pub gateways: HashMap<String, GatewaySeen>,
+    pub audits: Vec<AuditEntry>,
+    /// Sessions whose gateways must look again.
+    pub instruct: BTreeSet<Uuid>,
+}
+
+/// A row and whether it must be written.
+#[derive(Clone, Debug)]
+pub(super) struct Cell<T> {
+    pub row: T,
+    pub changed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lease {
+    /// By somebody, when the rows were loaded.
+    Taken,
+    Take(Uuid),
+    Free(Uuid),
+}
+
+#[derive(Clone, Debug)]
+pub struct GatewaySeen {
+    pub software_version: String,
+    pub peer: String,
+    pub seen_ms: i64,
+    /// 0: as before.
+    pub last_receipt: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct AuditEntry {
+    pub id: Uuid,
+    pub at_ms: i64,
+    pub who: Who,
+    pub action: &'static str,
+    pub subscriber: Option<Uuid>,
+    pub session: Option<Uuid>,
+    pub detail: String,
+}
+
+impl Rows {
+    pub fn is_loaded(&self, need: &Need) -> bool {
+        self.loaded.contains(need)
+    }
+
+    pub fn set_loaded(&mut self, need: Need) {
+        self.loaded.insert(need);
+    }
+
+    /// A row as the database has it. One that a job has changed meanwhile stays.
+    pub fn put_session(&mut self, row: SessionRow) {
+        let id = row.session.id;
+        self.now.sessions.entry(id).or_insert(Cell {
+            row,
+            changed: false,
+        });
+        self.loaded.insert(Need::Session(id));
+    }
+
+    pub fn put_subscriber(&mut self, row: Subscriber) {
+        self.now.subscribers.entry(row.id).or_insert(Cell {
+            row,
+            changed: false,
+        });
+    }
+
+    pub fn put_answer(&mut self, key: (Uuid, Uuid), row: Answer) {
+        self.now.answers.entry(key).or_insert(Cell {
+            row,
+            changed: false,
+        });
+    }
+
+    pub fn put_taken(&mut self, gateway: String, place: i64) {
+        self.now.leases.entry((gateway, place)).or_insert(Lease::Taken);
+    }
+
+    pub fn put_number(&mut self, number: Number) {
+        self.now.numbers.insert(number);
+    }
+
+    pub fn put_unreleased(&mut self, subscriber: Uuid, session: Uuid) {
+        self.now
+            .unreleased
+            .entry(subscriber)
+            .or_default()
+            .insert(session);
+    }
+
+    /// Runs one job. Its changes count only if it succeeds and has seen all that it asked for;
+    /// otherwise what it still needs is returned.
+    pub fn run<T, E>(
+        &mut self,
+        job: impl FnOnce(&mut Work<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<std::result::Result<T, E>, BTreeSet<Need>> {
+        let mut work = Work {
+            rows: self,
+            changes: Changes::default(),
+            missing: BTreeSet::new(),
+        };
+        let result = job(&mut work);
+        let Work {
+            changes, missing, ..
+        } = work;
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        if result.is_ok() {
+            self.now.absorb(changes);
+        }
+        Ok(result)
+    }
+
+    pub fn into_changes(self) -> Changes {
+        self.now
+    }
+}
+
+impl Changes {
+    fn absorb(&mut self, newer: Changes) {
+        self.sessions.extend(newer.sessions);
+        self.subscribers.extend(newer.subscribers);
+        self.answers.extend(newer.answers);
+        self.leases.extend(newer.leases);
+        self.free_all.extend(newer.free_all);
+        self.numbers.extend(newer.numbers);
+        self.unreleased.extend(newer.unreleased);
+        self.steps.extend(newer.steps);
+        self.receipts.extend(newer.receipts);
+        self.counters.extend(newer.counters);
+        self.gateways.extend(newer.gateways);
+        self.audits.extend(newer.audits);
+        self.instruct.extend(newer.instruct);
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        !self.sessions.values().any(|cell| cell.changed)
+            && !self.subscribers.values().any(|cell| cell.changed)
+            && !self.answers.values().any(|cell| cell.changed)
+            && self.leases.values().all(|lease| *lease == Lease::Taken)
+            && self.receipts.is_empty()
+            && self.counters.is_empty()
+            && self.gateways.is_empty()
+            && self.audits.is_empty()
+    }
+}
+
+/// What a job sees and changes.
+#[derive(Debug)]
+pub struct Work<'a> {
+    rows: &'a Rows,
+    changes: Changes,
+    missing: BTreeSet<Need>,
+}
+
+/// Reading.
+impl Work<'_> {
+    /// What will be needed, all at once: a job that asks for one thing after the other is run again
+    /// for each.
+    pub fn expect(&mut self, needs: impl IntoIterator<Item = Need>) -> Result<()> {
+        let rows = self.rows;
+        self.missing
+            .extend(needs.into_iter().filter(|need| !rows.is_loaded(need)));
+        if self.missing.is_empty() {
+            Ok(())
+        } else {
+            Err(StoreError::NotLoaded)
+        }
+    }
+
+    /// Notes a need that is not loaded yet. The job is run again then, whatever it returns.
+    fn need(&mut self, need: Need) -> Result<()> {
+        if self.rows.is_loaded(&need) {
+            return Ok(());
+        }
+        self.missing.insert(need);
+        Err(StoreError::NotLoaded)
+    }
+
+    pub fn session(&mut self, id: Uuid) -> Result<Option<SessionRow>> {
+        if let Some(cell) = self.changes.sessions.get(&id) {
+            return Ok(Some(cell.row.clone()));
+        }
+        self.need(Need::Session(id))?;
+        Ok(self.rows.now.sessions.get(&id).map(|cell| cell.row.clone()))
+    }
+
+    pub fn subscriber(&mut self, id: Uuid) -> Result<Option<Subscriber>> {
+        if let Some(cell) = self.changes.subscribers.get(&id) {
+            return Ok(Some(cell.row.clone()));
+        }
+        self.need(Need::Subscriber(id))?;
+        let cell = self.rows.now.subscribers.get(&id);
+        Ok(cell.map(|cell| cell.row.clone()))
+    }
+
+    fn known_subscriber(&mut self, id: Uuid) -> Result<Subscriber> {
+        self.subscriber(id)?.ok_or(StoreError::NoSubscriber(id))
+    }
+
+    fn unreleased(&mut self, subscriber: Uuid) -> Result<BTreeSet<Uuid>> {
+        if let Some(ids) = self.changes.unreleased.get(&subscriber) {
+            return Ok(ids.clone());
+        }
+        self.need(Need::SessionsOf(subscriber))?;
+        let ids = self.rows.now.unreleased.get(&subscriber);
+        Ok(ids.cloned().unwrap_or_default())
+    }
+
+    /// A subscriber's sessions that are not released, the oldest first.
+    pub fn sessions_of(&mut self, subscriber: Uuid) -> Result<Vec<SessionRow>> {
+        let mut rows = Vec::new();
+        for id in self.unreleased(subscriber)? {
+            rows.extend(self.session(id)?);
+        }
+        rows.retain(|row| row.session.state != State::Released);
+        rows.sort_by_key(|row| (row.created_ms, row.session.id));
+        Ok(rows)
+    }
+
+    pub fn answer(&mut self, subscriber: Uuid, request: Uuid) -> Result<Option<Answer>> {
+        let key = (subscriber, request);
+        if let Some(cell) = self.changes.answers.get(&key) {
+            return Ok(Some(cell.row.clone()));
+        }
+        self.need(Need::Answer {
+            subscriber,
+            request,
+        })?;
+        Ok(self.rows.now.answers.get(&key).map(|cell| cell.row.clone()))
+    }
+
+    pub fn is_registered(&mut self, number: &Number) -> Result<bool> {
+        if self.changes.numbers.contains(number) {
+            return Ok(true);
+        }
+        self.need(Need::Number(number.clone()))?;
+        Ok(self.rows.now.numbers.contains(number))
+    }
+}
+
+/// Changing.
+impl Work<'_> {
+    fn write_subscriber(&mut self, row: Subscriber) {
+        self.changes
+            .subscribers
+            .insert(row.id, Cell { row, changed: true });
+    }
+
+    fn write_session(&mut self, row: SessionRow) {
+        let id = row.session.id;
+        self.changes.sessions.insert(id, Cell { row, changed: true });
+    }
+
+    /// `false` if one of the numbers is registered already.
+    pub fn insert_subscriber(&mut self, new: &NewSubscriber, at_ms: i64) -> Result<bool> {
+        let numbers: Vec<Number> = new.numbers().collect();
+        let mut taken = false;
+        for number in &numbers {
+            // All are looked for, so that all are loaded together.
+            taken |= self.is_registered(number).unwrap_or(false);
+        }
+        if !self.missing.is_empty() {
+            return Err(StoreError::NotLoaded);
+        }
+        if taken {
+            return Ok(false);
+        }
+        self.changes.numbers.extend(numbers);
+        self.write_subscriber(Subscriber::new(new, at_ms));
+        Ok(true)
+    }
+
+    /// `false` if there is no such subscriber.
+    pub fn set_secret_hash(&mut self, id: Uuid, hash: &[u8]) -> Result<bool> {
+        let Some(mut row) = self.subscriber(id)? else {
+            return Ok(false);
+        };
+        row.secret_hash = hash.to_vec();
+        self.write_subscriber(row);
+        Ok(true)
+    }
+
+    /// `false` if there is no such subscriber. None: the default plan.
+    pub fn set_plan(&mut self, id: Uuid, plan: Option<&str>) -> Result<bool> {
+        let Some(mut row) = self.subscriber(id)? else {
+            return Ok(false);
+        };
+        row.plan = plan.map(ToOwned::to_owned);
+        self.write_subscriber(row);
+        Ok(true)
+    }
+
+    /// Takes `count` fresh generations and returns the newest.
+    pub fn take_generations(&mut self, subscriber: Uuid, count: u64) -> Result<u64> {
+        let mut row = self.known_subscriber(subscriber)?;
+        row.generation += count;
+        let newest = row.generation;
+        self.write_subscriber(row);
+        Ok(newest)
+    }
+
+    /// A new session with the first step of its history.
+    pub fn insert_session(&mut self, session: Session, who: Who, at_ms: i64) -> Result<()> {
+        let (id, subscriber) = (session.id, session.subscriber);
+        let mut ids = self.unreleased(subscriber)?;
+        ids.insert(id);
+        self.changes.unreleased.insert(subscriber, ids);
+        let mut row = SessionRow::new(session, at_ms);
+        self.add_step(&mut row, who, at_ms);
+        self.changes.instruct.insert(id);
+        self.write_session(row);
+        Ok(())
+    }
+
+    /// Makes a change that the state machine decided on: the row, its history, the addresses given
+    /// back.
+    pub fn apply(
+        &mut self,
+        before: &Session,
+        change: &Change,
+        who: Who,
+        at_ms: i64,
+    ) -> Result<()> {
+        let after = &change.session;
+        let Some(mut row) = self.session(after.id)? else {
+            return Err(StoreError::Conflict);
+        };
+        if row.session.state != after.state || row.session.generation != after.generation {
+            row.since_ms = at_ms;
+        }
+        // The line is another one.
+        if after.state == State::Connecting && before.state != State::Connecting {
+            row.terminal_mac.clear();
+            row.line.clear();
+            row.route.clear();
+        }
+        row.session = after.clone();
+        for gateway in &change.free_addresses_at {
+            let connections = [
+                Some(&before.connection),
+                before.target.as_ref().map(|target| &target.connection),
+            ];
+            for connection in connections.into_iter().flatten() {
+                if connection.gateway != *gateway {
+                    continue;
+                }
+                if let Some(place) = connection.addresses.place {
+                    let key = (gateway.clone(), place);
+                    self.changes.leases.insert(key, Lease::Free(after.id));
+                } else if connection.addresses != Addresses::default() {
+                    self.changes.free_all.insert((gateway.clone(), after.id));
+                }
+            }
+        }
+        if change.step {
+            self.add_step(&mut row, who, at_ms);
+        }
+        if change.instruct {
+            self.changes.instruct.insert(after.id);
+        }
+        self.write_session(row);
+        Ok(())
+    }
+
+    pub fn set_established(
+        &mut self,
+        session: Uuid,
+        terminal_mac: &str,
+        line: &str,
+        route: &str,
+    ) -> Result<()> {
+        let Some(mut row) = self.session(session)? else {
+            return Ok(());
+        };
+        terminal_mac.clone_into(&mut row.terminal_mac);
+        line.clone_into(&mut row.line);
+        route.clone_into(&mut row.route);
+        self.write_session(row);
+        Ok(())
+    }
+
+    /// Ids are made here, so that each step can name the one before: those of one process rise.
+    fn add_step(&mut self, row: &mut SessionRow, who: Who, at_ms: i64) {
+        let session = &row.session;
+        let step = StepRow {
+            id: Uuid::now_v7(),
+            previous: row.last_step,
+            session: session.id,
+            generation: session.generation,
+            state: session.state,
+            gateway: session.connection.gateway.clone(),
+            detail: session.detail.clone(),
+            who: who.name().to_owned(),
+            at_ms,
+        };
+        row.last_step = Some(step.id);
+        self.changes.steps.push(step);
+    }
+
+    /// A free place of a gateway's pools that hold `capacity` places: the one `wanted`, or the next
+    /// free one behind it.
+    pub fn take_place(
+        &mut self,
+        gateway: &str,
+        capacity: i64,
+        wanted: i64,
+        session: Uuid,
+    ) -> Result<Option<i64>> {
+        let windows = (capacity + WINDOW - 1) / WINDOW;
+        let first = wanted / WINDOW;
+        let mut ahead = 1;
+        for step in 0..=windows {
+            let window = (first + step) % windows.max(1);
+            let need = Need::Places {
+                gateway: gateway.to_owned(),
+                window,
+            };
+            if !self.rows.is_loaded(&need) {
+                // Twice as many each time: a full pool is gone through in few rounds.
+                for more in 0..ahead.min(windows - step) {
+                    self.missing.insert(Need::Places {
+                        gateway: gateway.to_owned(),
+                        window: (window + more) % windows,
+                    });
+                }
+                return Err(StoreError::NotLoaded);
+            }
+            ahead = (ahead * 2).min(256);
+            let start = window * WINDOW;
+            let end = (start + WINDOW).min(capacity);
+            // The first window is looked at from `wanted` on, and once more at the end.
+            let from = if step == 0 { wanted } else { start };
+            if let Some(place) = (from..end).find(|place| self.is_free(gateway, *place)) {
+                let key = (gateway.to_owned(), place);
+                self.changes.leases.insert(key, Lease::Take(session));
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_free(&self, gateway: &str, place: i64) -> bool {
+        let key = (gateway.to_owned(), place);
+        // A place that is given back in this batch is free for the next one: its row is still
+        // there until the batch is written.
+        !self.changes.leases.contains_key(&key) && !self.rows.now.leases.contains_key(&key)
+    }
+
+    /// Records a receipt; one that is there already stays as it is.
+    pub fn record_receipt(&mut self, receipt: &ReceiptRow) {
+        self.changes.receipts.push(receipt.clone());
+    }
+
+    pub fn record_answer(&mut self, subscriber: Uuid, request: Uuid, answer: &Answer) {
+        let row = answer.clone();
+        self.changes
+            .answers
+            .insert((subscriber, request), Cell { row, changed: true });
+    }
+
+    pub fn set_counters(&mut self, session: Uuid, gateway: &str, generation: u64, counters: Counters) {
+        self.changes
+            .counters
+            .insert(session, (gateway.to_owned(), generation, counters));
+    }
+
+    pub fn gateway_seen(&mut self, id: &str, seen: GatewaySeen) {
+        self.changes.gateways.insert(id.to_owned(), seen);
+    }
+
+    pub fn audit(
+        &mut self,
+        who: Who,
+        action: &'static str,
+        subscriber: Option<Uuid>,
+        session: Option<Uuid>,
+        detail: &str,
+        at_ms: i64,
+    ) {
+        self.changes.audits.push(AuditEntry {
+            id: Uuid::now_v7(),
+            at_ms,
+            who,
+            action,
+            subscriber,
+            session,
+            detail: detail.to_owned(),
+        });
+    }
+}
+
+/// What a session's gateway still owes an answer to, as `waiting` has it.
+pub(super) fn waits(session: &Session) -> bool {
+    match session.state {
+        State::Connecting | State::Disconnecting | State::DisconnectingUnconfirmed => true,
+        State::Establishing | State::Established => !session.service.is_acknowledged(),
+        State::Refused | State::Released => false,
+    }
+}
