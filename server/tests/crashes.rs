@@ -4,14 +4,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{CONFIG, HOME_1, HOME_2, PHONE};
+use common::{CONFIG, HOME_1, HOME_2, PHONE, configure};
 use doorstep_server::config::Config;
 use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent, Wanted};
 use doorstep_server::identity::Phone;
 use doorstep_server::keys;
 use doorstep_server::session::State;
 use doorstep_server::session::instruct::{self, Kind};
-use doorstep_server::store::{Counters, ReceiptRow};
+use doorstep_server::store::{Counters, Database, ReceiptRow};
 use uuid::Uuid;
 
 struct World {
@@ -23,7 +23,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config::parse(CONFIG, &dir.path().join("server.toml")).unwrap();
+        let config = configure(CONFIG, dir.path());
         keys::init(&config).unwrap();
         let mut world = World {
             dir,
@@ -59,7 +59,11 @@ impl World {
             std::fs::copy(entry.path(), to.join("keys").join(entry.file_name())).unwrap();
         }
         drop(abandoned);
-        self.config = Arc::new(Config::parse(CONFIG, &next.path().join("server.toml")).unwrap());
+        let mut config = Config::parse(CONFIG, &next.path().join("server.toml")).unwrap();
+        if let Database::Postgres(_) = self.config.database {
+            config.database = self.config.database.clone();
+        }
+        self.config = Arc::new(config);
         self.dir = next;
         self.open().await;
     }

@@ -4,10 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
+use common::{CONFIG, configure, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
-use doorstep_server::config::Config;
 use pb::AccessKind::{Additional, Connect, Move};
 use pb::SessionState as S;
 use pb::gateway_message::Body as FromGateway;
@@ -319,9 +318,8 @@ async fn a_plan_that_changes_in_the_configuration_changes_its_sessions() {
         .await;
     until(&server, &second.session_id, |v| v.service_acknowledged).await;
 
-    let file = server.dir.path().join("server.toml");
     let text = config("home-100").replacen("\"100M\"", "\"200M\"", 1);
-    server.config = Config::parse(&text, &file).unwrap();
+    server.config = configure(&text, server.dir.path());
     server.restart().await;
     let mut holds = vec![
         held(&first.session_id, 1, pb::HeldPhase::Established),
@@ -346,7 +344,7 @@ async fn a_plan_that_changes_in_the_configuration_changes_its_sessions() {
     assert_eq!(audited(&server, "plan-changed").await, 1);
 
     // A plan that is gone leaves its sessions as they are.
-    server.config = Config::parse(CONFIG, &file).unwrap();
+    server.config = configure(CONFIG, server.dir.path());
     server.restart().await;
     let shown = view(&server, &first.session_id).await;
     assert_eq!(shown.service, Some(faster));

@@ -17,6 +17,7 @@ use doorstep_proto::v1::server_message::Body as ToGateway;
 use doorstep_server::config::Config;
 use doorstep_server::keys;
 use doorstep_server::serve::{self, Running};
+use doorstep_server::store::Database;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ pub const HOME_2: &str = "110103-xinjingjiayuan-002-001-001";
 pub const NOWHERE: &str = "440305-nanshan-003-002-0704";
 pub const PHONE: &str = "13812345678";
 pub const ID_CARD: &str = "11010519491231002X";
+mod postgres;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const CONFIG: &str = r#"
@@ -53,6 +56,23 @@ ipv4_pool = "100.64.2.0/29"
 ipv6_pool = "2001:db8:2000::/40"
 "#;
 
+/// A configuration for a server in a folder: with a SQLite file in it, or with a database of
+/// PostgreSQL that is the folder's.
+pub fn configure(text: &str, dir: &Path) -> Config {
+    let mut config = Config::parse(text, &dir.join("server.toml")).unwrap();
+    if on_postgres() {
+        let name = dir.file_name().unwrap().to_str().unwrap();
+        let name = format!("t{}", name.trim_start_matches('.').to_lowercase());
+        config.database = Database::Postgres(postgres::database(&name));
+    }
+    config
+}
+
+/// The tests of `tests/postgres.rs` are those of the other files once more.
+pub fn on_postgres() -> bool {
+    module_path!().starts_with("postgres::")
+}
+
 pub struct Server {
     pub dir: tempfile::TempDir,
     pub config: Config,
@@ -67,7 +87,7 @@ impl Server {
 
     pub async fn start_with(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config::parse(config, &dir.path().join("server.toml")).unwrap();
+        let config = configure(config, dir.path());
         keys::init(&config).unwrap();
         let mut server = Server {
             dir,

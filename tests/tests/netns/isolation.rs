@@ -109,7 +109,7 @@ pub fn no_session() -> CaseResult {
     })?;
     let session = connect(&street, 0)?;
     let stranger = &street.homes[1].netns;
-    stranger.ip("addr add 100.64.1.77/24 dev wan0")?;
+    stranger.ip("addr add 100.64.1.177/24 dev wan0")?;
     stranger.ip("route add default via 100.64.1.1 dev wan0")?;
     let dropped = counted(&street.gateways[0], "source_not_bound", || {
         for (target, name) in [

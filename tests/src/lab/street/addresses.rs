@@ -38,6 +38,8 @@ pub(super) fn building_prefix(building: usize) -> String {
 /// What an operator gives out at a gateway.
 pub(super) struct Pool {
     pub v4: String,
+    /// What the server gives sessions: its lower half, so that the rest is nobody's.
+    pub v4_given: String,
     /// The gateway's own address toward the lines.
     pub gateway: String,
     pub v6: String,
@@ -49,6 +51,7 @@ pub(super) fn pool(operator: usize, gateway: usize) -> Pool {
     let (o, n) = (operator, gateway + 1);
     Pool {
         v4: format!("100.{}.{n}.0/24", 64 + o),
+        v4_given: format!("100.{}.{n}.0/25", 64 + o),
         gateway: format!("100.{}.{n}.1", 64 + o),
         v6: format!("2001:db8:{}{n}00::/40", 1 + o),
         lines: format!("2001:db8:e{o}{n}0::/48"),

@@ -62,6 +62,7 @@ impl Gateway {
                 gateway: own,
                 v6,
                 lines,
+                ..
             } = addresses::pool(operator, number);
             let Uplink {
                 near_port,

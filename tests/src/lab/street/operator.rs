@@ -78,17 +78,18 @@ fn write_config(dir: &Path, number: usize, plan: Plan) -> Result<PathBuf> {
     );
     for gateway in 0..plan.gateways {
         let Pool {
-            v4,
+            v4_given,
             gateway: own,
             v6,
             lines,
+            ..
         } = addresses::pool(number, gateway);
         write!(
             text,
             "\n[[gateway]]\n\
              id = \"gw{}\"\n\
              locations = [\"{}\"]\n\
-             ipv4_pool = \"{v4}\"\n\
+             ipv4_pool = \"{v4_given}\"\n\
              ipv4_gateway = \"{own}\"\n\
              ipv6_pool = \"{v6}\"\n\
              delegated_prefix_len = 56\n\
