@@ -31,8 +31,6 @@ pub const HOME_2: &str = "110103-xinjingjiayuan-002-001-001";
 pub const NOWHERE: &str = "440305-nanshan-003-002-0704";
 pub const PHONE: &str = "13812345678";
 pub const ID_CARD: &str = "11010519491231002X";
-mod postgres;
-
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const CONFIG: &str = r#"
@@ -63,7 +61,7 @@ pub fn configure(text: &str, dir: &Path) -> Config {
     if on_postgres() {
         let name = dir.file_name().unwrap().to_str().unwrap();
         let name = format!("t{}", name.trim_start_matches('.').to_lowercase());
-        config.database = Database::Postgres(postgres::database(&name));
+        config.database = Database::Postgres(doorstep_test_postgres::shared(&name));
     }
     config
 }
