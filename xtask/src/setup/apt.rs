@@ -4,6 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::postgres;
 use crate::process::{command, run_quietly, text};
 
 /// Whether packages can be had from apt here.
@@ -18,6 +19,9 @@ pub fn install(packages: &[&str]) -> Result<()> {
     }
     let mut names: Vec<String> = packages.iter().copied().map(str::to_owned).collect();
     names.extend(siblings(&names)?);
+    if packages.contains(&postgres::PACKAGE) {
+        postgres::without_a_cluster()?;
+    }
     println!("setup: apt-get install {}", names.join(" "));
     let result = run_quietly(install_command().args(&names));
     if result.is_ok() {

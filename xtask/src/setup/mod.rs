@@ -6,6 +6,7 @@
 pub mod apt;
 mod linker;
 mod needs;
+mod postgres;
 
 use std::process::ExitCode;
 

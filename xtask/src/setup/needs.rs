@@ -4,7 +4,7 @@ use std::{env, path::Path};
 
 use doorstep_ebpf_build::{Toolchain, find_in_path, find_linker};
 
-use super::linker;
+use super::{linker, postgres};
 
 /// Something that must be there.
 pub struct Need {
@@ -84,7 +84,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 17] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -154,5 +154,10 @@ const NEEDS: [Need; 16] = [
         &["qemu-system-x86"],
         "boots distribution kernels in software emulation",
         || has("qemu-system-x86_64"),
+    ),
+    program(
+        &[postgres::PACKAGE],
+        "tests and benchmarks start a PostgreSQL of their own",
+        postgres::is_there,
     ),
 ];
