@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::store::{Committed, SessionRow, StepRow};
+use crate::store::{Committed, Hint, SessionRow, StepRow};
 
 /// Steps kept for a Watch that is slow; behind more it reads the table.
 const STEPS_KEPT: usize = 8;
@@ -200,17 +200,22 @@ impl Hub {
         }
     }
 
+    /// What another server has changed; the rows must be read.
+    pub fn hear(&self, hint: Hint) {
+        match hint {
+            Hint::Gateway(gateway, session) => self.wake_gateway(&gateway, session),
+            Hint::Steps(session) => {
+                if let Some(sender) = lock(&self.watches).get(&session) {
+                    let _ = sender.send(News::Look);
+                }
+            }
+        }
+    }
+
     /// A row asks something of a gateway; what, must be read.
     pub fn wake_gateway(&self, gateway: &str, session: Uuid) {
         if let Some(link) = self.link(gateway) {
             link.mark(session, None);
-        }
-    }
-
-    /// Another server has made a step of a session.
-    pub fn wake_watches(&self, session: Uuid) {
-        if let Some(sender) = lock(&self.watches).get(&session) {
-            let _ = sender.send(News::Look);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The composition root: everything that `run` starts and stops.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ const MAX_GATEWAY_MESSAGE_LEN: usize = 32 * 1024 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a gateway has not answered is told again at the second look after it.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// How long open requests may take to end once the server shuts down.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -111,6 +114,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let admin = tokio::spawn(admin.serve(operator, shutdown.clone()));
 
     let sweeper = tokio::spawn(sweep(Arc::clone(&engine), shutdown.clone()));
+    let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
         %listen,
         operator = config.operator,
@@ -127,6 +131,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             ("public listener", public),
             ("administration socket", admin),
             ("sweeper", sweeper),
+            ("poller", poller),
         ],
         streams,
         _lock: lock,
@@ -193,6 +198,21 @@ async fn sweep(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
         }
         if let Err(error) = engine.sweep(now_ms()).await {
             tracing::error!(%error, "cannot look for overdue receipts");
+        }
+    }
+}
+
+/// Has unanswered instructions repeated, whichever server made them.
+async fn poll(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
+    let mut waiting = HashSet::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        match engine.look_again(&waiting).await {
+            Ok(now) => waiting = now,
+            Err(error) => tracing::error!(%error, "cannot look for unanswered instructions"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What gateways report.
 
+use std::collections::HashSet;
+
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -92,8 +94,7 @@ impl Engine {
                         }
                     }
                 };
-                let outcome =
-                    Self::drive(work, &row.session, decided, Who::Gateway, now_ms())?;
+                let outcome = Self::drive(work, &row.session, decided, Who::Gateway, now_ms())?;
                 if let (
                     Outcome::Changed(_),
                     GatewayEvent::Established {
@@ -197,6 +198,18 @@ impl Engine {
                 Ok(matches!(outcome, Outcome::Changed(_)).then_some(generation))
             })
             .await
+    }
+
+    /// Has gateways told again what they have not answered since the last look, and what other
+    /// servers may have told this one without being heard. Returns what waits now.
+    pub async fn look_again(&self, before: &HashSet<Uuid>) -> Result<HashSet<Uuid>> {
+        let waiting = self.store.waiting().await?;
+        for (session, gateway) in &waiting {
+            if before.contains(session) {
+                self.hub.wake_gateway(gateway, *session);
+            }
+        }
+        Ok(waiting.into_iter().map(|(session, _)| session).collect())
     }
 
     /// Marks sessions whose receipt is overdue; returns how many.

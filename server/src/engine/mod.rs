@@ -10,8 +10,8 @@ mod service;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use doorstep_location::sealed::Keyring;
 pub use access::{AccessKind, AccessRequest, Granted};
+use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
 pub use service::Wanted;
 
@@ -96,8 +96,13 @@ impl Engine {
         vault: Vault,
     ) -> Result<Arc<Self>> {
         let hub = Hub::new(config.limits.watches);
-        let woken = Arc::clone(&hub);
-        let store = Store::open(database, move |committed| woken.committed(committed)).await?;
+        let (own, others) = (Arc::clone(&hub), Arc::clone(&hub));
+        let store = Store::open(
+            database,
+            move |committed| own.committed(committed),
+            move |hint| others.hear(hint),
+        )
+        .await?;
         let engine = Arc::new(Engine {
             config,
             store,

@@ -3,12 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_message::Body as FromGateway;
 use doorstep_proto::v1::server_message::Body as ToGateway;
-use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::control::Outgoing;
@@ -19,13 +17,6 @@ use crate::session::Session;
 use crate::session::instruct::{self, Held, Instruction, Kind};
 use crate::session::machine::Ignored;
 use crate::store::{ReceiptRow, StoreError};
-
-/// Unanswered instructions are sent again after this long, plus as much again at random.
-const REPEAT_AFTER: Duration = Duration::from_secs(5);
-
-fn repeat_after() -> Duration {
-    REPEAT_AFTER.mul_f64(1.0 + rand::random::<f64>())
-}
 
 /// A gateway that has said who it is.
 pub struct GatewayStream<'a> {
@@ -53,29 +44,17 @@ impl GatewayStream<'_> {
             .await
             .map_err(|error| convert::status(&error))?;
         self.send(ToGateway::Synced(pb::Synced {})).await?;
-        let mut repeat_at = Instant::now() + repeat_after();
         loop {
-            tokio::select! {
-                changed = self.link.changed() => {
-                    for (id, fresh) in changed {
-                        let row = match fresh {
-                            Some(row) => Some(row),
-                            None => {
-                                let read = self.engine.store.session(id).await;
-                                read.map_err(failed)?.map(Arc::new)
-                            }
-                        };
-                        if let Some(row) = row {
-                            self.instruct(&row.session).await?;
-                        }
+            for (id, fresh) in self.link.changed().await {
+                let row = match fresh {
+                    Some(row) => Some(row),
+                    None => {
+                        let read = self.engine.store.session(id).await;
+                        read.map_err(failed)?.map(Arc::new)
                     }
-                }
-                () = tokio::time::sleep_until(repeat_at) => {
-                    repeat_at = Instant::now() + repeat_after();
-                    let rows = self.engine.store.unanswered_at_gateway(self.gateway).await;
-                    for row in rows.map_err(failed)? {
-                        self.instruct(&row.session).await?;
-                    }
+                };
+                if let Some(row) = row {
+                    self.instruct(&row.session).await?;
                 }
             }
         }

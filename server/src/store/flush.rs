@@ -2,6 +2,7 @@
 
 use sqlx::{AnyConnection, Connection as _};
 
+use super::others::Others;
 use super::receipts::CountersRow;
 use super::sql::{Dialect, Value, each, with_keys, with_rows};
 use super::work::{Changes, Lease, waits};
@@ -13,6 +14,7 @@ use crate::session::State;
 pub(super) async fn flush(
     connection: &mut AnyConnection,
     dialect: Dialect,
+    others: &Others,
     changes: &Changes,
 ) -> Result<()> {
     let begin = match dialect {
@@ -21,22 +23,27 @@ pub(super) async fn flush(
     };
     let mut transaction = connection.begin_with(begin).await?;
     write(&mut transaction, dialect, changes).await?;
+    others.tell(&mut transaction, changes).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn write(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    changes: &Changes,
-) -> Result<()> {
+async fn write(connection: &mut AnyConnection, dialect: Dialect, changes: &Changes) -> Result<()> {
     // Always in the order of the keys: two batches never wait for each other in a ring.
-    let mut changed: Vec<_> = changes.subscribers.values().filter(|cell| cell.changed).collect();
+    let mut changed: Vec<_> = changes
+        .subscribers
+        .values()
+        .filter(|cell| cell.changed)
+        .collect();
     changed.sort_by_key(|cell| cell.row.id);
     let rows = changed.iter().map(|cell| cell.row.values()).collect();
     expect_all(connection, dialect, subscribers::WRITE, rows).await?;
 
-    let mut changed: Vec<_> = changes.sessions.values().filter(|cell| cell.changed).collect();
+    let mut changed: Vec<_> = changes
+        .sessions
+        .values()
+        .filter(|cell| cell.changed)
+        .collect();
     changed.sort_by_key(|cell| cell.row.session.id);
     let rows = changed.iter().map(|cell| cell.row.values()).collect();
     expect_all(connection, dialect, sessions::WRITE, rows).await?;
@@ -70,10 +77,18 @@ async fn write(
         match lease {
             Lease::Taken => {}
             Lease::Take(session) => {
-                taken.push(vec![gateway.as_str().into(), (*place).into(), (*session).into()]);
+                taken.push(vec![
+                    gateway.as_str().into(),
+                    (*place).into(),
+                    (*session).into(),
+                ]);
             }
             Lease::Free(session) => {
-                freed.push(vec![gateway.as_str().into(), (*place).into(), (*session).into()]);
+                freed.push(vec![
+                    gateway.as_str().into(),
+                    (*place).into(),
+                    (*session).into(),
+                ]);
             }
         }
     }
@@ -91,7 +106,11 @@ async fn write(
     let statement = "DELETE FROM leases WHERE gateway = ? AND session = ?";
     each(connection, dialect, statement, &freed).await?;
 
-    let mut answers: Vec<_> = changes.answers.iter().filter(|(_, cell)| cell.changed).collect();
+    let mut answers: Vec<_> = changes
+        .answers
+        .iter()
+        .filter(|(_, cell)| cell.changed)
+        .collect();
     answers.sort_by_key(|(key, _)| *key);
     let rows = answers
         .iter()
@@ -117,11 +136,20 @@ async fn write(
     gateways.sort_by_key(|(id, _)| id.as_str());
     let gateways: Vec<_> = gateways.iter().map(|(id, seen)| seen.values(id)).collect();
     let appended = [
-        (steps::WRITE, changes.steps.iter().map(|row| row.values()).collect()),
-        (receipts::WRITE, changes.receipts.iter().map(|row| row.values()).collect()),
+        (
+            steps::WRITE,
+            changes.steps.iter().map(|row| row.values()).collect(),
+        ),
+        (
+            receipts::WRITE,
+            changes.receipts.iter().map(|row| row.values()).collect(),
+        ),
         (receipts::WRITE_COUNTERS, counters),
         (lists::WRITE_GATEWAYS, gateways),
-        (steps::WRITE_AUDIT, changes.audits.iter().map(|row| row.values()).collect()),
+        (
+            steps::WRITE_AUDIT,
+            changes.audits.iter().map(|row| row.values()).collect(),
+        ),
     ];
     for ((before, after), rows) in appended {
         with_rows(connection, dialect, before, after, &rows).await?;

@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, AnyPool};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::others::Others;
 use super::sql::Dialect;
 use super::work::{Changes, Need, Rows};
 use super::{Result, SessionRow, StepRow, StoreError, Work, flush::flush, load::load};
@@ -76,13 +77,20 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub fn start(lanes: u32, dialect: Dialect, writers: &AnyPool, committed: OnCommit) -> Self {
+    pub fn start(
+        lanes: u32,
+        dialect: Dialect,
+        writers: &AnyPool,
+        others: &Arc<Others>,
+        committed: OnCommit,
+    ) -> Self {
         let queues = (0..lanes)
             .map(|_| {
                 let (queue, jobs) = mpsc::channel(QUEUE);
                 let lane = Lane {
                     dialect,
                     writers: writers.clone(),
+                    others: Arc::clone(others),
                     committed: Arc::clone(&committed),
                 };
                 tokio::spawn(lane.serve(jobs));
@@ -110,7 +118,9 @@ impl Lanes {
         if self.closed.load(Ordering::Acquire) || self.queue(key).send(unit).await.is_err() {
             return Err(StoreError::Closed.into());
         }
-        reply.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        reply
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     pub async fn try_submit<F, T, E>(&self, key: Uuid, work: F) -> std::result::Result<T, E>
@@ -124,7 +134,9 @@ impl Lanes {
             return Err(StoreError::Closed.into());
         }
         match self.queue(key).try_send(unit) {
-            Ok(()) => reply.await.unwrap_or_else(|_| Err(StoreError::Closed.into())),
+            Ok(()) => reply
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Closed.into())),
             Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Busy.into()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed.into()),
         }
@@ -165,6 +177,7 @@ where
 struct Lane {
     dialect: Dialect,
     writers: AnyPool,
+    others: Arc<Others>,
     committed: OnCommit,
 }
 
@@ -210,7 +223,7 @@ impl Lane {
         if changes.is_empty() {
             return Ok(());
         }
-        flush(&mut connection, self.dialect, &changes).await?;
+        flush(&mut connection, self.dialect, &self.others, &changes).await?;
         drop(connection);
         (self.committed)(&durable(changes));
         Ok(())

@@ -10,6 +10,7 @@ mod flush;
 mod group;
 mod lists;
 mod load;
+mod others;
 mod pools;
 mod receipts;
 mod requests;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub use database::Database;
 pub use group::Committed;
 pub use lists::{GatewayRow, Page, StatusCounts};
+pub use others::Hint;
 pub use pools::Pools;
 pub use receipts::{Counters, CountersRow, ReceiptRow};
 pub use requests::Answer;
@@ -37,16 +39,21 @@ pub use steps::{StepRow, Who};
 pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
 pub use work::{GatewaySeen, Need, Number, Work};
 
+use others::Others;
 use sql::{Dialect, Value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot open the database {database}: {source}; see that it is there, that this user may write to it, and that the disk is not full")]
+    #[error(
+        "cannot open the database {database}: {source}; see that it is there, that this user may write to it, and that the disk is not full"
+    )]
     Open {
         database: String,
         source: sqlx::Error,
     },
-    #[error("cannot bring the database {database} to this version's schema: {source}; a newer version, or one before the first release, may have written it")]
+    #[error(
+        "cannot bring the database {database} to this version's schema: {source}; a newer version, or one before the first release, may have written it"
+    )]
     Migrate {
         database: String,
         source: sqlx::migrate::MigrateError,
@@ -88,6 +95,7 @@ pub struct Store {
     writers: AnyPool,
     readers: AnyPool,
     lanes: Arc<group::Lanes>,
+    others: Arc<Others>,
 }
 
 impl fmt::Debug for Store {
@@ -98,24 +106,29 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the database and brings its schema up to date. `committed` is told of every transaction
-    /// once it is durable.
+    /// once it is durable, `heard` of what other servers have changed.
     pub async fn open(
         database: &Database,
         committed: impl Fn(&Committed) + Send + Sync + 'static,
+        heard: impl Fn(Hint) + Send + Sync + 'static,
     ) -> Result<Self> {
         let database::Opened { writers, readers } = database::open(database).await?;
         let dialect = database.dialect();
+        let others = Others::new();
         let lanes = group::Lanes::start(
             database::lanes(database),
             dialect,
             &writers,
+            &others,
             Arc::new(committed),
         );
+        others.start(database, &writers, heard);
         Ok(Store {
             dialect,
             writers,
             readers,
             lanes: Arc::new(lanes),
+            others,
         })
     }
 
@@ -151,6 +164,7 @@ impl Store {
     /// Does what was begun, and closes the database.
     pub async fn close(&self) {
         self.lanes.close().await;
+        self.others.stop();
         self.readers.close().await;
         self.writers.close().await;
     }

@@ -59,11 +59,15 @@ ipv6_pool = "2001:db8:2000::/40"
 pub fn configure(text: &str, dir: &Path) -> Config {
     let mut config = Config::parse(text, &dir.join("server.toml")).unwrap();
     if on_postgres() {
-        let name = dir.file_name().unwrap().to_str().unwrap();
-        let name = format!("t{}", name.trim_start_matches('.').to_lowercase());
-        config.database = Database::Postgres(doorstep_test_postgres::shared(&name));
+        config.database = postgres_of(dir);
     }
     config
+}
+
+fn postgres_of(dir: &Path) -> Database {
+    let name = dir.file_name().unwrap().to_str().unwrap();
+    let name = format!("t{}", name.trim_start_matches('.').to_lowercase());
+    Database::Postgres(doorstep_test_postgres::shared(&name))
 }
 
 /// The tests of `tests/postgres.rs` are those of the other files once more.
@@ -86,7 +90,36 @@ impl Server {
     pub async fn start_with(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = configure(config, dir.path());
+        Self::start_in(dir, config).await
+    }
+
+    pub async fn start_on_postgres() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = configure(CONFIG, dir.path());
+        config.database = postgres_of(dir.path());
+        Self::start_in(dir, config).await
+    }
+
+    /// Another server of the same operator: the same keys, the same database.
+    pub async fn replica(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = configure(CONFIG, dir.path());
+        config.database = self.config.database.clone();
+        let (from, to) = (self.config.keys_dir(), config.keys_dir());
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        Self::start_with_keys(dir, config).await
+    }
+
+    async fn start_in(dir: tempfile::TempDir, config: Config) -> Self {
         keys::init(&config).unwrap();
+        Self::start_with_keys(dir, config).await
+    }
+
+    async fn start_with_keys(dir: tempfile::TempDir, config: Config) -> Self {
         let mut server = Server {
             dir,
             config,
@@ -460,6 +493,12 @@ impl Subscriber {
             client,
             credentials,
         }
+    }
+
+    /// Asks another server from now on.
+    pub async fn at(mut self, server: &Server) -> Self {
+        self.client = server.access().await;
+        self
     }
 
     pub fn request(

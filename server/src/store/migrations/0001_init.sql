@@ -153,6 +153,12 @@ CREATE TABLE pools (
     pools   TEXT NOT NULL
 )/*sqlite: WITHOUT ROWID*/;
 
+-- Servers that share this database.
+CREATE TABLE servers (
+    id      BYTEA  NOT NULL PRIMARY KEY,
+    seen_ms BIGINT NOT NULL
+)/*sqlite: WITHOUT ROWID*/;
+
 -- What may be asked about later: forced transitions, operator's actions, legacy seals.
 CREATE TABLE audit (
     id         BYTEA  NOT NULL PRIMARY KEY,

@@ -1,0 +1,41 @@
+//! Two servers of one operator on one PostgreSQL.
+
+mod common;
+
+use common::{HOME_1, HOME_2, PHONE, Server, Subscriber};
+use doorstep_proto::v1 as pb;
+use pb::AccessKind::{Connect, Move};
+use pb::SessionState as S;
+
+/// The terminal asks one server, the gateways' streams are at the other.
+#[tokio::test]
+async fn a_move_goes_through_whichever_server_is_asked() {
+    let one = Server::start_on_postgres().await;
+    let other = one.replica().await;
+    let mut gw1 = other.synced_gateway("gw1").await;
+    let mut gw2 = one.synced_gateway("gw2").await;
+    let mut home = Subscriber::register(&one, PHONE).await;
+    let answer = home.ask(&one, Connect, HOME_1).await.unwrap();
+    let mut watch = home.watch(&answer.session_id).await;
+    watch.expect(S::Connecting, 1).await;
+    gw1.establish().await;
+    watch.expect(S::Establishing, 1).await;
+    watch.expect(S::Established, 1).await;
+
+    let mut home = home.at(&other).await;
+    home.ask(&other, Move, HOME_2).await.unwrap();
+    watch.expect(S::Disconnecting, 2).await;
+    let disconnect = gw1.disconnect().await;
+    gw2.silence().await;
+    gw1.receipt(&disconnect.session_id, disconnect.generation)
+        .await;
+    gw1.receipt_ack().await;
+    let mut status = watch.next().await.unwrap();
+    if status.state() == S::DisconnectingUnconfirmed {
+        status = watch.next().await.unwrap();
+    }
+    assert_eq!((status.state(), status.generation), (S::Connecting, 3));
+    gw2.establish().await;
+    watch.expect(S::Establishing, 3).await;
+    watch.expect(S::Established, 3).await;
+}
