@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::{AnyConnection, AnyPool};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::others::Others;
-use super::sql::Dialect;
+use super::sql::Backend;
 use super::work::{Changes, Need, Rows};
-use super::{Result, SessionRow, StepRow, StoreError, Work, flush::flush, load::load};
+use super::{Result, SessionRow, StepRow, StoreError, Work, flush::statements, load::load};
 
 /// Jobs that wait for one lane.
 const QUEUE: usize = 4096;
@@ -78,9 +77,8 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub fn start(
-        lanes: u32,
-        dialect: Dialect,
-        writers: &AnyPool,
+        lanes: usize,
+        backend: &Backend,
         others: &Arc<Others>,
         committed: OnCommit,
     ) -> Self {
@@ -88,8 +86,7 @@ impl Lanes {
             .map(|_| {
                 let (queue, jobs) = mpsc::channel(QUEUE);
                 let lane = Lane {
-                    dialect,
-                    writers: writers.clone(),
+                    backend: backend.clone(),
                     others: Arc::clone(others),
                     committed: Arc::clone(&committed),
                 };
@@ -175,8 +172,7 @@ where
 }
 
 struct Lane {
-    dialect: Dialect,
-    writers: AnyPool,
+    backend: Backend,
     others: Arc<Others>,
     committed: OnCommit,
 }
@@ -191,9 +187,8 @@ impl Lane {
                 Ok(()) => batch.drain(..).for_each(|job| job.finish(Ok(()))),
                 Err(error) => {
                     tracing::error!(jobs = batch.len(), %error, "a batch was not written");
-                    let shared = Arc::new(error);
                     for job in batch.drain(..) {
-                        job.finish(Err(again(&shared)));
+                        job.finish(Err(again(&error)));
                     }
                 }
             }
@@ -204,7 +199,7 @@ impl Lane {
         let mut attempt = 0;
         loop {
             match self.attempt(jobs).await {
-                Err(error) if is_conflict(&error) => {
+                Err(StoreError::Conflict) => {
                     attempt += 1;
                     if attempt == ATTEMPTS {
                         return Err(StoreError::Conflict);
@@ -218,24 +213,20 @@ impl Lane {
     }
 
     async fn attempt(&self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
-        let mut connection = self.writers.acquire().await?;
-        let changes = decide(&mut connection, self.dialect, jobs).await?;
+        let changes = decide(&self.backend, jobs).await?;
         if changes.is_empty() {
             return Ok(());
         }
-        flush(&mut connection, self.dialect, &self.others, &changes).await?;
-        drop(connection);
+        let mut statements = statements(&changes);
+        statements.extend(self.others.tell(&changes));
+        self.backend.write(statements).await?;
         (self.committed)(&durable(changes));
         Ok(())
     }
 }
 
 /// Runs all jobs until none lacks a row any more.
-async fn decide(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    jobs: &mut [Box<dyn Job>],
-) -> Result<Changes> {
+async fn decide(backend: &Backend, jobs: &mut [Box<dyn Job>]) -> Result<Changes> {
     let mut rows = Rows::default();
     let mut open: Vec<usize> = (0..jobs.len()).collect();
     while !open.is_empty() {
@@ -248,7 +239,7 @@ async fn decide(
             }
         });
         if !needs.is_empty() {
-            load(connection, dialect, &mut rows, needs).await?;
+            load(backend, &mut rows, needs).await?;
         }
     }
     Ok(rows.into_changes())
@@ -270,24 +261,13 @@ fn durable(mut changes: Changes) -> Committed {
     }
 }
 
-/// Another server, or another lane, was faster.
-fn is_conflict(error: &StoreError) -> bool {
-    match error {
-        StoreError::Conflict => true,
-        StoreError::Sql(sqlx::Error::Database(error)) => {
-            // Serialization failure, deadlock, lock timeout.
-            let code = error.code().unwrap_or_default();
-            error.is_unique_violation() || matches!(&*code, "40001" | "40P01" | "55P03")
-        }
-        _ => false,
-    }
-}
-
 /// The same error once more, for another of those who wait.
-fn again(error: &Arc<StoreError>) -> StoreError {
-    match &**error {
+fn again(error: &StoreError) -> StoreError {
+    match error {
         StoreError::Conflict => StoreError::Conflict,
-        StoreError::Sql(sqlx::Error::PoolTimedOut) => StoreError::Busy,
-        other => StoreError::Sql(sqlx::Error::Protocol(other.to_string())),
+        StoreError::Busy => StoreError::Busy,
+        StoreError::Closed => StoreError::Closed,
+        StoreError::Failed(text) => StoreError::Failed(text.clone()),
+        other => StoreError::Failed(other.to_string()),
     }
 }

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::sessions::{read, select_sessions};
-use super::sql::to_u64;
 use super::work::GatewaySeen;
 use super::{Result, SessionRow, Store, StoreError, sql::Value};
 use crate::session::State;
@@ -45,7 +43,7 @@ pub struct GatewayRow {
 }
 
 pub(super) const WRITE_GATEWAYS: (&str, &str) = (
-    "INSERT INTO gateways (id, software_version, peer, seen_ms, last_receipt) VALUES",
+    "INSERT INTO gateways (id, software_version, peer, seen_ms, last_receipt)",
     "ON CONFLICT (id) DO UPDATE SET software_version = excluded.software_version, \
      peer = excluded.peer, seen_ms = excluded.seen_ms, last_receipt = CASE \
      WHEN excluded.last_receipt > 0 THEN excluded.last_receipt ELSE gateways.last_receipt END",
@@ -64,36 +62,33 @@ impl GatewaySeen {
 }
 
 impl Store {
-    async fn count(&self, statement: &'static str) -> Result<u64> {
-        let rows = self.select(statement, vec![]).await?;
-        let count: i64 = rows[0].try_get("n")?;
-        Ok(to_u64(count))
+    pub(super) async fn count(&self, text: &'static str, values: Vec<Value>) -> Result<u64> {
+        let rows = self.select(text, values).await?;
+        rows.first().map_or(Ok(0), |row| row.read().number())
     }
 
     pub async fn status_counts(&self) -> Result<StatusCounts> {
         let sessions = self
             .select(
-                "SELECT state, COUNT(*) AS n FROM sessions GROUP BY state",
+                "SELECT state, COUNT(*) FROM sessions GROUP BY state",
                 vec![],
             )
             .await?
             .iter()
             .map(|row| {
-                let state: String = row.try_get("state")?;
-                let count = to_u64(row.try_get("n")?);
+                let row = &mut row.read();
+                let (state, count) = (row.text()?, row.number()?);
                 State::from_name(&state)
                     .map(|known| (known, count))
-                    .ok_or(StoreError::Unreadable {
-                        table: "sessions",
-                        id: state,
-                        column: "state",
-                    })
+                    .ok_or_else(|| StoreError::Failed(format!("there is no state {state}")))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(StatusCounts {
-            subscribers: self.count("SELECT COUNT(*) AS n FROM subscribers").await?,
+            subscribers: self
+                .count("SELECT COUNT(*) FROM subscribers", vec![])
+                .await?,
             sessions,
-            receipts: self.count("SELECT COUNT(*) AS n FROM receipts").await?,
+            receipts: self.count("SELECT COUNT(*) FROM receipts", vec![]).await?,
         })
     }
 
@@ -146,13 +141,15 @@ impl Store {
         .await?
         .iter()
         .map(|row| {
+            let row = &mut row.read();
+            let id = row.text()?;
             let seen = GatewayRow {
-                software_version: row.try_get("software_version")?,
-                peer: row.try_get("peer")?,
-                seen_ms: row.try_get("seen_ms")?,
-                last_receipt: to_u64(row.try_get("last_receipt")?),
+                software_version: row.text()?,
+                peer: row.text()?,
+                seen_ms: row.int()?,
+                last_receipt: row.number()?,
             };
-            Ok((row.try_get("id")?, seen))
+            Ok((id, seen))
         })
         .collect()
     }
@@ -160,14 +157,17 @@ impl Store {
     /// How many sessions are live at each gateway.
     pub async fn live_by_gateway(&self) -> Result<HashMap<String, u64>> {
         self.select(
-            "SELECT gateway, COUNT(*) AS n FROM sessions WHERE state IN ('connecting', \
+            "SELECT gateway, COUNT(*) FROM sessions WHERE state IN ('connecting', \
              'establishing', 'established', 'disconnecting', 'disconnecting-unconfirmed') \
              GROUP BY gateway",
             vec![],
         )
         .await?
         .iter()
-        .map(|row| Ok((row.try_get("gateway")?, to_u64(row.try_get("n")?))))
+        .map(|row| {
+            let row = &mut row.read();
+            Ok((row.text()?, row.number()?))
+        })
         .collect()
     }
 }

@@ -2,18 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{AnyConnection, Row as _};
-
-use super::sql::{Dialect, Value, each, with_keys};
+use super::sql::{Backend, Statement, Takes, Value};
 use super::work::{Need, Number, Rows, WINDOW};
 use super::{Result, requests, sessions, subscribers};
 
-pub(super) async fn load(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    rows: &mut Rows,
-    needs: BTreeSet<Need>,
-) -> Result<()> {
+pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Need>) -> Result<()> {
     let mut by_session = Vec::new();
     let mut by_subscriber = Vec::new();
     let mut all_of = Vec::new();
@@ -36,50 +29,56 @@ pub(super) async fn load(
             ]),
         }
     }
-    for (before, keys) in [
-        (sessions::select_sessions!("WHERE id IN"), &by_session),
-        (
-            sessions::select_sessions!("WHERE state <> 'released' AND subscriber IN"),
-            &all_of,
-        ),
-    ] {
-        for row in with_keys(connection, dialect, before, "", keys).await? {
-            let row = sessions::read(&row)?;
-            rows.put_unreleased(row.session.subscriber, row.session.id);
-            rows.put_session(row);
+    let read = backend
+        .read_to_write(vec![
+            Statement::keys(sessions::select_sessions!("WHERE id"), by_session),
+            Statement::keys(
+                sessions::select_sessions!("WHERE state <> 'released' AND subscriber"),
+                all_of,
+            ),
+            Statement::keys(subscribers::select_subscribers!("WHERE id"), by_subscriber),
+            Statement::keys(requests::SELECT, by_request),
+            Statement::keys(
+                "SELECT phone_index FROM subscribers WHERE phone_index",
+                phones,
+            ),
+            Statement::keys(
+                "SELECT id_card_index FROM subscribers WHERE id_card_index",
+                id_cards,
+            ),
+            Statement::new(Takes::Join, PLACES, places),
+        ])
+        .await?;
+    for (statement, returned) in read.iter().enumerate() {
+        for row in returned {
+            match statement {
+                0 | 1 => {
+                    let row = sessions::read(row)?;
+                    rows.put_unreleased(row.session.subscriber, row.session.id);
+                    rows.put_session(row);
+                }
+                2 => rows.put_subscriber(subscribers::read(row)?),
+                3 => {
+                    let (key, answer) = requests::read(row)?;
+                    rows.put_answer(key, answer);
+                }
+                4 => rows.put_number(Number::Phone(row.read().bytes()?)),
+                5 => rows.put_number(Number::IdCard(row.read().bytes()?)),
+                _ => {
+                    let row = &mut row.read();
+                    rows.put_taken(row.text()?, row.int()?);
+                }
+            }
         }
-    }
-    let before = subscribers::select_subscribers!("WHERE id IN");
-    for row in with_keys(connection, dialect, before, "", &by_subscriber).await? {
-        rows.put_subscriber(subscribers::read(&row)?);
-    }
-    for row in with_keys(connection, dialect, requests::SELECT, "", &by_request).await? {
-        let (key, answer) = requests::read(&row)?;
-        rows.put_answer(key, answer);
-    }
-    for (before, keys, made) in [
-        (
-            "SELECT phone_index AS found FROM subscribers WHERE phone_index IN",
-            &phones,
-            Number::Phone as fn(Vec<u8>) -> Number,
-        ),
-        (
-            "SELECT id_card_index AS found FROM subscribers WHERE id_card_index IN",
-            &id_cards,
-            Number::IdCard,
-        ),
-    ] {
-        for row in with_keys(connection, dialect, before, "", keys).await? {
-            rows.put_number(made(row.try_get("found")?));
-        }
-    }
-    let statement =
-        "SELECT gateway, place FROM leases WHERE gateway = ? AND place >= ? AND place < ?";
-    for row in each(connection, dialect, statement, &places).await? {
-        rows.put_taken(row.try_get("gateway")?, row.try_get("place")?);
     }
     for need in needs {
         rows.set_loaded(need);
     }
     Ok(())
 }
+
+const PLACES: (&str, &str) = (
+    "SELECT leases.gateway, leases.place FROM",
+    "JOIN leases ON leases.gateway = given.a AND leases.place >= given.b \
+     AND leases.place < given.c",
+);

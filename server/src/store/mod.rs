@@ -10,6 +10,7 @@ mod flush;
 mod group;
 mod lists;
 mod load;
+mod migrate;
 mod others;
 mod pools;
 mod receipts;
@@ -21,10 +22,9 @@ mod subscribers;
 mod work;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row as _};
 use uuid::Uuid;
 
 pub use database::Database;
@@ -40,34 +40,36 @@ pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
 pub use work::{GatewaySeen, Need, Number, Work};
 
 use others::Others;
-use sql::{Dialect, Value};
+use sql::{Backend, Row, Statement, Takes, Value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(
-        "cannot open the database {database}: {source}; see that it is there, that this user may write to it, and that the disk is not full"
+        "cannot open the database {database}: {reason}; see that it is there, that this user may \
+         write to it, and that the disk is not full"
     )]
-    Open {
-        database: String,
-        source: sqlx::Error,
+    Open { database: String, reason: String },
+    #[error(
+        "cannot open the database {}: {source}; see that its folder is there, that this user may \
+         write to it, and that the disk is not full",
+        path.display()
+    )]
+    Sqlite {
+        path: PathBuf,
+        source: rusqlite::Error,
     },
     #[error(
-        "cannot bring the database {database} to this version's schema: {source}; a newer version, or one before the first release, may have written it"
+        "the database has schema version {version}, and this server knows {newest} at most: a newer \
+         server has used it; run that one"
     )]
-    Migrate {
-        database: String,
-        source: sqlx::migrate::MigrateError,
-    },
+    Newer { version: i64, newest: i64 },
+    #[error(
+        "the database is of a version before the first release, and cannot be read by this one; move \
+         it away to begin anew"
+    )]
+    Unreleased,
     #[error("the database failed: {0}")]
-    Sql(#[from] sqlx::Error),
-    #[error(
-        "row {id} of table {table} has an unreadable {column}; the database was changed by something else"
-    )]
-    Unreadable {
-        table: &'static str,
-        id: String,
-        column: &'static str,
-    },
+    Failed(String),
     #[error("another server changed the same rows again and again; ask again")]
     Conflict,
     #[error("the {family} pool of gateway {gateway} is exhausted; give it a larger one")]
@@ -91,16 +93,17 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// An open database.
 #[derive(Clone)]
 pub struct Store {
-    dialect: Dialect,
-    writers: AnyPool,
-    readers: AnyPool,
+    backend: Backend,
     lanes: Arc<group::Lanes>,
     others: Arc<Others>,
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Store({:?})", self.dialect)
+        f.write_str(match self.backend {
+            Backend::Sqlite(_) => "Store(SQLite)",
+            Backend::Postgres(_) => "Store(PostgreSQL)",
+        })
     }
 }
 
@@ -112,21 +115,17 @@ impl Store {
         committed: impl Fn(&Committed) + Send + Sync + 'static,
         heard: impl Fn(Hint) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let database::Opened { writers, readers } = database::open(database).await?;
-        let dialect = database.dialect();
+        let backend = database::open(database).await?;
         let others = Others::new();
         let lanes = group::Lanes::start(
             database::lanes(database),
-            dialect,
-            &writers,
+            &backend,
             &others,
             Arc::new(committed),
         );
-        others.start(database, &writers, heard);
+        others.start(database, &backend, heard);
         Ok(Store {
-            dialect,
-            writers,
-            readers,
+            backend,
             lanes: Arc::new(lanes),
             others,
         })
@@ -165,38 +164,29 @@ impl Store {
     pub async fn close(&self) {
         self.lanes.close().await;
         self.others.stop();
-        self.readers.close().await;
-        self.writers.close().await;
+        self.backend.close().await;
     }
 
-    async fn select(&self, statement: &str, values: Vec<Value>) -> Result<Vec<AnyRow>> {
-        let mut connection = self.readers.acquire().await?;
-        sql::each(&mut connection, self.dialect, statement, &[values]).await
+    async fn select(&self, text: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.read_one(Statement::marks(text, values)).await
     }
 
-    async fn select_in(&self, before: &str, after: &str, keys: &[Value]) -> Result<Vec<AnyRow>> {
-        let mut connection = self.readers.acquire().await?;
-        sql::with_keys(&mut connection, self.dialect, before, after, keys).await
+    /// Rows whose column that `before` ends with is one of these ids.
+    async fn select_of(
+        &self,
+        before: &'static str,
+        after: &'static str,
+        ids: &[Uuid],
+    ) -> Result<Vec<Row>> {
+        let rows = ids.iter().map(|id| vec![Value::from(*id)]).collect();
+        self.read_one(Statement::new(Takes::Match, (before, after), rows))
+            .await
     }
-}
 
-fn id(row: &AnyRow, column: &'static str) -> Result<Uuid> {
-    let bytes: Vec<u8> = row.try_get(column)?;
-    as_id(&bytes, column)
-}
-
-fn optional_id(row: &AnyRow, column: &'static str) -> Result<Option<Uuid>> {
-    let bytes: Option<Vec<u8>> = row.try_get(column)?;
-    bytes.map(|bytes| as_id(&bytes, column)).transpose()
-}
-
-fn as_id(bytes: &[u8], column: &'static str) -> Result<Uuid> {
-    Uuid::from_slice(bytes).map_err(|error| {
-        StoreError::Sql(sqlx::Error::ColumnDecode {
-            index: column.to_owned(),
-            source: Box::new(error),
-        })
-    })
+    async fn read_one(&self, statement: Statement) -> Result<Vec<Row>> {
+        let mut read = self.backend.read(vec![statement]).await?;
+        Ok(read.pop().unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

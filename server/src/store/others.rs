@@ -9,16 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::postgres::PgListener;
-use sqlx::{AnyConnection, AnyPool, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::sql::{Dialect, each, with_rows};
+use super::sql::{Backend, Statement, Takes};
 use super::work::Changes;
 use super::{Database, Result};
 
 const CHANNEL: &str = "doorstep";
-const NOTIFY: &str = "SELECT CAST(pg_notify(?, ?) AS TEXT) AS told";
+const NOTIFY: (&str, &str) = (
+    "SELECT CAST(pg_notify('doorstep', given.a) AS TEXT) FROM",
+    "",
+);
+const SEEN: (&str, &str) = (
+    "INSERT INTO servers (id, seen_ms)",
+    "ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms",
+);
 /// How often a server says that it is there.
 const SAY: Duration = Duration::from_secs(5);
 /// After how long without a word a server is taken for gone, in milliseconds.
@@ -57,39 +63,37 @@ impl Others {
         self.stop.cancel();
     }
 
-    /// Says in a transaction what it changes; told once it is committed.
-    pub async fn tell(&self, connection: &mut AnyConnection, changes: &Changes) -> Result<()> {
+    /// What says in a transaction what it changes; told once it is committed.
+    pub fn tell(&self, changes: &Changes) -> Option<Statement> {
         if !self.are_there.load(Ordering::Relaxed) {
-            return Ok(());
+            return None;
         }
-        let rows = texts(self.own, changes)
-            .into_iter()
-            .map(|text| vec![CHANNEL.into(), text.into()])
-            .collect::<Vec<_>>();
-        each(connection, Dialect::Postgres, NOTIFY, &rows).await?;
-        Ok(())
+        let texts = texts(self.own, changes);
+        (!texts.is_empty()).then(|| notify(texts))
     }
 
     /// Says that this server is there and listens to the others, until stopped.
     pub fn start(
         self: &Arc<Self>,
         database: &Database,
-        writers: &AnyPool,
+        backend: &Backend,
         heard: impl Fn(Hint) + Send + Sync + 'static,
     ) {
         let Database::Postgres(url) = database else {
             return;
         };
-        tokio::spawn(Arc::clone(self).say(writers.clone()));
+        tokio::spawn(Arc::clone(self).say(backend.clone()));
         tokio::spawn(Arc::clone(self).listen(url.clone(), heard));
     }
 
-    async fn say(self: Arc<Self>, writers: AnyPool) {
-        if let Err(error) = self.greet(&writers).await {
+    async fn say(self: Arc<Self>, backend: Backend) {
+        // Others learn at once that they are not alone any more.
+        let greeting = notify(vec![self.own.simple().to_string()]);
+        if let Err(error) = backend.write(vec![greeting]).await {
             tracing::warn!(%error, "cannot greet other servers");
         }
         loop {
-            match self.say_once(&writers).await {
+            match self.say_once(&backend).await {
                 Ok(others) => self.are_there.store(others, Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "cannot look for other servers"),
             }
@@ -100,34 +104,29 @@ impl Others {
         }
     }
 
-    /// Others learn at once that they are not alone any more.
-    async fn greet(&self, writers: &AnyPool) -> Result<()> {
-        let mut connection = writers.acquire().await?;
-        let greeting = vec![CHANNEL.into(), self.own.simple().to_string().into()];
-        each(&mut connection, Dialect::Postgres, NOTIFY, &[greeting]).await?;
-        Ok(())
-    }
-
     /// Whether there are others.
-    async fn say_once(&self, writers: &AnyPool) -> Result<bool> {
-        let mut connection = writers.acquire().await?;
+    async fn say_once(&self, backend: &Backend) -> Result<bool> {
         let now_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| {
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             });
-        let before = "INSERT INTO servers (id, seen_ms) VALUES";
-        let after = "ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms";
         let own = vec![self.own.into(), now_ms.into()];
-        with_rows(&mut connection, Dialect::Postgres, before, after, &[own]).await?;
-        let statement = "DELETE FROM servers WHERE seen_ms < ?";
-        let gone = vec![(now_ms - 100 * GONE_MS).into()];
-        each(&mut connection, Dialect::Postgres, statement, &[gone]).await?;
-        let statement = "SELECT COUNT(*) AS n FROM servers WHERE id <> ? AND seen_ms >= ?";
-        let recent = vec![self.own.into(), (now_ms - GONE_MS).into()];
-        let rows = each(&mut connection, Dialect::Postgres, statement, &[recent]).await?;
-        let count: i64 = rows[0].try_get("n")?;
-        Ok(count > 0)
+        let returned = backend
+            .write(vec![
+                Statement::new(Takes::Insert, SEEN, vec![own]),
+                Statement::marks(
+                    "DELETE FROM servers WHERE seen_ms < ?",
+                    vec![(now_ms - 100 * GONE_MS).into()],
+                ),
+                Statement::marks(
+                    "SELECT COUNT(*) FROM servers WHERE id <> ? AND seen_ms >= ?",
+                    vec![self.own.into(), (now_ms - GONE_MS).into()],
+                ),
+            ])
+            .await?;
+        let count = returned.last().and_then(|rows| rows.first());
+        Ok(count.map_or(Ok(0), |row| row.read().int())? > 0)
     }
 
     async fn listen(self: Arc<Self>, url: String, heard: impl Fn(Hint)) {
@@ -155,6 +154,11 @@ impl Others {
             hints.into_iter().for_each(heard);
         }
     }
+}
+
+fn notify(texts: Vec<String>) -> Statement {
+    let rows = texts.into_iter().map(|text| vec![text.into()]).collect();
+    Statement::new(Takes::Join, NOTIFY, rows)
 }
 
 /// `{server}`, then ` {session}` for steps and ` {session}@{gateway}` for gateways.

@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
-use super::sessions::{read, select_sessions};
-use super::sql::{Value, each, with_rows};
+use super::sessions::{WRITE as WRITE_SESSION, read, select_sessions};
+use super::sql::{Statement, Takes, Value};
 use super::{Result, Store};
 use crate::session::Addresses;
 
@@ -29,7 +28,10 @@ impl Store {
             .select("SELECT gateway, pools FROM pools", vec![])
             .await?
             .iter()
-            .map(|row| Ok((row.try_get("gateway")?, row.try_get("pools")?)))
+            .map(|row| {
+                let row = &mut row.read();
+                Ok((row.text()?, row.text()?))
+            })
             .collect::<Result<_>>()?;
         let mut fresh = Vec::new();
         for pools in all {
@@ -39,25 +41,20 @@ impl Store {
                 None => fresh.push(vec![pools.gateway.into(), pools.text.as_str().into()]),
             }
         }
-        let mut connection = self.writers.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        let (before, after) = WRITE;
-        with_rows(&mut transaction, self.dialect, before, after, &fresh).await?;
-        transaction.commit().await?;
+        let write = Statement::new(Takes::Insert, WRITE, fresh);
+        self.backend.write(vec![write]).await?;
         Ok(())
     }
 
     async fn renumber(&self, pools: &Pools<'_>) -> Result<()> {
         tracing::info!(gateway = pools.gateway, "the pools have changed");
-        let mut connection = self.writers.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        let rows = each(
-            &mut transaction,
-            self.dialect,
-            select_sessions!("WHERE gateway = ? OR target_gateway = ?"),
-            &[vec![pools.gateway.into(), pools.gateway.into()]],
-        )
-        .await?;
+        let here = vec![pools.gateway.into(), pools.gateway.into()];
+        let rows = self
+            .select(
+                select_sessions!("WHERE gateway = ? OR target_gateway = ?"),
+                here,
+            )
+            .await?;
         let mut leases: Vec<Vec<Value>> = Vec::new();
         let mut given = BTreeSet::new();
         let mut lease = |session: Uuid, addresses: &Addresses| -> Option<i64> {
@@ -76,46 +73,42 @@ impl Store {
                     }
             })
         };
-        let mut moved: Vec<Vec<Value>> = Vec::new();
+        let mut statements = vec![Statement::marks(
+            "DELETE FROM leases WHERE gateway = ?",
+            vec![pools.gateway.into()],
+        )];
         for row in &rows {
-            let session = read(row)?.session;
-            let mut own = session.connection.addresses.place;
-            let mut target = session
-                .target
-                .as_ref()
-                .and_then(|t| t.connection.addresses.place);
-            if session.connection.gateway == pools.gateway {
-                own = lease(session.id, &session.connection.addresses);
-            }
-            if let Some(to) = &session.target
-                && to.connection.gateway == pools.gateway
+            let mut row = read(row)?;
+            let session = &mut row.session;
+            let id = session.id;
+            let target = session.target.as_mut().map(|target| &mut target.connection);
+            for connection in [Some(&mut session.connection), target]
+                .into_iter()
+                .flatten()
             {
-                target = lease(session.id, &to.connection.addresses);
+                if connection.gateway == pools.gateway {
+                    connection.addresses.place = lease(id, &connection.addresses);
+                }
             }
-            moved.push(vec![own.into(), target.into(), session.id.into()]);
+            statements.push(Statement::new(
+                Takes::InsertAll,
+                WRITE_SESSION,
+                vec![row.values()],
+            ));
         }
-        let statement = "DELETE FROM leases WHERE gateway = ?";
-        each(
-            &mut transaction,
-            self.dialect,
-            statement,
-            &[vec![pools.gateway.into()]],
-        )
-        .await?;
-        let statement = "INSERT INTO leases (gateway, place, session) VALUES";
-        with_rows(&mut transaction, self.dialect, statement, "", &leases).await?;
-        let statement =
-            "UPDATE sessions SET place = ?, target_place = ?, version = version + 1 WHERE id = ?";
-        each(&mut transaction, self.dialect, statement, &moved).await?;
-        let (before, after) = WRITE;
-        let row = vec![pools.gateway.into(), pools.text.as_str().into()];
-        with_rows(&mut transaction, self.dialect, before, after, &[row]).await?;
-        transaction.commit().await?;
+        statements.push(Statement::new(
+            Takes::Insert,
+            ("INSERT INTO leases (gateway, place, session)", ""),
+            leases,
+        ));
+        let known = vec![pools.gateway.into(), pools.text.as_str().into()];
+        statements.push(Statement::new(Takes::Insert, WRITE, vec![known]));
+        self.backend.write(statements).await?;
         Ok(())
     }
 }
 
 const WRITE: (&str, &str) = (
-    "INSERT INTO pools (gateway, pools) VALUES",
+    "INSERT INTO pools (gateway, pools)",
     "ON CONFLICT (gateway) DO UPDATE SET pools = excluded.pools",
 );

@@ -1,12 +1,10 @@
 //! Receipts: a gateway's word that a session forwards nothing more. And counters of sessions that
 //! go on.
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::sql::{Value, to_u64};
-use super::{Result, Store, id};
+use super::sql::{Reader, Value};
+use super::{Result, Store};
 use crate::session::Session;
 
 /// Packets and bytes, from the subscriber (upstream) and to it (downstream); and packets dropped
@@ -47,14 +45,14 @@ pub struct CountersRow {
 /// One that is there already stays as it is.
 pub(super) const WRITE: (&str, &str) = (
     "INSERT INTO receipts (session, generation, gateway, number, up_packets, up_bytes, \
-     down_packets, down_bytes, up_policed, down_policed, at_ms, recorded_ms) VALUES",
+     down_packets, down_bytes, up_policed, down_policed, at_ms, recorded_ms)",
     "ON CONFLICT DO NOTHING",
 );
 
 /// Older ones never replace newer ones.
 pub(super) const WRITE_COUNTERS: (&str, &str) = (
     "INSERT INTO counters (session, gateway, generation, up_packets, up_bytes, down_packets, \
-     down_bytes, up_policed, down_policed) VALUES",
+     down_bytes, up_policed, down_policed)",
     "ON CONFLICT (session) DO UPDATE SET gateway = excluded.gateway, \
      generation = excluded.generation, up_packets = excluded.up_packets, \
      up_bytes = excluded.up_bytes, down_packets = excluded.down_packets, \
@@ -74,14 +72,14 @@ impl Counters {
         ]
     }
 
-    fn read(row: &AnyRow) -> Result<Counters> {
+    fn read(row: &mut Reader<'_>) -> Result<Counters> {
         Ok(Counters {
-            upstream_packets: to_u64(row.try_get("up_packets")?),
-            upstream_bytes: to_u64(row.try_get("up_bytes")?),
-            downstream_packets: to_u64(row.try_get("down_packets")?),
-            downstream_bytes: to_u64(row.try_get("down_bytes")?),
-            upstream_policed: to_u64(row.try_get("up_policed")?),
-            downstream_policed: to_u64(row.try_get("down_policed")?),
+            upstream_packets: row.number()?,
+            upstream_bytes: row.number()?,
+            downstream_packets: row.number()?,
+            downstream_bytes: row.number()?,
+            upstream_policed: row.number()?,
+            downstream_policed: row.number()?,
         })
     }
 }
@@ -131,25 +129,24 @@ impl Store {
 
     /// The receipts of some sessions; of each, the oldest first.
     pub async fn receipts_of(&self, sessions: &[Uuid]) -> Result<Vec<ReceiptRow>> {
-        let keys: Vec<Value> = sessions.iter().map(|id| (*id).into()).collect();
-        self.select_in(
-            "SELECT session, gateway, number, generation, up_packets, up_bytes, down_packets, \
-             down_bytes, up_policed, down_policed, at_ms, recorded_ms FROM receipts \
-             WHERE session IN",
+        self.select_of(
+            "SELECT session, generation, gateway, number, up_packets, up_bytes, down_packets, \
+             down_bytes, up_policed, down_policed, at_ms, recorded_ms FROM receipts WHERE session",
             "ORDER BY session, recorded_ms, generation, number",
-            &keys,
+            sessions,
         )
         .await?
         .iter()
         .map(|row| {
+            let row = &mut row.read();
             Ok(ReceiptRow {
-                gateway: row.try_get("gateway")?,
-                number: to_u64(row.try_get("number")?),
-                session: id(row, "session")?,
-                generation: to_u64(row.try_get("generation")?),
+                session: row.id()?,
+                generation: row.number()?,
+                gateway: row.text()?,
+                number: row.number()?,
                 counters: Counters::read(row)?,
-                at_ms: row.try_get("at_ms")?,
-                recorded_ms: row.try_get("recorded_ms")?,
+                at_ms: row.int()?,
+                recorded_ms: row.int()?,
             })
         })
         .collect()
@@ -157,20 +154,20 @@ impl Store {
 
     /// What gateways last counted for some sessions.
     pub async fn counters_of(&self, sessions: &[Uuid]) -> Result<Vec<CountersRow>> {
-        let keys: Vec<Value> = sessions.iter().map(|id| (*id).into()).collect();
-        self.select_in(
+        self.select_of(
             "SELECT session, gateway, generation, up_packets, up_bytes, down_packets, down_bytes, \
-             up_policed, down_policed FROM counters WHERE session IN",
+             up_policed, down_policed FROM counters WHERE session",
             "",
-            &keys,
+            sessions,
         )
         .await?
         .iter()
         .map(|row| {
+            let row = &mut row.read();
             Ok(CountersRow {
-                session: id(row, "session")?,
-                gateway: row.try_get("gateway")?,
-                generation: to_u64(row.try_get("generation")?),
+                session: row.id()?,
+                gateway: row.text()?,
+                generation: row.number()?,
                 counters: Counters::read(row)?,
             })
         })

@@ -1,11 +1,9 @@
 //! Answered requests: the same id again gives the same answer.
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::sql::{Value, to_u64};
-use super::{Result, id};
+use super::Result;
+use super::sql::{Row, Value};
 use crate::session::SealedSecret;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +17,11 @@ pub struct Answer {
 }
 
 pub(super) const SELECT: &str = "SELECT request_id, subscriber, digest, session, generation, \
-     session_key, at_ms FROM requests WHERE request_id IN";
+     session_key, at_ms FROM requests WHERE request_id";
 
 pub(super) const WRITE: (&str, &str) = (
     "INSERT INTO requests (request_id, subscriber, digest, session, generation, session_key, \
-     at_ms) VALUES",
+     at_ms)",
     "ON CONFLICT DO NOTHING RETURNING request_id",
 );
 
@@ -42,15 +40,17 @@ impl Answer {
 }
 
 /// Subscriber and id of a request, and its answer.
-pub(super) fn read(row: &AnyRow) -> Result<((Uuid, Uuid), Answer)> {
+pub(super) fn read(row: &Row) -> Result<((Uuid, Uuid), Answer)> {
+    let row = &mut row.read();
+    let (request, subscriber) = (row.id()?, row.id()?);
     Ok((
-        (id(row, "subscriber")?, id(row, "request_id")?),
+        (subscriber, request),
         Answer {
-            digest: row.try_get("digest")?,
-            session: id(row, "session")?,
-            generation: to_u64(row.try_get("generation")?),
-            key: SealedSecret(row.try_get("session_key")?),
-            at_ms: row.try_get("at_ms")?,
+            digest: row.bytes()?,
+            session: row.id()?,
+            generation: row.number()?,
+            key: SealedSecret(row.bytes()?),
+            at_ms: row.int()?,
         },
     ))
 }

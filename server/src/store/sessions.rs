@@ -1,11 +1,9 @@
 //! Sessions: rows to values and back.
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::sql::{Value, to_u64};
-use super::{Result, Store, StoreError, id, optional_id};
+use super::sql::{Reader, Row, Value};
+use super::{Result, Store, StoreError};
 use crate::session::service::{Grant, Service};
 use crate::session::{Addresses, Connection, SealedSecret, Session, State, Target};
 
@@ -46,7 +44,7 @@ pub(super) const WRITE: (&str, &str) = (
      ipv4, ipv6, ipv6_line, session_key, target_generation, target_location, target_gateway, \
      target_place, target_ipv4, target_ipv6, target_ipv6_line, target_session_key, plan, up_bps, \
      down_bps, shape_down, priority, service_revision, service_acknowledged, service_problem, \
-     detail, since_ms, created_ms, terminal_mac, line, route, last_step) VALUES",
+     detail, since_ms, created_ms, terminal_mac, line, route, last_step)",
     "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
      state = excluded.state, location = excluded.location, gateway = excluded.gateway, \
      place = excluded.place, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6, \
@@ -143,89 +141,88 @@ fn connection(values: &mut Vec<Value>, connection: Option<&Connection>) {
     ]);
 }
 
-/// Reads a text column as a type of ours.
-fn parsed<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T> {
-    let text: String = row.try_get(column)?;
-    text.parse().map_err(|_| unreadable(row, column))
-}
-
-fn parsed_optional<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<Option<T>> {
-    let text: Option<String> = row.try_get(column)?;
-    text.map(|text| text.parse().map_err(|_| unreadable(row, column)))
-        .transpose()
-}
-
-fn unreadable(row: &AnyRow, column: &'static str) -> StoreError {
-    StoreError::Unreadable {
-        table: "sessions",
-        id: id(row, "id").unwrap_or_default().to_string(),
-        column,
-    }
-}
-
-fn grant(row: &AnyRow) -> Result<Grant> {
-    let priority: i64 = row.try_get("priority")?;
-    Ok(Grant {
-        service: Service {
-            upstream_bps: to_u64(row.try_get("up_bps")?),
-            downstream_bps: to_u64(row.try_get("down_bps")?),
-            shape_downstream: row.try_get::<i64, _>("shape_down")? != 0,
-            priority: u8::try_from(priority).map_err(|_| unreadable(row, "priority"))?,
-        },
-        plan: row.try_get("plan")?,
-        revision: to_u64(row.try_get("service_revision")?),
-        acknowledged: to_u64(row.try_get("service_acknowledged")?),
-        problem: row.try_get("service_problem")?,
+fn read_addresses(row: &mut Reader<'_>) -> Result<Addresses> {
+    Ok(Addresses {
+        place: row.optional_int()?,
+        ipv4: row.optional_parsed()?,
+        ipv6: row.optional_parsed()?,
+        ipv6_line: row.optional_parsed()?,
     })
 }
 
-pub(super) fn read(row: &AnyRow) -> Result<SessionRow> {
-    let state: String = row.try_get("state")?;
-    let target = match row.try_get::<Option<i64>, _>("target_generation")? {
-        None => None,
-        Some(generation) => Some(Target {
-            generation: to_u64(generation),
-            connection: Connection {
-                location: parsed(row, "target_location")?,
-                gateway: row.try_get("target_gateway")?,
-                addresses: Addresses {
-                    place: row.try_get("target_place")?,
-                    ipv4: parsed_optional(row, "target_ipv4")?,
-                    ipv6: parsed_optional(row, "target_ipv6")?,
-                    ipv6_line: parsed_optional(row, "target_ipv6_line")?,
-                },
-                key: SealedSecret(row.try_get("target_session_key")?),
-            },
-        }),
+fn read_target(row: &mut Reader<'_>) -> Result<Option<Target>> {
+    let generation = row.optional_int()?;
+    let location = row.optional_parsed()?;
+    let gateway = row.optional_text()?;
+    let addresses = read_addresses(row)?;
+    let key = row.optional_bytes()?;
+    let (Some(generation), Some(location), Some(gateway), Some(key)) =
+        (generation, location, gateway, key)
+    else {
+        return Ok(None);
     };
+    Ok(Some(Target {
+        generation: u64::try_from(generation).unwrap_or(0),
+        connection: Connection {
+            location,
+            gateway,
+            addresses,
+            key: SealedSecret(key),
+        },
+    }))
+}
+
+fn read_grant(row: &mut Reader<'_>) -> Result<Grant> {
+    Ok(Grant {
+        plan: row.optional_text()?,
+        service: Service {
+            upstream_bps: row.number()?,
+            downstream_bps: row.number()?,
+            shape_downstream: row.int()? != 0,
+            priority: u8::try_from(row.int()?).unwrap_or(0),
+        },
+        revision: row.number()?,
+        acknowledged: row.number()?,
+        problem: row.text()?,
+    })
+}
+
+/// In the order of `select_sessions`.
+pub(super) fn read(row: &Row) -> Result<SessionRow> {
+    let row = &mut row.read();
+    let id = row.id()?;
+    let version = row.int()?;
+    let subscriber = row.id()?;
+    let generation = row.number()?;
+    let state: String = row.text()?;
+    let state = State::from_name(&state)
+        .ok_or_else(|| StoreError::Failed(format!("session {id} has no state {state}")))?;
+    let connection = Connection {
+        location: row.parsed()?,
+        gateway: row.text()?,
+        addresses: read_addresses(row)?,
+        key: SealedSecret(row.bytes()?),
+    };
+    let target = read_target(row)?;
+    let service = read_grant(row)?;
     Ok(SessionRow {
         session: Session {
-            id: id(row, "id")?,
-            subscriber: id(row, "subscriber")?,
-            generation: to_u64(row.try_get("generation")?),
-            state: State::from_name(&state).ok_or_else(|| unreadable(row, "state"))?,
-            connection: Connection {
-                location: parsed(row, "location")?,
-                gateway: row.try_get("gateway")?,
-                addresses: Addresses {
-                    place: row.try_get("place")?,
-                    ipv4: parsed_optional(row, "ipv4")?,
-                    ipv6: parsed_optional(row, "ipv6")?,
-                    ipv6_line: parsed_optional(row, "ipv6_line")?,
-                },
-                key: SealedSecret(row.try_get("session_key")?),
-            },
+            id,
+            subscriber,
+            generation,
+            state,
+            connection,
             target,
-            service: grant(row)?,
-            detail: row.try_get("detail")?,
+            service,
+            detail: row.text()?,
         },
-        version: row.try_get("version")?,
-        since_ms: row.try_get("since_ms")?,
-        created_ms: row.try_get("created_ms")?,
-        terminal_mac: row.try_get("terminal_mac")?,
-        line: row.try_get("line")?,
-        route: row.try_get("route")?,
-        last_step: optional_id(row, "last_step")?,
+        version,
+        since_ms: row.int()?,
+        created_ms: row.int()?,
+        terminal_mac: row.text()?,
+        line: row.text()?,
+        route: row.text()?,
+        last_step: row.optional_id()?,
     })
 }
 
@@ -239,8 +236,7 @@ impl Store {
 
     /// Of these sessions, those that there are.
     pub async fn sessions_with(&self, ids: &[Uuid]) -> Result<Vec<SessionRow>> {
-        let keys: Vec<Value> = ids.iter().map(|id| (*id).into()).collect();
-        self.select_in(select_sessions!("WHERE id IN"), "", &keys)
+        self.select_of(select_sessions!("WHERE id"), "", ids)
             .await?
             .iter()
             .map(read)
@@ -279,7 +275,10 @@ impl Store {
         self.select("SELECT session, gateway FROM waiting", vec![])
             .await?
             .iter()
-            .map(|row| Ok((id(row, "session")?, row.try_get("gateway")?)))
+            .map(|row| {
+                let row = &mut row.read();
+                Ok((row.id()?, row.text()?))
+            })
             .collect()
     }
 
@@ -292,7 +291,10 @@ impl Store {
         )
         .await?
         .iter()
-        .map(|row| Ok((id(row, "session")?, row.try_get("gateway")?)))
+        .map(|row| {
+            let row = &mut row.read();
+            Ok((row.id()?, row.text()?))
+        })
         .collect()
     }
 

@@ -1,12 +1,10 @@
 //! The history of sessions, and the audit trail.
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::sql::{Value, to_u64};
+use super::sql::{Row, Value};
 use super::work::AuditEntry;
-use super::{Result, Store, StoreError, id, optional_id};
+use super::{Result, Store, StoreError};
 use crate::session::State;
 
 /// On whose account something happened.
@@ -44,13 +42,12 @@ pub struct StepRow {
 }
 
 pub(super) const WRITE: (&str, &str) = (
-    "INSERT INTO steps (id, previous, session, generation, state, gateway, detail, who, at_ms) \
-     VALUES",
+    "INSERT INTO steps (id, previous, session, generation, state, gateway, detail, who, at_ms)",
     "",
 );
 
 pub(super) const WRITE_AUDIT: (&str, &str) = (
-    "INSERT INTO audit (id, at_ms, who, action, subscriber, session, detail) VALUES",
+    "INSERT INTO audit (id, at_ms, who, action, subscriber, session, detail)",
     "",
 );
 
@@ -84,23 +81,21 @@ impl AuditEntry {
     }
 }
 
-fn read(row: &AnyRow) -> Result<StepRow> {
-    let state: String = row.try_get("state")?;
-    let id_of_step = id(row, "id")?;
+fn read(row: &Row) -> Result<StepRow> {
+    let row = &mut row.read();
+    let (id, previous, session) = (row.id()?, row.optional_id()?, row.id()?);
+    let (generation, state) = (row.number()?, row.text()?);
     Ok(StepRow {
-        id: id_of_step,
-        previous: optional_id(row, "previous")?,
-        session: id(row, "session")?,
-        generation: to_u64(row.try_get("generation")?),
-        state: State::from_name(&state).ok_or_else(|| StoreError::Unreadable {
-            table: "steps",
-            id: id_of_step.to_string(),
-            column: "state",
-        })?,
-        gateway: row.try_get("gateway")?,
-        detail: row.try_get("detail")?,
-        who: row.try_get("who")?,
-        at_ms: row.try_get("at_ms")?,
+        id,
+        previous,
+        session,
+        generation,
+        state: State::from_name(&state)
+            .ok_or_else(|| StoreError::Failed(format!("step {id} has no state {state}")))?,
+        gateway: row.text()?,
+        detail: row.text()?,
+        who: row.text()?,
+        at_ms: row.int()?,
     })
 }
 
@@ -143,13 +138,7 @@ impl Store {
 
     /// How often `action` stands in the audit trail.
     pub async fn audit_count(&self, action: &str) -> Result<u64> {
-        let rows = self
-            .select(
-                "SELECT COUNT(*) AS n FROM audit WHERE action = ?",
-                vec![action.into()],
-            )
-            .await?;
-        let count: i64 = rows[0].try_get("n")?;
-        Ok(to_u64(count))
+        let text = "SELECT COUNT(*) FROM audit WHERE action = ?";
+        self.count(text, vec![action.into()]).await
     }
 }

@@ -1,12 +1,12 @@
 //! Subscribers. Numbers come in and go out as index and sealed bytes only.
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
-use super::sql::{Value, to_u64};
+use super::sql::{Row, Value};
 use super::work::Number;
-use super::{Page, Result, Store, id};
+use super::{Page, Result, Store};
 
 #[derive(Clone)]
 pub struct NewSubscriber {
@@ -70,7 +70,7 @@ pub(super) use select_subscribers;
 /// Like that of `sessions`.
 pub(super) const WRITE: (&str, &str) = (
     "INSERT INTO subscribers (id, version, generation, phone_index, phone_sealed, id_card_index, \
-     id_card_sealed, secret_hash, plan, created_ms) VALUES",
+     id_card_sealed, secret_hash, plan, created_ms)",
     "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
      phone_index = excluded.phone_index, phone_sealed = excluded.phone_sealed, \
      id_card_index = excluded.id_card_index, id_card_sealed = excluded.id_card_sealed, \
@@ -112,18 +112,20 @@ impl Subscriber {
     }
 }
 
-pub(super) fn read(row: &AnyRow) -> Result<Subscriber> {
+/// In the order of `select_subscribers`.
+pub(super) fn read(row: &Row) -> Result<Subscriber> {
+    let row = &mut row.read();
     Ok(Subscriber {
-        id: id(row, "id")?,
-        version: row.try_get("version")?,
-        generation: to_u64(row.try_get("generation")?),
-        phone_index: row.try_get("phone_index")?,
-        phone_sealed: row.try_get("phone_sealed")?,
-        id_card_index: row.try_get("id_card_index")?,
-        id_card_sealed: row.try_get("id_card_sealed")?,
-        secret_hash: row.try_get("secret_hash")?,
-        plan: row.try_get("plan")?,
-        created_ms: row.try_get("created_ms")?,
+        id: row.id()?,
+        version: row.int()?,
+        generation: row.number()?,
+        phone_index: row.optional_bytes()?,
+        phone_sealed: row.optional_bytes()?,
+        id_card_index: row.optional_bytes()?,
+        id_card_sealed: row.optional_bytes()?,
+        secret_hash: row.bytes()?,
+        plan: row.optional_text()?,
+        created_ms: row.int()?,
     })
 }
 
@@ -136,10 +138,7 @@ impl Store {
                 vec![id.into()],
             )
             .await?;
-        Ok(rows
-            .first()
-            .map(|row| row.try_get("secret_hash"))
-            .transpose()?)
+        rows.first().map(|row| row.read().bytes()).transpose()
     }
 
     pub async fn subscriber(&self, id: Uuid) -> Result<Option<SubscriberRow>> {
@@ -168,22 +167,23 @@ impl Store {
     }
 
     /// Subscribers with how many sessions each has.
-    async fn counted(&self, rows: &[AnyRow]) -> Result<Vec<SubscriberRow>> {
+    async fn counted(&self, rows: &[Row]) -> Result<Vec<SubscriberRow>> {
         let subscribers = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
-        let keys: Vec<Value> = subscribers.iter().map(|row| row.id.into()).collect();
-        let mut counts = std::collections::HashMap::new();
-        for row in self
-            .select_in(
-                "SELECT subscriber, COUNT(*) AS n FROM sessions \
-                 WHERE state <> 'released' AND subscriber IN",
+        let ids: Vec<Uuid> = subscribers.iter().map(|row| row.id).collect();
+        let counts: HashMap<Uuid, u64> = self
+            .select_of(
+                "SELECT subscriber, COUNT(*) FROM sessions \
+                 WHERE state <> 'released' AND subscriber",
                 "GROUP BY subscriber",
-                &keys,
+                &ids,
             )
             .await?
-        {
-            let count: i64 = row.try_get("n")?;
-            counts.insert(id(&row, "subscriber")?, to_u64(count));
-        }
+            .iter()
+            .map(|row| {
+                let row = &mut row.read();
+                Ok((row.id()?, row.number()?))
+            })
+            .collect::<Result<_>>()?;
         Ok(subscribers
             .into_iter()
             .map(|subscriber| SubscriberRow {
@@ -202,7 +202,7 @@ impl Store {
         )
         .await?
         .iter()
-        .map(|row| Ok(row.try_get("plan")?))
+        .map(|row| row.read().text())
         .collect()
     }
 }

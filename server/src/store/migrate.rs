@@ -1,0 +1,91 @@
+//! The schema, and how a database of an earlier version gets it.
+
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::sql::{postgres, sqlite};
+use super::{Result, StoreError};
+
+/// In their order; none is ever changed once it is released.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_init.sql")];
+
+const VERSION_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)";
+const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+
+/// The migrations that a database of this version lacks, with their numbers.
+fn missing(version: i64) -> Result<impl Iterator<Item = (i64, &'static str)>> {
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version > newest {
+        return Err(StoreError::Newer { version, newest });
+    }
+    Ok((1..)
+        .zip(MIGRATIONS)
+        .filter(move |(number, _)| *number > version))
+}
+
+pub(super) fn sqlite(connection: &mut rusqlite::Connection) -> Result<()> {
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(sqlite::failed)?;
+    let run = |sql: &str| transaction.execute_batch(sql).map_err(sqlite::failed);
+    let old = transaction
+        .table_exists(None, "_sqlx_migrations")
+        .map_err(sqlite::failed)?;
+    if old {
+        return Err(StoreError::Unreleased);
+    }
+    run(VERSION_TABLE)?;
+    let version = transaction
+        .query_row(VERSION, [], |row| row.get(0))
+        .map_err(sqlite::failed)?;
+    for (number, text) in missing(version)? {
+        run(&for_sqlite(text))?;
+        run(&format!("INSERT INTO schema_version VALUES ({number})"))?;
+    }
+    transaction.commit().map_err(sqlite::failed)
+}
+
+fn for_sqlite(text: &str) -> String {
+    text.replace("/*sqlite:", "")
+        .replace("*/", "")
+        .replace("BYTEA", "BLOB")
+}
+
+/// Several servers may begin at the same time: all but one wait for the first one's row, find it
+/// there, and look again.
+pub(super) async fn postgres(pool: &PgPool) -> Result<()> {
+    for _ in 0..10 {
+        match postgres_once(pool).await {
+            Err(StoreError::Conflict) => {}
+            other => return other,
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
+async fn postgres_once(pool: &PgPool) -> Result<()> {
+    // Two at a time may both find it missing; the slower one is told, and it is there.
+    if let Err(error) = sqlx::raw_sql(VERSION_TABLE).execute(pool).await {
+        return Err(match postgres::failed(error) {
+            StoreError::Conflict => StoreError::Conflict,
+            other => other,
+        });
+    }
+    let mut transaction = pool.begin().await.map_err(postgres::failed)?;
+    let version: i64 = sqlx::query_scalar(VERSION)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(postgres::failed)?;
+    for (number, text) in missing(version)? {
+        sqlx::query("INSERT INTO schema_version VALUES ($1)")
+            .bind(number)
+            .execute(&mut *transaction)
+            .await
+            .map_err(postgres::failed)?;
+        sqlx::raw_sql(AssertSqlSafe(text))
+            .execute(&mut *transaction)
+            .await
+            .map_err(postgres::failed)?;
+    }
+    transaction.commit().await.map_err(postgres::failed)
+}

@@ -1,0 +1,236 @@
+//! SQLite, embedded: a thread that writes, and a few that read beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{GIVEN, Row, Statement, Takes, Value};
+use crate::store::{Result, StoreError};
+
+const READERS: usize = 4;
+/// Prepared statements kept; there are some dozens.
+const STATEMENTS: usize = 200;
+
+type Task = Box<dyn FnOnce(&mut Connection) + Send>;
+
+pub(in crate::store) struct Sqlite {
+    writer: Mutex<Option<mpsc::Sender<Task>>>,
+    readers: Mutex<Option<mpsc::Sender<Task>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl Sqlite {
+    /// `prepare` brings the schema up to date before anybody else sees the database.
+    pub fn open(
+        path: &Path,
+        prepare: impl FnOnce(&mut Connection) -> Result<()>,
+    ) -> Result<Sqlite> {
+        let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare(&mut writer)?;
+        let mut threads = Vec::new();
+        let (to_writer, tasks) = mpsc::channel();
+        threads.push(spawn("sqlite-writer", writer, Arc::new(Mutex::new(tasks)))?);
+        let (to_readers, tasks) = mpsc::channel();
+        let tasks = Arc::new(Mutex::new(tasks));
+        for _ in 0..READERS {
+            let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            threads.push(spawn("sqlite-reader", reader, Arc::clone(&tasks))?);
+        }
+        Ok(Sqlite {
+            writer: Mutex::new(Some(to_writer)),
+            readers: Mutex::new(Some(to_readers)),
+            threads: Mutex::new(threads),
+        })
+    }
+
+    pub async fn read(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
+        on(&self.readers, move |connection| {
+            run(connection, &statements)
+        })
+        .await
+    }
+
+    pub async fn read_to_write(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
+        on(&self.writer, move |connection| run(connection, &statements)).await
+    }
+
+    pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
+        on(&self.writer, move |connection| {
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(failed)?;
+            let returned = run(&transaction, &statements)?;
+            transaction.commit().map_err(failed)?;
+            Ok(returned)
+        })
+        .await
+    }
+
+    /// Does what was begun and closes the files.
+    pub fn close(&self) {
+        lock(&self.writer).take();
+        lock(&self.readers).take();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the database crashed");
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has a thread do something and waits for it.
+async fn on<T: Send + 'static>(
+    threads: &Mutex<Option<mpsc::Sender<Task>>>,
+    work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let task: Task = Box::new(move |connection| {
+        let _ = reply.send(work(connection));
+    });
+    let sent = match &*lock(threads) {
+        Some(queue) => queue.send(task).is_ok(),
+        None => false,
+    };
+    if !sent {
+        return Err(StoreError::Closed);
+    }
+    answer.await.unwrap_or(Err(StoreError::Closed))
+}
+
+fn spawn(
+    name: &str,
+    mut connection: Connection,
+    tasks: Arc<Mutex<mpsc::Receiver<Task>>>,
+) -> Result<thread::JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            loop {
+                // One waits at a time; the others wait for their turn to wait.
+                let task = lock(&tasks).recv();
+                match task {
+                    Ok(task) => task(&mut connection),
+                    Err(mpsc::RecvError) => return,
+                }
+            }
+        })
+        .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection> {
+    let open = |source| StoreError::Sqlite {
+        path: PathBuf::from(path),
+        source,
+    };
+    let connection =
+        Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(open)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let settings = if mode.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384"
+    } else {
+        // FULL: a committed transaction outlives a power cut. A checkpoint for each 16,384 pages
+        // (64 MiB) of the journal, some thousand transitions.
+        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 16384"
+    };
+    connection.execute_batch(settings).map_err(open)?;
+    Ok(connection)
+}
+
+pub(in crate::store) fn failed(error: rusqlite::Error) -> StoreError {
+    let unique = error.sqlite_error().is_some_and(|error| {
+        matches!(
+            error.extended_code,
+            rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+        )
+    });
+    if unique {
+        StoreError::Conflict
+    } else {
+        StoreError::Failed(error.to_string())
+    }
+}
+
+fn run(connection: &Connection, statements: &[Statement]) -> Result<Vec<Vec<Row>>> {
+    statements
+        .iter()
+        .map(|statement| {
+            let rows = run_one(connection, statement).map_err(failed)?;
+            statement.check(rows.len())?;
+            Ok(rows)
+        })
+        .collect()
+}
+
+fn run_one(connection: &Connection, statement: &Statement) -> rusqlite::Result<Vec<Row>> {
+    let Some(first) = statement.rows.first() else {
+        return Ok(Vec::new());
+    };
+    let mut prepared = connection.prepare_cached(&text(statement, first.len()))?;
+    let columns: Arc<[String]> = prepared
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut returned = Vec::new();
+    for row in &statement.rows {
+        let mut rows = prepared.query(rusqlite::params_from_iter(row))?;
+        while let Some(row) = rows.next()? {
+            let values = (0..columns.len())
+                .map(|index| row.get_ref(index).map(value))
+                .collect::<rusqlite::Result<_>>()?;
+            returned.push(Row {
+                columns: Arc::clone(&columns),
+                values,
+            });
+        }
+    }
+    Ok(returned)
+}
+
+/// For one row of this many values.
+fn text(statement: &Statement, columns: usize) -> String {
+    let marks = vec!["?"; columns].join(", ");
+    let (before, after) = (statement.before, statement.after);
+    match statement.takes {
+        Takes::Marks => before.to_owned(),
+        Takes::Insert | Takes::InsertAll => format!("{before} VALUES ({marks}) {after}"),
+        Takes::Match => format!("{before} = ({marks}) {after}"),
+        Takes::Join => {
+            let given: Vec<_> = GIVEN[..columns]
+                .iter()
+                .map(|name| format!("? AS {name}"))
+                .collect();
+            format!("{before} (SELECT {}) AS given {after}", given.join(", "))
+        }
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self {
+            Value::Int(Some(value)) => ValueRef::Integer(*value),
+            Value::Text(Some(value)) => ValueRef::Text(value.as_bytes()),
+            Value::Bytes(Some(value)) => ValueRef::Blob(value),
+            Value::Int(None) | Value::Text(None) | Value::Bytes(None) => ValueRef::Null,
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Integer(value) => Value::Int(Some(value)),
+        ValueRef::Text(value) => Value::Text(Some(String::from_utf8_lossy(value).into_owned())),
+        ValueRef::Blob(value) => Value::Bytes(Some(value.to_vec())),
+        ValueRef::Null | ValueRef::Real(_) => Value::Bytes(None),
+    }
+}
