@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod client;
 mod keys;
 mod run;
@@ -15,6 +16,7 @@ use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::output::Output;
 use doorstep_daemon::rate;
 use doorstep_server::config::DEFAULT_ADMIN_SOCKET;
+use uuid::Uuid;
 
 /// The operator's Doorstep server: subscribers, sessions, and the gateways that carry them
 #[derive(Debug, Parser)]
@@ -60,6 +62,11 @@ enum Command {
     Gateways {
         #[command(flatten)]
         socket: Socket,
+    },
+    /// The audit log, as it was exported
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
     },
     /// The server's keys and certificates
     Keys {
@@ -157,6 +164,44 @@ struct ServiceArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum AuditAction {
+    /// Its entries
+    List {
+        #[command(flatten)]
+        file: AuditFile,
+        /// Only those of this action, such as `forced`
+        #[arg(long, value_name = "NAME")]
+        action: Option<String>,
+        /// Only those of this subscriber or session
+        #[arg(long, value_name = "ID")]
+        of: Option<Uuid>,
+    },
+    /// Find the first entry that is not as it was written. Needs the server's audit key
+    Verify {
+        #[command(flatten)]
+        file: AuditFile,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// What `audit head` printed at an earlier time, or a file with it: shows that nothing up to
+        /// there was cut off or written anew since
+        #[arg(long, value_name = "HEAD|FILE")]
+        head: Option<String>,
+    },
+    /// What proves the log up to now; keep it where nobody can reach both it and the database
+    Head {
+        #[command(flatten)]
+        file: AuditFile,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AuditFile {
+    /// The exported log; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
 enum KeysAction {
     /// Make all keys; never overwrites any
     Init {
@@ -198,6 +243,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let output = cli.output;
     let result = match cli.command {
         Command::Run { config, log_format } => run::run(&config.config, log_format),
+        Command::Audit { action } => audit::audit(action, output),
         Command::Keys { action } => keys::keys(action, output),
         Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),
         Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use doorstep_location::sealed::{Keyring, LegacyKey, OpeningKey};
 use zeroize::Zeroizing;
 
+use crate::audit::AuditKey;
 use crate::config::Config;
 use crate::vault::{self, Vault};
 
@@ -18,6 +19,7 @@ const SERVER_CERT: &str = "server.pem";
 const SERVER_KEY: &str = "server.key";
 const INDEX_KEY: &str = "identity-index.key";
 const SEAL_KEY: &str = "identity-seal.key";
+const AUDIT_KEY: &str = "audit.key";
 
 /// Everything `run` needs, read once.
 pub struct Keys {
@@ -51,7 +53,7 @@ pub fn init(config: &Config) -> Result<()> {
     files::write_new(&dir.join(CA_CERT), authority.cert_pem.as_bytes())?;
     files::write_new(&dir.join(SERVER_KEY), server.key_pem.as_bytes())?;
     files::write_new(&dir.join(SERVER_CERT), server.cert_pem.as_bytes())?;
-    for name in [INDEX_KEY, SEAL_KEY] {
+    for name in [INDEX_KEY, SEAL_KEY, AUDIT_KEY] {
         let bytes = Zeroizing::new(vault::random::<32>()?);
         files::write_new(&dir.join(name), files::to_hex(bytes.as_slice()).as_bytes())?;
     }
@@ -147,8 +149,8 @@ pub fn load(config: &Config) -> Result<Keys> {
         server_key_pem: files::read_private(&dir.join(SERVER_KEY))?,
         keyring,
         vault: Vault::new(
-            identity_key(&dir.join(INDEX_KEY))?,
-            &identity_key(&dir.join(SEAL_KEY))?,
+            secret_bytes(&dir.join(INDEX_KEY))?,
+            &secret_bytes(&dir.join(SEAL_KEY))?,
         ),
     })
 }
@@ -164,7 +166,12 @@ fn existing_dir(config: &Config) -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn identity_key(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+/// The key of the audit log. It stays as it is as long as the log is kept.
+pub fn audit_key(config: &Config) -> Result<AuditKey> {
+    secret_bytes(&existing_dir(config)?.join(AUDIT_KEY)).map(AuditKey::new)
+}
+
+fn secret_bytes(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
     let text = files::read_private(path)?;
     files::from_hex(text.trim())
         .with_context(|| format!("{} is not 64 hexadecimal digits", path.display()))
