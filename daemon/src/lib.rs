@@ -8,6 +8,7 @@
 //! | [`stop`] | the token that SIGTERM and SIGINT cancel |
 //! | [`output`] | results as JSON, tables and fields |
 //! | [`rate`] | rates as people write them |
+//! | [`secrets`] | keeps a daemon's memory out of core dumps |
 //! | [`exit`] | how a command ends |
 
 #![forbid(unsafe_code)]
@@ -17,5 +18,6 @@ pub mod exit;
 pub mod log;
 pub mod output;
 pub mod rate;
+pub mod secrets;
 pub mod socket;
 pub mod stop;

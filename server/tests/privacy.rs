@@ -6,9 +6,13 @@ mod common;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use common::{HOME_1, ID_CARD, PHONE, Server, Subscriber};
+use common::{HOME_1, ID_CARD, PHONE, Server, Subscriber, planted};
 use doorstep_proto::v1 as pb;
+use doorstep_server::keys;
+use doorstep_server::vault::KeyId;
 use tracing_subscriber::fmt::MakeWriter;
+
+const OTHER_PHONE: &str = "13900001234";
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -90,6 +94,8 @@ async fn planted_numbers_and_keys_are_nowhere() {
         .await
         .unwrap();
 
+    let refusals = planted::refusals(&server, &home).await;
+
     let look = |server: &Server| {
         let mut places: Vec<(String, Vec<u8>)> = server
             .data_files()
@@ -115,9 +121,13 @@ async fn planted_numbers_and_keys_are_nowhere() {
         assert!(contains(&lines, b"session changed"), "the log is captured");
         places.push(("the log".to_owned(), lines));
         places.push(("the error".to_owned(), again.to_string().into_bytes()));
+        for (call, status) in &refusals {
+            let text = format!("{status} {status:?}").into_bytes();
+            places.push((format!("the refusal of {call}"), text));
+        }
         for (place, bytes) in places {
             for (what, needles) in [
-                ("phone", vec![PHONE.as_bytes().to_vec()]),
+                ("phone", vec![PHONE.into(), OTHER_PHONE.into()]),
                 ("ID card", vec![ID_CARD.as_bytes().to_vec()]),
                 ("secret", spellings(&home.credentials.secret)),
                 ("session key", spellings(&answer.session_key)),
@@ -132,6 +142,53 @@ async fn planted_numbers_and_keys_are_nowhere() {
         }
     };
     look(&server);
+
+    // Another identity key comes to seal; what the first one has sealed is read on.
+    keys::identity::add(&server.config).unwrap();
+    keys::identity::begin_use(&server.config, KeyId::new(2).unwrap()).unwrap();
+    server.restart().await;
+    look(&server);
+    Subscriber::register(&server, OTHER_PHONE).await;
+    let listed = server
+        .operator()
+        .await
+        .list_subscribers(pb::ListSubscribersRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .subscribers;
+    let masked = |phone: &str| {
+        format!(
+            "{}****{}",
+            &phone[..phone.len() - 8],
+            &phone[phone.len() - 4..]
+        )
+    };
+    for phone in [PHONE, OTHER_PHONE] {
+        assert!(
+            listed
+                .iter()
+                .any(|one| one.phone_masked.ends_with(&masked(phone))),
+            "both keys open"
+        );
+    }
+    look(&server);
+
+    // Without the first key the server says which one it needs, and nothing else.
+    server.stop().await;
+    look(&server);
+    keys::identity::retire(&server.config, KeyId::new(1).unwrap(), 0).unwrap();
+    server.resume().await;
+    let refused = server
+        .operator()
+        .await
+        .list_subscribers(pb::ListSubscribersRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Internal);
+    let told = refused.message();
+    assert!(told.contains("needs identity key 0001"), "{told}");
+    assert!(!told.contains(PHONE) && !told.contains(ID_CARD), "{told}");
     server.stop().await;
     look(&server);
 }

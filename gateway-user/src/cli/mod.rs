@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::output::{self, Output};
-use doorstep_daemon::{exit, log, stop};
+use doorstep_daemon::{exit, log, secrets, stop};
 use tracing::Level;
 
 use crate::config::{Config, DEFAULT_SOCKET};
@@ -156,7 +156,10 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match &command {
-        Command::Run(run) => log::start(run.log_format, Level::INFO),
+        Command::Run(run) => {
+            secrets::keep()?;
+            log::start(run.log_format, Level::INFO)
+        }
         // What a command has to say, it prints.
         _ => log::start(LogFormat::Text, Level::WARN),
     }?;

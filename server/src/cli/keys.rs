@@ -7,9 +7,10 @@ use doorstep_daemon::output::{self, Output};
 use doorstep_location::LocationId;
 use doorstep_server::config::Config;
 use doorstep_server::keys::{self, pki};
+use doorstep_server::vault::KeyId;
 use serde_json::json;
 
-use super::KeysAction;
+use super::{IdentityAction, KeysAction};
 
 pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     match action {
@@ -27,6 +28,7 @@ pub fn keys(action: KeysAction, output: Output) -> Result<()> {
         KeysAction::Gateway { name, out, config } => {
             gateway(&Config::load(&config.config)?, &name, &out, output)
         }
+        KeysAction::Identity { action } => identity(action, output),
         KeysAction::Seal {
             location,
             legacy,
@@ -82,6 +84,52 @@ fn gateway(config: &Config, name: &str, out: &Path, output: Output) -> Result<()
                 );
             }
             Ok(())
+        }
+    }
+}
+
+fn identity(action: IdentityAction, output: Output) -> Result<()> {
+    let config = match action {
+        IdentityAction::List { config } => Config::load(&config.config)?,
+        IdentityAction::Add { config } => {
+            let config = Config::load(&config.config)?;
+            keys::identity::add(&config)?;
+            config
+        }
+        IdentityAction::Use { key, config } => {
+            let config = Config::load(&config.config)?;
+            let id = KeyId::new(key).context("identity keys are numbered from 1")?;
+            keys::identity::begin_use(&config, id)?;
+            config
+        }
+    };
+    let listed = keys::identity::list(&config)?;
+    match output {
+        Output::Json => {
+            let views: Vec<_> = listed
+                .into_iter()
+                .map(|key| {
+                    json!({
+                        "key": key.id.number(),
+                        "state": key.state.name(),
+                        "file": key.path,
+                    })
+                })
+                .collect();
+            output::json(&views)
+        }
+        Output::Table => {
+            let rows: Vec<_> = listed
+                .into_iter()
+                .map(|key| {
+                    [
+                        key.id.to_string(),
+                        key.state.name().to_owned(),
+                        key.path.display().to_string(),
+                    ]
+                })
+                .collect();
+            output::print(&output::table(&["KEY", "STATE", "FILE"], &rows))
         }
     }
 }

@@ -164,6 +164,29 @@ struct ServiceArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum IdentityAction {
+    /// Which there are, and which one seals; no secrets
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Make a new one, which opens but does not seal yet. Copy its file to every replica, and
+    /// restart them all, before it is used
+    Add {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Seal with a key that was added; older ones still open. Do so on every replica, and restart it
+    Use {
+        /// Number of the key
+        #[arg(value_name = "NUMBER")]
+        key: u32,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum AuditAction {
     /// Its entries
     List {
@@ -227,6 +250,11 @@ enum KeysAction {
     RotateSeal {
         #[command(flatten)]
         config: ConfigFile,
+    },
+    /// The identity keys, which phone and ID-card numbers are sealed with
+    Identity {
+        #[command(subcommand)]
+        action: IdentityAction,
     },
     /// Seal a location id
     Seal {

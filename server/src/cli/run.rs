@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use doorstep_daemon::log::LogFormat;
-use doorstep_daemon::{log, stop};
+use doorstep_daemon::{log, secrets, stop};
 use doorstep_server::config::Config;
 use doorstep_server::serve;
 
 pub fn run(config: &Path, log_format: LogFormat) -> Result<()> {
+    secrets::keep()?;
     log::start(log_format, tracing::Level::INFO)?;
     let config = Config::load(config)?;
     tracing::info!(config = %serde_json::to_string(&config)?, "configuration");

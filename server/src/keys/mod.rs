@@ -1,6 +1,7 @@
 //! The server's keys on disk: `data_dir/keys`, folder 0700, files 0600.
 
 pub mod files;
+pub mod identity;
 pub mod pki;
 
 use std::path::{Path, PathBuf};
@@ -17,8 +18,6 @@ const CA_CERT: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
 const SERVER_CERT: &str = "server.pem";
 const SERVER_KEY: &str = "server.key";
-const INDEX_KEY: &str = "identity-index.key";
-const SEAL_KEY: &str = "identity-seal.key";
 const AUDIT_KEY: &str = "audit.key";
 
 /// Everything `run` needs, read once.
@@ -53,10 +52,8 @@ pub fn init(config: &Config) -> Result<()> {
     files::write_new(&dir.join(CA_CERT), authority.cert_pem.as_bytes())?;
     files::write_new(&dir.join(SERVER_KEY), server.key_pem.as_bytes())?;
     files::write_new(&dir.join(SERVER_CERT), server.cert_pem.as_bytes())?;
-    for name in [INDEX_KEY, SEAL_KEY, AUDIT_KEY] {
-        let bytes = Zeroizing::new(vault::random::<32>()?);
-        files::write_new(&dir.join(name), files::to_hex(bytes.as_slice()).as_bytes())?;
-    }
+    write_secret(&dir.join(AUDIT_KEY))?;
+    identity::init(&dir)?;
     add_opening_key(&dir)?;
     files::sync_dir(&dir)
 }
@@ -148,10 +145,7 @@ pub fn load(config: &Config) -> Result<Keys> {
         server_pem: read_text(&dir.join(SERVER_CERT))?,
         server_key_pem: files::read_private(&dir.join(SERVER_KEY))?,
         keyring,
-        vault: Vault::new(
-            secret_bytes(&dir.join(INDEX_KEY))?,
-            &secret_bytes(&dir.join(SEAL_KEY))?,
-        ),
+        vault: identity::vault(&dir)?,
     })
 }
 
@@ -169,6 +163,12 @@ fn existing_dir(config: &Config) -> Result<PathBuf> {
 /// The key of the audit log. It stays as it is as long as the log is kept.
 pub fn audit_key(config: &Config) -> Result<AuditKey> {
     secret_bytes(&existing_dir(config)?.join(AUDIT_KEY)).map(AuditKey::new)
+}
+
+/// 32 random bytes, in a file that must not exist yet.
+fn write_secret(path: &Path) -> Result<()> {
+    let bytes = Zeroizing::new(vault::random::<32>()?);
+    files::write_new(path, files::to_hex(bytes.as_slice()).as_bytes())
 }
 
 fn secret_bytes(path: &Path) -> Result<Zeroizing<[u8; 32]>> {

@@ -5,6 +5,8 @@
     reason = "each test file is a program of its own and uses a part of this"
 )]
 
+pub mod planted;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -130,7 +132,8 @@ impl Server {
         server
     }
 
-    async fn resume(&mut self) {
+    /// After `stop`.
+    pub async fn resume(&mut self) {
         self.shutdown = CancellationToken::new();
         let running = serve::start(self.config.clone(), self.shutdown.clone())
             .await

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use doorstep_daemon::client::refused;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::output::Output;
-use doorstep_daemon::{exit, log, socket, stop};
+use doorstep_daemon::{exit, log, secrets, socket, stop};
 use doorstep_proto::v1 as pb;
 use tracing::Level;
 
@@ -269,6 +269,7 @@ async fn request(
 }
 
 async fn run(args: Run) -> anyhow::Result<ExitCode> {
+    secrets::keep()?;
     log::start(args.log_format, Level::INFO)?;
     let config = Config::load(&args.config)?;
     daemon::run(config, stop::on_signal()?).await?;
