@@ -1,0 +1,99 @@
+//! What becomes of a state when nothing breaks any more.
+
+use doorstep_server::session;
+
+use super::message::{Place, ToServer};
+use super::{GATEWAYS, Gateway, Input, State, gateway};
+
+/// More rounds than any state has needed, by far: each brings every message to its end.
+const ROUNDS: usize = 40;
+
+impl State {
+    /// Lets everything happen that may, with no more crashes, losses or failures; true if it comes
+    /// to rest, and then the table and all gateways agree.
+    pub fn settle(mut self) -> bool {
+        for place in 0..GATEWAYS {
+            // All streams begin anew, as after the last crash.
+            self.gateway(place, |gateway| {
+                gateway.disconnect();
+                gateway.connect()
+            });
+        }
+        // What was said on former streams arrives, then nothing of them any more.
+        self.run_replicas();
+        for _ in 0..ROUNDS {
+            let before = self.digest();
+            for place in 0..GATEWAYS {
+                self.run_gateway(place);
+            }
+            self.run_replicas();
+            if self.digest() == before {
+                return self.agrees();
+            }
+        }
+        false
+    }
+
+    fn run_replicas(&mut self) {
+        let finish = |state: &mut State| {
+            while let Some(busy) = state.pending.iter().position(Option::is_some) {
+                state.commit(busy);
+            }
+        };
+        finish(self);
+        for report in self.outbound.clone() {
+            if let ToServer::Hello(..) = report {
+                self.outbound.remove(&report);
+                self.answer(&report);
+            } else {
+                self.begin(Input::Report(report));
+                finish(self);
+            }
+        }
+    }
+
+    fn run_gateway(&mut self, place: Place) {
+        self.deliver_answer(place);
+        for message in self.at(place).inbound.clone() {
+            self.gateway(place, |gateway| gateway.deliver(&message));
+        }
+        self.gateway(place, Gateway::tick);
+        while self.at(place).gateway.has_orders() {
+            self.gateway(place, |gateway| gateway.work(true));
+        }
+        for who in self.sessions() {
+            self.gateway(place, |gateway| gateway.accept(who));
+        }
+        while self.at(place).gateway.has_orders() {
+            self.gateway(place, |gateway| gateway.work(true));
+        }
+    }
+
+    /// Each row is at an end of its own, and gateways forward what the rows say and no more.
+    fn agrees(&self) -> bool {
+        self.sessions().all(|who| {
+            let Some(row) = &self.table.row(who).session else {
+                return (0..GATEWAYS).all(|place| self.forwards(place, who).is_none());
+            };
+            let ended = match row.state {
+                session::State::Established | session::State::Released => true,
+                session::State::Refused => !row.detail.is_empty(),
+                _ => false,
+            };
+            ended
+                && (0..GATEWAYS).all(|place| {
+                    let wanted = (row.state == session::State::Established
+                        && row.connection.gateway == gateway(place))
+                    .then_some(row.generation);
+                    self.forwards(place, who) == wanted
+                })
+        }) && self
+            .gateways
+            .iter()
+            .all(|at| at.gateway.unacknowledged_receipts() == 0)
+    }
+
+    fn forwards(&self, place: Place, who: super::Who) -> Option<u64> {
+        self.at(place).gateway.forwards(who).max()
+    }
+}
