@@ -1,7 +1,12 @@
-//! All orders of events of a few requests, and mistakes that must be found.
+//! All orders of events around a few requests, and mistakes that must be found.
+//!
+//! `DOORSTEP_MODEL=long cargo test -p doorstep-simulation --release -- --nocapture` tries more at
+//! once, for hours.
+
+use std::time::Duration;
 
 use doorstep_simulation::model::{Bounds, ControlPlane, Fault, Request};
-use stateright::{Checker as _, HasDiscoveries, Model as _};
+use stateright::{Checker, HasDiscoveries, Model as _};
 
 fn bounds(requests: &[Request]) -> Bounds {
     Bounds {
@@ -16,24 +21,126 @@ fn bounds(requests: &[Request]) -> Bounds {
     }
 }
 
-fn exhaust(name: &str, bounds: Bounds) {
+fn check(name: &str, bounds: Bounds) -> impl Checker<ControlPlane> + use<> {
+    let limit: u64 = std::env::var("DOORSTEP_MODEL_SECONDS").map_or(86_400, |s| s.parse().unwrap());
     let checker = ControlPlane::new(bounds)
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
+        .timeout(Duration::from_secs(limit))
         .spawn_bfs()
         .join();
     eprintln!(
-        "{name}: {} states, {} unique, depth {}",
+        "{name}: {} states, {} unique, {} steps deep",
         checker.state_count(),
         checker.unique_state_count(),
         checker.max_depth()
     );
-    checker.assert_properties();
+    checker
 }
+
+fn exhaust(name: &str, bounds: Bounds) {
+    let checker = check(name, bounds);
+    checker.assert_properties();
+    assert!(checker.is_done(), "all has been tried");
+}
+
+fn find(fault: Fault, bounds: Bounds, properties: &[&str]) {
+    let checker = check(&format!("{fault:?}"), Bounds { fault, ..bounds });
+    let found = checker.discoveries();
+    assert!(
+        properties
+            .iter()
+            .any(|property| found.contains_key(property)),
+        "{fault:?} breaks none of {properties:?}"
+    );
+}
+
+const TWO: &str = "never two gateways forward";
+const RISE: &str = "generations only rise";
+const RECEIPT: &str = "an acknowledged receipt is durable";
+const LOST: &str = "no acknowledged change is lost";
 
 const MOVE: [Request; 2] = [Request::Connect(0, 0), Request::Move(0, 1)];
 
 #[test]
 fn a_move() {
     exhaust("a move", bounds(&MOVE));
+}
+
+#[test]
+fn a_move_and_a_broken_stream() {
+    let breaks = 1;
+    exhaust(
+        "stream",
+        Bounds {
+            breaks,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn a_move_and_a_crash_of_a_gateway() {
+    let gateway_crashes = 1;
+    exhaust(
+        "gateway",
+        Bounds {
+            gateway_crashes,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn a_move_and_a_crash_of_a_replica() {
+    let replica_crashes = 1;
+    exhaust(
+        "replica",
+        Bounds {
+            replica_crashes,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn a_move_after_the_fast_path_failed() {
+    let failures = 1;
+    exhaust(
+        "fast path",
+        Bounds {
+            failures,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn the_target_told_too_early_is_found() {
+    find(Fault::TargetToldBeforeReceipt, bounds(&MOVE), &[TWO]);
+}
+
+#[test]
+fn writes_without_compare_and_set_are_found() {
+    find(Fault::NoCompareAndSet, bounds(&MOVE), &[LOST, RISE, TWO]);
+}
+
+#[test]
+fn a_receipt_acknowledged_too_early_is_found() {
+    find(Fault::ReceiptAcknowledgedEarly, bounds(&MOVE), &[RECEIPT]);
+}
+
+#[test]
+fn a_gateway_that_takes_older_generations_is_found() {
+    find(Fault::GatewayTakesOlder, bounds(&MOVE), &[TWO, RISE]);
+}
+
+#[test]
+fn fences_that_are_lost_are_found() {
+    let gateway_crashes = 1;
+    let bounds = Bounds {
+        gateway_crashes,
+        ..bounds(&MOVE)
+    };
+    find(Fault::FencesAreLost, bounds, &[TWO]);
 }

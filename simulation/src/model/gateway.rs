@@ -11,7 +11,7 @@ use doorstep_establish::{
 };
 use doorstep_gateway::config::Config;
 use doorstep_gateway::engine::message::{ChangeService, Connect, HeldPhase, Instruction, Report};
-use doorstep_gateway::engine::row::{FenceKind, Phase, SessionRef, Snapshot, Write};
+use doorstep_gateway::engine::row::{Fence, FenceKind, Phase, SessionRef, Snapshot, Write};
 use doorstep_gateway::engine::{
     Action, Engine, Event, LinePort, Now, Recovered, Recovery, Settings,
 };
@@ -141,6 +141,11 @@ impl Gateway {
         self.feed(Event::StreamUp { operator: OPERATOR })
     }
 
+    /// Takes no part in what may happen when nothing breaks any more.
+    pub fn forget_the_count_of_streams(&mut self) {
+        self.stream = 0;
+    }
+
     pub fn stream(&self) -> Stream {
         self.stream
     }
@@ -156,9 +161,10 @@ impl Gateway {
     }
 
     pub fn deliver(&mut self, message: &ToGateway) -> Vec<ToServer> {
-        if self.fault == Fault::GatewayTakesOlder {
-            self.forget_fences();
-        }
+        let known = match self.fault {
+            Fault::GatewayTakesOlder => self.forget_fences(),
+            _ => HashMap::new(),
+        };
         let instruction = match *message {
             ToGateway::Connect(who, generation, revision) => Instruction::Connect(Connect {
                 session: session_id(who),
@@ -190,10 +196,14 @@ impl Gateway {
             ToGateway::Synced => Instruction::Synced,
         };
         self.synced |= *message == ToGateway::Synced;
-        self.feed(Event::Instruction {
+        let reports = self.feed(Event::Instruction {
             operator: OPERATOR,
             instruction,
-        })
+        });
+        for (session, fence) in known {
+            self.journal.fences.entry(session).or_insert(fence);
+        }
+        reports
     }
 
     pub fn has_orders(&self) -> bool {
@@ -213,7 +223,9 @@ impl Gateway {
             self.carry_out(&order);
         }
         fn result<T>(succeeds: bool, value: T) -> Result<T, String> {
-            succeeds.then_some(value).ok_or_else(|| "no space".to_owned())
+            succeeds
+                .then_some(value)
+                .ok_or_else(|| "no space".to_owned())
         }
         let event = match order {
             Action::Open { session, entry, .. } => Event::Opened {
@@ -246,7 +258,11 @@ impl Gateway {
 
     /// The session's terminal answers the last request.
     pub fn accept(&mut self, who: Who) -> Vec<ToServer> {
-        let Some(event) = self.asked.remove(&who).and_then(|bytes| self.answer(&bytes)) else {
+        let Some(event) = self
+            .asked
+            .remove(&who)
+            .and_then(|bytes| self.answer(&bytes))
+        else {
             return Vec::new();
         };
         self.feed(event)
@@ -271,7 +287,8 @@ impl Gateway {
     pub fn forwards(&self, who: Who) -> impl Iterator<Item = Generation> {
         let address = [100, 64, 0, 10 + who];
         let up = self.maps.upstream_v4.iter();
-        let up = up.filter_map(move |(key, row)| (key.source_be == address).then_some(row.generation));
+        let up =
+            up.filter_map(move |(key, row)| (key.source_be == address).then_some(row.generation));
         let down = self.maps.downstream_v4.iter();
         up.chain(down.filter_map(move |(key, row)| {
             (key.destination_be == address).then_some(row.generation)
@@ -297,7 +314,9 @@ impl Gateway {
 
     fn phase(&self, who: Who) -> Option<&'static str> {
         let sessions = self.engine.sessions();
-        let held = sessions.iter().find(|held| held.connect.session == session_id(who));
+        let held = sessions
+            .iter()
+            .find(|held| held.connect.session == session_id(who));
         held.map(|held| held.phase)
     }
 
@@ -401,7 +420,12 @@ impl Gateway {
             } => ToServer::Ack(at, super::who(session), generation, revision),
             Report::Nack(refusal) => {
                 let session = refusal.session.parse().expect("a session's id");
-                ToServer::Nack(at, super::who(session), refusal.generation, refusal.revision)
+                ToServer::Nack(
+                    at,
+                    super::who(session),
+                    refusal.generation,
+                    refusal.revision,
+                )
             }
             Report::Established {
                 session,
@@ -423,9 +447,14 @@ impl Gateway {
             Action::Open {
                 entry, displaced, ..
             } => {
-                displaced.changes.iter().for_each(|change| self.maps.apply(change));
+                displaced
+                    .changes
+                    .iter()
+                    .for_each(|change| self.maps.apply(change));
                 let plan = Plan::diff(&Tables::of([entry]), &Tables::default());
-                plan.changes.iter().for_each(|change| self.maps.apply(change));
+                plan.changes
+                    .iter()
+                    .for_each(|change| self.maps.apply(change));
             }
             // Only what is this generation's, as the real one does.
             Action::Close { entry, .. } => {
@@ -439,7 +468,9 @@ impl Gateway {
                 });
             }
             Action::Remove { plan, .. } => {
-                plan.changes.iter().for_each(|change| self.maps.apply(change));
+                plan.changes
+                    .iter()
+                    .for_each(|change| self.maps.apply(change));
             }
             _ => {}
         }
@@ -466,7 +497,9 @@ impl Gateway {
         let parsed = frame::parse(bytes).ok()?;
         let session = session_of(parsed.payload)?;
         let sessions = self.engine.sessions();
-        let held = sessions.iter().find(|held| held.connect.session == session)?;
+        let held = sessions
+            .iter()
+            .find(|held| held.connect.session == session)?;
         let key = held.connect.key.clone();
         let offered = key.clone();
         let (_, body) = open(parsed.payload, Direction::FromGateway, |_| Some(offered)).ok()?;
@@ -499,15 +532,17 @@ impl Gateway {
     }
 
     /// As a gateway would be that takes whatever comes.
-    fn forget_fences(&mut self) {
+    fn forget_fences(&mut self) -> HashMap<SessionRef, Fence> {
         let connected = self.is_connected();
-        self.journal.fences.clear();
+        let known = std::mem::take(&mut self.journal.fences);
         let recovered = recover(&self.site, self.journal.clone(), &self.maps, self.ticks);
         self.engine = recovered.engine;
         if connected {
             let now = now(&self.site, self.ticks);
-            self.engine.handle(Event::StreamUp { operator: OPERATOR }, now);
+            self.engine
+                .handle(Event::StreamUp { operator: OPERATOR }, now);
         }
+        known
     }
 }
 

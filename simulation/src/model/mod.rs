@@ -26,6 +26,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use doorstep_server::session;
+use settle::Settled;
 use stateright::{Model, Property};
 use uuid::Uuid;
 
@@ -88,6 +89,7 @@ pub struct Bounds {
 pub struct ControlPlane {
     bounds: Bounds,
     site: Arc<Site>,
+    settled: Settled,
 }
 
 impl ControlPlane {
@@ -95,6 +97,7 @@ impl ControlPlane {
         Self {
             bounds,
             site: Site::new(),
+            settled: Settled::default(),
         }
     }
 }
@@ -120,7 +123,7 @@ pub enum Action {
 }
 
 /// What may still happen.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Budget {
     request: usize,
     gateway_crashes: u8,
@@ -171,7 +174,9 @@ impl std::fmt::Debug for State {
         }
         writeln!(f, "pending {:?}", self.pending)?;
         for (place, at) in self.gateways.iter().enumerate() {
-            let forwards: Vec<Vec<_>> = (0..2).map(|who| at.gateway.forwards(who).collect()).collect();
+            let forwards: Vec<Vec<_>> = (0..2)
+                .map(|who| at.gateway.forwards(who).collect())
+                .collect();
             writeln!(
                 f,
                 "{place}: forwards {forwards:?}, fence {}, in {:?}",
@@ -221,11 +226,11 @@ impl State {
             (at, hello)
         });
         let (gateways, hello): (Vec<_>, Vec<_>) = gateways.unzip();
-        Self {
+        let mut state = Self {
             table: Table::new(bounds.sessions),
             pending: [None, None],
             gateways,
-            outbound: hello.into_iter().flatten().collect(),
+            outbound: BTreeSet::new(),
             budget: Budget {
                 request: 0,
                 gateway_crashes: bounds.gateway_crashes,
@@ -236,7 +241,10 @@ impl State {
             },
             broken: None,
             fault: bounds.fault,
-        }
+        };
+        hello.iter().flatten().for_each(|hello| state.answer(hello));
+        (0..GATEWAYS).for_each(|place| state.deliver_answer(place));
+        state
     }
 
     fn at(&self, place: Place) -> &At {
@@ -251,11 +259,17 @@ impl State {
         let before: Vec<_> = sessions.clone().map(|who| gateway.fence(who)).collect();
         let reports = happens(gateway);
         at.digest = gateway.digest();
-        if sessions.clone().any(|who| gateway.fence(who) < before[usize::from(who)]) {
+        if sessions
+            .clone()
+            .any(|who| gateway.fence(who) < before[usize::from(who)])
+        {
             self.broken = Some("a gateway's generation has fallen");
         }
         // One Hello to a stream: an older one is of no use any more.
-        if reports.iter().any(|report| matches!(report, ToServer::Hello(..))) {
+        if reports
+            .iter()
+            .any(|report| matches!(report, ToServer::Hello(..)))
+        {
             self.outbound
                 .retain(|report| !matches!(report, ToServer::Hello(of, ..) if *of == place));
             at.answer = None;
@@ -301,6 +315,7 @@ impl State {
     }
 
     fn answer(&mut self, hello: &ToServer) {
+        self.outbound.remove(hello);
         if let ToServer::Hello(place, stream, held) = hello {
             let (send, told) = self.table.hello(*place, held);
             let at = &mut self.gateways[usize::from(*place)];
@@ -333,7 +348,9 @@ impl State {
     fn order_replicas(&mut self) {
         self.pending.sort_by(|a, b| {
             let key = |pending: &Option<Pending>| {
-                pending.as_ref().map(|pending| (pending.input.clone(), pending.stale))
+                pending
+                    .as_ref()
+                    .map(|pending| (pending.input.clone(), pending.stale))
             };
             key(a).cmp(&key(b))
         });
@@ -351,10 +368,15 @@ impl State {
 
     /// Each state must say why, if something is waited for.
     fn says_why(&self) -> bool {
-        self.table.rows.iter().flat_map(|row| &row.session).all(|row| {
-            let waits = row.state != session::State::Established && row.state != session::State::Released;
-            !waits || !row.detail.is_empty()
-        })
+        self.table
+            .rows
+            .iter()
+            .flat_map(|row| &row.session)
+            .all(|row| {
+                let waits = row.state != session::State::Established
+                    && row.state != session::State::Released;
+                !waits || !row.detail.is_empty()
+            })
     }
 
     /// What a gateway has forgotten of its receipts is in the table.
@@ -491,7 +513,9 @@ impl Model for ControlPlane {
                     .sessions()
                     .all(|who| state.table.row(who).forced || state.forwarding(who) <= 1)
             }),
-            Property::always("generations only rise", |_, state: &State| state.broken.is_none()),
+            Property::always("generations only rise", |_, state: &State| {
+                state.broken.is_none()
+            }),
             Property::always("an acknowledged receipt is durable", |_, state: &State| {
                 state.receipts_are_durable()
             }),
@@ -499,9 +523,10 @@ impl Model for ControlPlane {
                 state.table.rows.iter().all(Row::keeps_its_promise)
             }),
             Property::always("what waits says why", |_, state: &State| state.says_why()),
-            Property::always("all comes to rest where it agrees", |_, state: &State| {
-                state.clone().settle()
-            }),
+            Property::always(
+                "all comes to rest where it agrees",
+                |model: &Self, state: &State| state.clone().settle(&model.settled),
+            ),
             Property::sometimes("a session moves", |_, state: &State| {
                 state.gateways[1].gateway.forwards(0).next().is_some()
             }),

@@ -89,7 +89,13 @@ impl Hash for Row {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.generation, self.forced, self.promise).hash(state);
         if let Some(row) = &self.session {
-            (row.state, row.generation, &row.connection.gateway, &row.detail).hash(state);
+            (
+                row.state,
+                row.generation,
+                &row.connection.gateway,
+                &row.detail,
+            )
+                .hash(state);
             (row.service.revision, row.service.acknowledged).hash(state);
             let target = row.target.as_ref();
             target
