@@ -1,34 +1,43 @@
 //! All orders of events around a few requests, and mistakes that must be found.
 //!
-//! `DOORSTEP_MODEL=long cargo test -p doorstep-simulation --release -- --nocapture` tries more at
-//! once, for hours.
+//! `DOORSTEP_MODEL_MORE=1` allows one more of each kind of trouble, and takes hours;
+//! `DOORSTEP_MODEL_SECONDS` ends each search early, so that a machine may look as far as it comes.
 
 use std::time::Duration;
 
 use doorstep_simulation::model::{Bounds, ControlPlane, Fault, Request};
 use stateright::{Checker, HasDiscoveries, Model as _};
 
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}: {text:?} is not a number")),
+    )
+}
+
 fn bounds(requests: &[Request]) -> Bounds {
+    let more = number("DOORSTEP_MODEL_MORE").unwrap_or_default() as u8;
     Bounds {
         sessions: 1,
         requests: requests.to_vec(),
-        gateway_crashes: 0,
-        replica_crashes: 0,
-        breaks: 0,
-        failures: 0,
-        ticks: 0,
+        gateway_crashes: more,
+        replica_crashes: more,
+        breaks: more,
+        failures: more,
+        ticks: more,
         fault: Fault::None,
     }
 }
 
 fn check(name: &str, bounds: Bounds) -> impl Checker<ControlPlane> + use<> {
-    let limit: u64 = std::env::var("DOORSTEP_MODEL_SECONDS").map_or(86_400, |s| s.parse().unwrap());
-    let checker = ControlPlane::new(bounds)
+    let mut search = ControlPlane::new(bounds)
         .checker()
-        .finish_when(HasDiscoveries::AnyFailures)
-        .timeout(Duration::from_secs(limit))
-        .spawn_bfs()
-        .join();
+        .finish_when(HasDiscoveries::AnyFailures);
+    if let Some(limit) = number("DOORSTEP_MODEL_SECONDS") {
+        search = search.timeout(Duration::from_secs(limit));
+    }
+    let checker = search.spawn_bfs().join();
     eprintln!(
         "{name}: {} states, {} unique, {} steps deep",
         checker.state_count(),
@@ -61,10 +70,58 @@ const RECEIPT: &str = "an acknowledged receipt is durable";
 const LOST: &str = "no acknowledged change is lost";
 
 const MOVE: [Request; 2] = [Request::Connect(0, 0), Request::Move(0, 1)];
+const THERE_AND_BACK: [Request; 3] = [
+    Request::Connect(0, 0),
+    Request::Move(0, 1),
+    Request::Move(0, 0),
+];
+const GIVEN_UP: [Request; 3] = [
+    Request::Connect(0, 0),
+    Request::Move(0, 1),
+    Request::Release(0),
+];
+const FORCED: [Request; 3] = [
+    Request::Connect(0, 0),
+    Request::Move(0, 1),
+    Request::Force(0),
+];
 
 #[test]
 fn a_move() {
     exhaust("a move", bounds(&MOVE));
+}
+
+#[test]
+fn there_and_back() {
+    exhaust("there and back", bounds(&THERE_AND_BACK));
+}
+
+#[test]
+fn a_move_that_is_given_up() {
+    exhaust("given up", bounds(&GIVEN_UP));
+}
+
+#[test]
+fn a_move_that_is_forced() {
+    exhaust("forced", bounds(&FORCED));
+}
+
+/// One at each gateway; the second ends.
+#[test]
+fn two_subscribers() {
+    let requests = [
+        Request::Connect(0, 0),
+        Request::Connect(1, 1),
+        Request::Release(1),
+    ];
+    let sessions = 2;
+    exhaust(
+        "two",
+        Bounds {
+            sessions,
+            ..bounds(&requests)
+        },
+    );
 }
 
 #[test]

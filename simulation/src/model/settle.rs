@@ -21,14 +21,8 @@ impl State {
     pub fn settle(mut self, settled: &Settled) -> bool {
         self.budget = Budget::default();
         self.run_replicas();
-        for place in 0..GATEWAYS {
-            // All streams begin anew, as after the last crash.
-            self.gateway(place, |gateway| {
-                gateway.disconnect();
-                gateway.forget_the_count_of_streams();
-                gateway.connect()
-            });
-        }
+        self.begin_streams();
+        let mut again = false;
         let mut way = Vec::new();
         for _ in 0..ROUNDS {
             let before = self.digest();
@@ -42,6 +36,12 @@ impl State {
                 self.run_gateway(place);
             }
             if self.digest() == before {
+                if !self.agrees() && !again {
+                    // What is held though it was refused is seen at the next Hello.
+                    again = true;
+                    self.begin_streams();
+                    continue;
+                }
                 let agrees = self.agrees();
                 if agrees {
                     settled.0.lock().expect("no panic").extend(way);
@@ -50,6 +50,17 @@ impl State {
             }
         }
         false
+    }
+
+    /// All streams begin anew, as after the last crash.
+    fn begin_streams(&mut self) {
+        for place in 0..GATEWAYS {
+            self.gateway(place, |gateway| {
+                gateway.disconnect();
+                gateway.forget_the_count_of_streams();
+                gateway.connect()
+            });
+        }
     }
 
     fn run_replicas(&mut self) {
