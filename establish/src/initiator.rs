@@ -13,7 +13,7 @@ use crate::{Body, Mac, Message, Nonce, Offer};
 /// Send what [`poll`](Self::poll) returns, again at [`next_deadline`](Self::next_deadline). On
 /// [`Outcome::Accepted`] open the fast path, then send [`confirm`](Self::confirm): once for each
 /// Accept that comes, because the last one may have been lost.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Initiator {
     session: Uuid,
     generation: u64,

@@ -338,6 +338,10 @@ async fn a_refusal_says_why_and_can_be_asked_again() {
 
     let moved = home.ask(&server, Move, HOME_2).await.unwrap();
     assert_eq!(moved.session_id, id);
+    // A repeated Connect may have been taken after all: only a receipt says that it was not.
+    let told = gw1.disconnect().await;
+    let number = gw1.receipt(&id, told.generation).await;
+    assert_eq!(gw1.receipt_ack().await, number);
     let connect = gw2.connect().await;
     assert_eq!(connect.generation, moved.generation);
     gw2.nack(&id, connect.generation, pb::NackReason::NoCapacity)

@@ -33,6 +33,7 @@ const MTU: u16 = 1500;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The leases of a gateway.
+#[derive(Clone)]
 pub(super) struct Leases {
     held: HashMap<LineKey, Lease>,
     numbers: Slots,
@@ -42,6 +43,7 @@ pub(super) struct Leases {
     refused: u64,
 }
 
+#[derive(Clone)]
 struct Lease {
     number: u32,
     line: Line,

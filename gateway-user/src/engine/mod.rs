@@ -85,6 +85,7 @@ pub struct LinePort {
     pub shaper: bool,
 }
 
+#[derive(Clone)]
 pub struct Engine {
     settings: Settings,
     rng: StdRng,
@@ -106,6 +107,7 @@ pub struct Engine {
     out: Vec<Action>,
 }
 
+#[derive(Clone)]
 struct Session {
     row: SessionRow,
     line: Line,
@@ -131,7 +133,7 @@ struct Session {
     changing: Option<(u64, u16)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct OperatorState {
     connected: bool,
     /// Not acknowledged yet, by number.

@@ -9,7 +9,7 @@ use doorstep_gateway_common::Slot;
 pub const REST: Duration = Duration::from_secs(10);
 
 /// Hands out slots: the one that is near, or else the lowest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Slots {
     /// By slot, whether it is taken or rests.
     taken: Vec<bool>,

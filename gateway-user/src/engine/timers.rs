@@ -22,7 +22,7 @@ pub enum Timer {
 }
 
 /// At most one time for each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Timers {
     order: BTreeSet<(Instant, Timer)>,
     when: HashMap<Timer, Instant>,

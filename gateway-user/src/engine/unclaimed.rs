@@ -22,7 +22,7 @@ use crate::session::SessionEntry;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Those of one operator; as long as there are some.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Unclaimed {
     rows: Tables,
     /// What they count in, unless a session has taken it over.

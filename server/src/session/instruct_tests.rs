@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::session::machine::{self, Event, Outcome};
 use crate::session::service::Grant;
 use crate::session::{Addresses, Connection, SealedSecret, Target};
 
@@ -242,5 +245,92 @@ fn differences_at_hello() {
     ];
     for (name, held, rows, want) in cases {
         assert_eq!(diff("gw1", &held, &rows), want, "{name}");
+    }
+}
+
+/// What a gateway that follows all that it can makes of the instructions, and what the table makes
+/// of its refusals.
+fn follow(held: &mut Vec<Held>, rows: &mut [Session], send: &[Instruction]) {
+    for wanted in send {
+        let newest = held
+            .iter()
+            .filter(|held| held.session == wanted.session)
+            .map(|held| held.generation)
+            .max();
+        let phase = match wanted.kind {
+            Kind::Connect | Kind::ChangeService => Phase::Established,
+            Kind::Disconnect => Phase::Disconnected,
+        };
+        if newest.is_none_or(|newest| newest < wanted.generation) {
+            held.retain(|held| held.session != wanted.session);
+            held.push(Held {
+                session: wanted.session,
+                generation: wanted.generation,
+                phase,
+                revision: 0,
+            });
+            continue;
+        }
+        for row in rows.iter_mut().filter(|row| row.id == wanted.session) {
+            let nack = Event::Nack {
+                gateway: "gw1",
+                generation: wanted.generation,
+                revision: 0,
+                reason: "seen already",
+            };
+            if let Outcome::Changed(change) = machine::apply(row, nack) {
+                *row = change.session;
+            }
+        }
+    }
+}
+
+fn phases() -> impl Strategy<Value = Phase> {
+    prop_oneof![
+        Just(Phase::Establishing),
+        Just(Phase::Established),
+        Just(Phase::Disconnected)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever is in the table and whatever a gateway holds: after two Hellos there is nothing
+    /// more to send, but what the gateway refuses, and then the row says so.
+    #[test]
+    fn any_difference_is_gone_after_two_hellos(
+        rows in prop::collection::btree_map(0..4u128, (0..7usize, 1..6u64, any::<bool>()), 0..4),
+        held in prop::collection::btree_map(0..4u128, (1..6u64, phases()), 0..4),
+    ) {
+        let mut rows: Vec<Session> = rows
+            .into_iter()
+            .map(|(id, (state, generation, here))| {
+                row(id, State::ALL[state], generation, if here { "gw1" } else { "gw2" })
+            })
+            .collect();
+        let mut holds: Vec<Held> = held
+            .into_iter()
+            .map(|(id, (generation, phase))| self::held(id, generation, phase))
+            .collect();
+        for _ in 0..2 {
+            let send = diff("gw1", &holds, &rows).send;
+            follow(&mut holds, &mut rows, &send);
+        }
+        let last = diff("gw1", &holds, &rows);
+        for wanted in &last.send {
+            let row = rows.iter().find(|row| row.id == wanted.session).expect("a row");
+            prop_assert!(row.state.is_disconnecting(), "{wanted:?} of {row:?}");
+            prop_assert!(row.detail.contains("refuses to disconnect"), "{row:?}");
+        }
+        for row in &rows {
+            let item = holds.iter().find(|held| held.session == row.id);
+            let forwards = item.is_some_and(|held| held.phase != Phase::Disconnected);
+            let explained = last.unknown.iter().chain(&last.held_though_refused);
+            let explained = explained.chain(item.filter(|_| row.state.is_disconnecting()));
+            let explained = explained.map(|held| held.session).any(|id| id == row.id);
+            let wanted = row.state.is_connected_side() && row.connection.gateway == "gw1";
+            prop_assert!(forwards == wanted || explained, "{row:?} {item:?}");
+        }
     }
 }

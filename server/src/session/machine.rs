@@ -383,8 +383,8 @@ fn start_move(session: &Session, disconnect_generation: u64, target: Target) -> 
                 Denied::Releasing
             })
         }
-        // Nothing forwards anywhere: no receipt to wait for.
-        State::Refused => changed(
+        // A newer generation takes the place of whatever the gateway may hold.
+        State::Refused if target.connection.gateway == session.connection.gateway => changed(
             Session {
                 generation: target.generation,
                 state: State::Connecting,
@@ -397,7 +397,8 @@ fn start_move(session: &Session, disconnect_generation: u64, target: Target) -> 
             Vec::new(),
             true,
         ),
-        State::Connecting | State::Establishing | State::Established => changed(
+        // Also after a refusal: the same Connect may have come twice, refused once and once not.
+        State::Refused | State::Connecting | State::Establishing | State::Established => changed(
             Session {
                 generation: disconnect_generation,
                 state: State::Disconnecting,

@@ -1,0 +1,7 @@
+//! The control plane, run where every order of events can be had again.
+//!
+//! [`model`] drives the pure code of server and gateway through all orders of events, bounded.
+
+#![forbid(unsafe_code)]
+
+pub mod model;

@@ -1,0 +1,203 @@
+//! All orders of events around a few requests, and mistakes that must be found.
+//!
+//! `DOORSTEP_MODEL_MORE=1` allows one more of each kind of trouble, and takes hours;
+//! `DOORSTEP_MODEL_SECONDS` ends each search early, so that a machine may look as far as it comes.
+
+use std::time::Duration;
+
+use doorstep_simulation::model::{Bounds, ControlPlane, Fault, Request};
+use stateright::{Checker, HasDiscoveries, Model as _};
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}: {text:?} is not a number")),
+    )
+}
+
+fn bounds(requests: &[Request]) -> Bounds {
+    let more = number("DOORSTEP_MODEL_MORE").unwrap_or_default() as u8;
+    Bounds {
+        sessions: 1,
+        requests: requests.to_vec(),
+        gateway_crashes: more,
+        replica_crashes: more,
+        breaks: more,
+        failures: more,
+        ticks: more,
+        fault: Fault::None,
+    }
+}
+
+fn check(name: &str, bounds: Bounds) -> impl Checker<ControlPlane> + use<> {
+    let mut search = ControlPlane::new(bounds)
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures);
+    if let Some(limit) = number("DOORSTEP_MODEL_SECONDS") {
+        search = search.timeout(Duration::from_secs(limit));
+    }
+    let checker = search.spawn_bfs().join();
+    eprintln!(
+        "{name}: {} states, {} unique, {} steps deep",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    checker
+}
+
+fn exhaust(name: &str, bounds: Bounds) {
+    let checker = check(name, bounds);
+    checker.assert_properties();
+    assert!(checker.is_done(), "all has been tried");
+}
+
+fn find(fault: Fault, bounds: Bounds, properties: &[&str]) {
+    let checker = check(&format!("{fault:?}"), Bounds { fault, ..bounds });
+    let found = checker.discoveries();
+    assert!(
+        properties
+            .iter()
+            .any(|property| found.contains_key(property)),
+        "{fault:?} breaks none of {properties:?}"
+    );
+}
+
+const TWO: &str = "never two gateways forward";
+const RISE: &str = "generations only rise";
+const RECEIPT: &str = "an acknowledged receipt is durable";
+const LOST: &str = "no acknowledged change is lost";
+
+const MOVE: [Request; 2] = [Request::Connect(0, 0), Request::Move(0, 1)];
+const THERE_AND_BACK: [Request; 3] = [
+    Request::Connect(0, 0),
+    Request::Move(0, 1),
+    Request::Move(0, 0),
+];
+const GIVEN_UP: [Request; 3] = [
+    Request::Connect(0, 0),
+    Request::Move(0, 1),
+    Request::Release(0),
+];
+const FORCED: [Request; 3] = [
+    Request::Connect(0, 0),
+    Request::Move(0, 1),
+    Request::Force(0),
+];
+
+#[test]
+fn a_move() {
+    exhaust("a move", bounds(&MOVE));
+}
+
+#[test]
+fn there_and_back() {
+    exhaust("there and back", bounds(&THERE_AND_BACK));
+}
+
+#[test]
+fn a_move_that_is_given_up() {
+    exhaust("given up", bounds(&GIVEN_UP));
+}
+
+#[test]
+fn a_move_that_is_forced() {
+    exhaust("forced", bounds(&FORCED));
+}
+
+/// One at each gateway; the second ends.
+#[test]
+fn two_subscribers() {
+    let requests = [
+        Request::Connect(0, 0),
+        Request::Connect(1, 1),
+        Request::Release(1),
+    ];
+    let sessions = 2;
+    exhaust(
+        "two",
+        Bounds {
+            sessions,
+            ..bounds(&requests)
+        },
+    );
+}
+
+#[test]
+fn a_move_and_a_broken_stream() {
+    let breaks = 1;
+    exhaust(
+        "stream",
+        Bounds {
+            breaks,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn a_move_and_a_crash_of_a_gateway() {
+    let gateway_crashes = 1;
+    exhaust(
+        "gateway",
+        Bounds {
+            gateway_crashes,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn a_move_and_a_crash_of_a_replica() {
+    let replica_crashes = 1;
+    exhaust(
+        "replica",
+        Bounds {
+            replica_crashes,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn a_move_after_the_fast_path_failed() {
+    let failures = 1;
+    exhaust(
+        "fast path",
+        Bounds {
+            failures,
+            ..bounds(&MOVE)
+        },
+    );
+}
+
+#[test]
+fn the_target_told_too_early_is_found() {
+    find(Fault::TargetToldBeforeReceipt, bounds(&MOVE), &[TWO]);
+}
+
+#[test]
+fn writes_without_compare_and_set_are_found() {
+    find(Fault::NoCompareAndSet, bounds(&MOVE), &[LOST, RISE, TWO]);
+}
+
+#[test]
+fn a_receipt_acknowledged_too_early_is_found() {
+    find(Fault::ReceiptAcknowledgedEarly, bounds(&MOVE), &[RECEIPT]);
+}
+
+#[test]
+fn a_gateway_that_takes_older_generations_is_found() {
+    find(Fault::GatewayTakesOlder, bounds(&MOVE), &[TWO, RISE]);
+}
+
+#[test]
+fn fences_that_are_lost_are_found() {
+    let gateway_crashes = 1;
+    let bounds = Bounds {
+        gateway_crashes,
+        ..bounds(&MOVE)
+    };
+    find(Fault::FencesAreLost, bounds, &[TWO]);
+}
