@@ -18,6 +18,7 @@ mod machine;
 mod memory;
 mod plot;
 mod ports;
+mod program;
 mod rates;
 mod report;
 mod rows;
@@ -46,6 +47,7 @@ struct Cli {
 enum Command {
     Dataplane(dataplane::Args),
     Hitless(hitless::Args),
+    Program(program::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let result: Result<ExitCode> = match command {
         Command::Dataplane(args) => dataplane::run(&args),
         Command::Hitless(args) => hitless::run(&args),
+        Command::Program(args) => program::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

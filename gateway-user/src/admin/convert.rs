@@ -132,7 +132,7 @@ fn servers(admin: &Admin) -> Vec<v1::GatewayServer> {
             let state = admin.servers.get(operator.index);
             v1::GatewayServer {
                 operator: operator.name.clone(),
-                url: operator.server.url.clone(),
+                url: operator.server.address.url.clone(),
                 connected: state.connected,
                 since_unix_ms: state.since_unix_ms,
                 last_error: state.last_error.unwrap_or_default(),

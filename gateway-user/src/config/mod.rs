@@ -124,13 +124,30 @@ pub enum TagPriority {
 /// Where an operator's server is, and how both ends prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
+    pub address: Address,
+    /// Where else the same server is found.
+    pub replicas: Vec<Address>,
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Where to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
     /// `https://host:port`
     pub url: String,
     /// Name in the server's certificate.
     pub server_name: String,
-    pub ca: PathBuf,
-    pub cert: PathBuf,
-    pub key: PathBuf,
+}
+
+impl Server {
+    /// All addresses, in the order in which they are tried.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        std::iter::once(&self.address)
+            .chain(&self.replicas)
+            .cloned()
+    }
 }
 
 impl Config {

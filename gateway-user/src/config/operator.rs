@@ -13,7 +13,7 @@ use tonic::codegen::http::Uri;
 
 use super::problem::Problems;
 use super::validate::{name, port_name, ranged};
-use super::{AccessPort, Operator, Server, garden, raw};
+use super::{AccessPort, Address, Operator, Server, garden, raw};
 use crate::dataplane;
 
 const MAX_VID: u16 = 4094;
@@ -271,8 +271,36 @@ impl Check<'_, '_> {
     }
 
     fn server(&mut self, raw: raw::Server) -> Server {
-        let span = raw.url.span();
-        let url = raw.url.into_inner();
+        let server_name = raw.server_name.map(|name| {
+            if name.get_ref().is_empty() {
+                self.problems.add(name.span(), "server_name is empty");
+            }
+            name.into_inner()
+        });
+        let address = self.address(raw.url, server_name.as_deref());
+        let mut replicas: Vec<Address> = Vec::new();
+        for url in raw.replicas {
+            let span = url.span();
+            let replica = self.address(url, server_name.as_deref());
+            if replica == address || replicas.contains(&replica) {
+                let what = format!("'{}' is named twice", replica.url);
+                self.problems.add(span, what);
+            }
+            replicas.push(replica);
+        }
+        Server {
+            address,
+            replicas,
+            ca: self.folder.join(raw.ca),
+            cert: self.folder.join(raw.cert),
+            key: self.folder.join(raw.key),
+        }
+    }
+
+    /// The name in the certificate is the URL's host, unless there is one for all.
+    fn address(&mut self, url: Spanned<String>, server_name: Option<&str>) -> Address {
+        let span = url.span();
+        let url = url.into_inner();
         let uri = url.parse::<Uri>().ok();
         let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
         if uri.as_ref().and_then(Uri::scheme_str) != Some("https") || host.is_empty() {
@@ -281,24 +309,10 @@ impl Check<'_, '_> {
                 format_args!("url '{url}' is not of the form https://host:port"),
             );
         }
-        let server_name = match raw.server_name {
-            Some(name) => {
-                if name.get_ref().is_empty() {
-                    self.problems.add(name.span(), "server_name is empty");
-                }
-                name.into_inner()
-            }
-            None => host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-        };
-        Server {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Address {
+            server_name: server_name.unwrap_or(host).to_owned(),
             url,
-            server_name,
-            ca: self.folder.join(raw.ca),
-            cert: self.folder.join(raw.cert),
-            key: self.folder.join(raw.key),
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct OperatorGarden {
 #[serde(deny_unknown_fields)]
 pub struct Server {
     pub url: Spanned<String>,
+    #[serde(default)]
+    pub replicas: Vec<Spanned<String>>,
     pub server_name: Option<Spanned<String>>,
     pub ca: PathBuf,
     pub cert: PathBuf,

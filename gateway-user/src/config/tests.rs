@@ -50,7 +50,7 @@ fn a_full_configuration() {
     assert_eq!((north.index, south.index), (1, 2));
     assert_eq!(north.server.ca, Path::new("/etc/doorstep/ca.pem"));
     assert_eq!(north.server.key, Path::new("/etc/gw1.key"));
-    assert_eq!(south.server.server_name, "south.example");
+    assert_eq!(south.server.address.server_name, "south.example");
     assert_eq!((north.hairpin, north.session_flags()), (false, 0));
     assert_eq!(north.route(), "uplink0 via 192.0.2.1");
     assert_eq!(south.route(), "uplink0.7");
@@ -88,6 +88,7 @@ fn each_mistake_is_named_with_its_place() {
         ("next_hops", "routing_table = 100\nnext_hops", "10:17: an operator has either next_hops, which are fixed, or a routing_table"),
         ("[\"100.64.1.1\"]", "[\"224.0.0.1\"]", "12:22: gateway address 224.0.0.1 is not a host's"),
         ("https://198.51.100.1:7443", "http://198.51.100.1:7443", "14:7: url 'http://198.51.100.1:7443' is not of the form"),
+        ("server_name = \"north-net\"", "server_name = \"north-net\"\nreplicas = [\"http://198.51.100.11:7443\"]", "16:13: url 'http://198.51.100.11:7443' is not of the form"),
         ("server_name = \"north-net\"", "server_name = \"\"", "15:15: server_name is empty"),
         ("[operator.server]", "[operator.garden]\nservers = [\"198.51.100.5:7443\"]\nprefixes = [\"100.64.1.0/25\"]\n[operator.server]", "15:13: 100.64.1.0/25 overlaps 100.64.1.0/24 of operator 'north-net'"),
         ("[operator.server]", "[operator.garden]\nservers = [\"198.51.100.5:7443\"]\nprefixes = [\"100.127.0.0/25\"]\n[operator.server]", "15:13: 100.127.0.0/25 has no room for the garden's 1024 lines"),

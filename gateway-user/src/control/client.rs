@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use doorstep_gateway_common::OperatorIndex;
 use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
+use rand::Rng as _;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
@@ -22,13 +23,17 @@ use super::ServerStates;
 use super::backoff::{Backoff, Class};
 use super::convert::{self, Incoming};
 use crate::clock;
-use crate::config::{Operator, Server};
+use crate::config::{Address, Operator, Server};
 use crate::engine::message::{Instruction, Report};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// A vanished server is noticed within twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long a gateway that stops waits until the server has read what it was sent.
+const DRAIN: Duration = Duration::from_secs(2);
+/// What a server says that shuts down in order.
+const DIAL_AGAIN: &str = "dial again";
 const WINDOW_BYTES: u32 = 1 << 20;
 
 /// What a client tells the daemon; for one operator in this order, again and again.
@@ -95,6 +100,8 @@ enum StreamError {
     Behind,
     #[error("the daemon does not listen any more")]
     Abandoned,
+    #[error("the gateway stops")]
+    Stopped,
 }
 
 impl StreamError {
@@ -102,36 +109,55 @@ impl StreamError {
         match self {
             Self::File { .. } | Self::Pem { .. } => Class::Refused,
             Self::Status(status) => match status.code() {
+                Code::Unavailable if status.message().contains(DIAL_AGAIN) => Class::Draining,
+                Code::ResourceExhausted => Class::Overloaded,
                 Code::Unauthenticated
                 | Code::PermissionDenied
                 | Code::InvalidArgument
                 | Code::Unimplemented
                 | Code::FailedPrecondition => Class::Refused,
-                _ => Class::Unreachable,
+                _ => transport_class(status.as_ref()),
             },
-            Self::Transport(_) | Self::Silent(_) => Class::Unreachable,
-            Self::Ended | Self::Behind | Self::Abandoned => Class::Ended,
+            Self::Transport(error) => transport_class(error),
+            Self::Silent(_) => Class::Unreachable,
+            Self::Ended | Self::Behind | Self::Abandoned | Self::Stopped => Class::Ended,
         }
     }
+}
+
+/// TLS tells what is wrong with certificates, ours or theirs, as data that is not valid.
+fn transport_class(error: &(dyn StdError + 'static)) -> Class {
+    let mut source = Some(error);
+    while let Some(error) = source {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+            return Class::Refused;
+        }
+        source = error.source();
+    }
+    Class::Unreachable
 }
 
 impl<E: From<StreamEvent> + Send + 'static> Client<E> {
     /// Keeps a stream to the server until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let span = info_span!("server", operator = self.operator.name);
-        let url = self.operator.server.url.clone();
+        let addresses = self.operator.server.addresses().count();
         let work = async {
             let mut backoff = Backoff::default();
             let mut said = None;
             loop {
-                let error = tokio::select! {
-                    () = stop.cancelled() => return,
-                    error = self.stream(&mut backoff) => error,
-                };
+                let dialled = self.address(&backoff);
+                let url = &dialled.url;
+                let error = self.stream(&dialled, &mut backoff, &stop).await;
+                if stop.is_cancelled() {
+                    return;
+                }
                 if backoff.is_fresh() {
                     said = None;
                 }
-                let pause = backoff.next(error.class(), &mut rand::rng());
+                let random = rand::rng().random_range(0.0..=1.0);
+                let pause = backoff.next(error.class(), addresses, random);
                 let pause_ms = pause.as_millis() as u64;
                 let text = Some(error.to_string());
                 // What goes on for hours is said once.
@@ -154,9 +180,24 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
             .update(self.operator.index, false, None, clock::unix_ms());
     }
 
+    fn address(&self, backoff: &Backoff) -> Address {
+        let mut addresses = self.operator.server.addresses();
+        let address = addresses.nth(backoff.address());
+        address.unwrap_or_else(|| self.operator.server.address.clone())
+    }
+
     /// One stream, from dialling to its end.
-    async fn stream(&self, backoff: &mut Backoff) -> StreamError {
-        let channel = match self.dial().await {
+    async fn stream(
+        &self,
+        address: &Address,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> StreamError {
+        let dialled = tokio::select! {
+            () = stop.cancelled() => return StreamError::Stopped,
+            dialled = self.dial(address) => dialled,
+        };
+        let channel = match dialled {
             Ok(channel) => channel,
             Err(error) => return error,
         };
@@ -173,7 +214,7 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
         }
         let error = tokio::select! {
             () = broken.cancelled() => StreamError::Behind,
-            Err(error) = self.follow(channel, outgoing, backoff) => error,
+            Err(error) = self.follow(channel, outgoing, backoff, stop) => error,
         };
         let down = StreamEvent::Down { operator };
         match self.events.send(down.into()).await {
@@ -182,8 +223,9 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
         }
     }
 
-    async fn dial(&self) -> Result<Channel, StreamError> {
-        Ok(endpoint(&self.operator.server).await?.connect().await?)
+    async fn dial(&self, address: &Address) -> Result<Channel, StreamError> {
+        let endpoint = endpoint(&self.operator.server, address).await?;
+        Ok(endpoint.connect().await?)
     }
 
     /// Passes messages on, both ways, until something ends it.
@@ -192,25 +234,36 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
         channel: Channel,
         outgoing: mpsc::Receiver<Report>,
         backoff: &mut Backoff,
+        stop: &CancellationToken,
     ) -> Result<std::convert::Infallible, StreamError> {
         let gateway_id = self.gateway_id.clone();
         let requests =
             ReceiverStream::new(outgoing).map(move |report| convert::outgoing(&gateway_id, report));
         let mut client = GatewayControlClient::new(channel);
-        let mut incoming = timeout(WELCOME_TIMEOUT, client.control(requests))
-            .await
+        let answer = tokio::select! {
+            () = stop.cancelled() => return Err(StreamError::Stopped),
+            answer = timeout(WELCOME_TIMEOUT, client.control(requests)) => answer,
+        };
+        let mut incoming = answer
             .map_err(|_| StreamError::Silent(WELCOME_TIMEOUT))?
             .map_err(Box::new)?
             .into_inner();
         let mut welcomed = false;
         loop {
-            let next = incoming.message();
-            let message = if welcomed {
-                next.await
-            } else {
-                timeout(WELCOME_TIMEOUT, next)
-                    .await
-                    .map_err(|_| StreamError::Silent(WELCOME_TIMEOUT))?
+            let next = async {
+                let next = incoming.message();
+                if welcomed {
+                    return Ok(next.await);
+                }
+                let welcome = timeout(WELCOME_TIMEOUT, next).await;
+                welcome.map_err(|_| StreamError::Silent(WELCOME_TIMEOUT))
+            };
+            let message = tokio::select! {
+                () = stop.cancelled() => {
+                    drain(&mut incoming).await;
+                    return Err(StreamError::Stopped);
+                }
+                message = next => message?,
             };
             match convert::incoming(message.map_err(Box::new)?.ok_or(StreamError::Ended)?) {
                 Ok(Incoming::Welcome { operator }) => {
@@ -235,8 +288,18 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
     }
 }
 
+/// Waits until the server has ended its side too: it does so once it has read to the end of ours,
+/// which comes when the loop has sent its last report. What it says meanwhile it says again to the
+/// next stream.
+async fn drain(incoming: &mut tonic::Streaming<doorstep_proto::v1::ServerMessage>) {
+    let ended = async { while let Ok(Some(_)) = incoming.message().await {} };
+    if timeout(DRAIN, ended).await.is_err() {
+        debug!("the server has not ended its side of the stream");
+    }
+}
+
 /// Reads certificates and key, anew for each stream so that renewed ones need no restart.
-async fn endpoint(server: &Server) -> Result<Endpoint, StreamError> {
+async fn endpoint(server: &Server, address: &Address) -> Result<Endpoint, StreamError> {
     let (ca, cert, key) = (
         certificates(&server.ca).await?,
         certificates(&server.cert).await?,
@@ -244,10 +307,10 @@ async fn endpoint(server: &Server) -> Result<Endpoint, StreamError> {
     );
     PrivateKeyDer::from_pem_slice(&key).map_err(|error| pem(&server.key, error))?;
     let tls = ClientTlsConfig::new()
-        .domain_name(&server.server_name)
+        .domain_name(&address.server_name)
         .ca_certificate(Certificate::from_pem(ca))
         .identity(Identity::from_pem(cert, key));
-    let endpoint = Endpoint::from_shared(server.url.clone())?
+    let endpoint = Endpoint::from_shared(address.url.clone())?
         .tls_config(tls)?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -261,15 +324,16 @@ async fn endpoint(server: &Server) -> Result<Endpoint, StreamError> {
 
 /// Whether certificates and key can be read and used; an error's text otherwise.
 pub async fn check_credentials(server: &Server) -> Result<(), String> {
-    match endpoint(server).await {
+    match endpoint(server, &server.address).await {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Whether the server can be reached, speaks TLS, and shows the certificate that it should.
-pub async fn check_server(server: &Server) -> Result<(), String> {
-    let attempt = async { Ok(endpoint(server).await?.connect().await?) };
+/// Whether the server can be reached at an address, speaks TLS, and shows the certificate that it
+/// should.
+pub async fn check_server(server: &Server, address: &Address) -> Result<(), String> {
+    let attempt = async { Ok(endpoint(server, address).await?.connect().await?) };
     match attempt.await {
         Ok(_) => Ok(()),
         Err(error) => Err(StreamError::to_string(&error)),

@@ -13,11 +13,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::*;
-use crate::config::{Operator, Server, TagPriority};
+use crate::config::{Address, Operator, Server, TagPriority};
 use crate::engine::message::{Held, HeldPhase, Instruction, Report};
 use crate::testing::{Pki, ScriptedServer, Stream};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+fn address(port: u16) -> Address {
+    Address {
+        url: format!("https://127.0.0.1:{port}"),
+        server_name: "north-net".into(),
+    }
+}
 
 fn operator(folder: &Path, port: u16) -> Operator {
     Operator {
@@ -38,8 +45,8 @@ fn operator(folder: &Path, port: u16) -> Operator {
         tag_priority: TagPriority::default(),
         garden: None,
         server: Server {
-            url: format!("https://127.0.0.1:{port}"),
-            server_name: "north-net".into(),
+            address: address(port),
+            replicas: Vec::new(),
             ca: folder.join("ca.pem"),
             cert: folder.join("gw1.pem"),
             key: folder.join("gw1.key"),
@@ -197,6 +204,64 @@ async fn a_server_that_comes_late_is_found() {
     let mut server = ScriptedServer::start_at(&pki, port).await;
     client.up().await.send(hello());
     greeted(&mut server.stream().await).await;
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn another_replica_is_dialled_where_one_is_away_or_drains() {
+    let pki = Pki::new("north-net", "gw1");
+    let gone = ScriptedServer::start(&pki).await;
+    let mut operator = operator(pki.folder(), gone.port);
+    gone.stop().await;
+    let (mut second, mut third) = (
+        ScriptedServer::start(&pki).await,
+        ScriptedServer::start(&pki).await,
+    );
+    operator.server.replicas = vec![address(second.port), address(third.port)];
+    let mut client = Running::start(operator, 16);
+    client.up().await.send(hello());
+    let mut stream = second.stream().await;
+    greeted(&mut stream).await;
+    stream.send(welcome());
+    stream.refuse(Code::Unavailable, "the server stops; dial again");
+    assert!(matches!(client.event().await, StreamEvent::Down { .. }));
+    client.up().await.send(hello());
+    let mut stream = third.stream().await;
+    greeted(&mut stream).await;
+    assert!(second.try_stream().is_none(), "not the one that drains");
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_sends_what_it_has_said_and_ends_the_stream() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let mut client = Running::start(operator(pki.folder(), server.port), 16);
+    let link = client.up().await;
+    link.send(hello());
+    let mut stream = server.stream().await;
+    greeted(&mut stream).await;
+    stream.send(welcome());
+    stream.send(message(Down::Synced(v1::Synced {})));
+    assert!(matches!(
+        client.event().await,
+        StreamEvent::Instruction { .. }
+    ));
+    client.stop.cancel();
+    // Recorded just before the end.
+    tokio::task::yield_now().await;
+    link.send(Report::Ack {
+        session: uuid::Uuid::from_u128(7),
+        generation: 4,
+        revision: 0,
+    });
+    drop(link);
+    match stream.next().await.and_then(|message| message.body) {
+        Some(Up::Ack(ack)) => assert_eq!(ack.generation, 4),
+        other => panic!("an Ack, not {other:?}"),
+    }
+    assert!(stream.next().await.is_none(), "ended in order");
+    drop(stream);
     client.stop().await;
 }
 

@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv6Net};
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
 use super::service::check_service;
-use super::{Engine, Now, Objection, Session, Settings};
+use super::{Engine, Now, Objection, Session, Settings, Timer};
 use crate::config::Operator;
 use crate::plan;
 use crate::session::Line;
@@ -273,7 +273,8 @@ impl Engine {
         if self.begin(session, connect, slot, now) {
             tracing::info!(?session, generation, slot, "connect recorded");
             self.acknowledge(session, generation);
-            self.ask_terminal(session, now);
+            // Its turn comes with those of other terminals that wait to be asked.
+            self.timers.set(Timer::Session(session), Some(now.at));
         }
     }
 
@@ -382,7 +383,7 @@ impl Engine {
             }
         }
         self.release_claims(session, &held.claims);
-        self.timers.set(super::Timer::Session(session), None);
+        self.timers.set(Timer::Session(session), None);
         Some(held)
     }
 

@@ -59,6 +59,12 @@ use timers::{Timer, Timers};
 use unclaimed::Unclaimed;
 pub use view::{SessionView, Summary};
 
+/// Timers that are looked at between two events, and with an event. When a hundred thousand
+/// terminals are to be asked again, that holds up nothing that a server or the fast path says; what
+/// is left over is due at the next tick.
+const TIMERS_OF_A_TICK: usize = 1024;
+const TIMERS_OF_AN_EVENT: usize = 1;
+
 /// What the engine must know of the gateway.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -144,6 +150,10 @@ struct OperatorState {
 impl Engine {
     /// Decides what an event leads to.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        let timers = match event {
+            Event::Tick => TIMERS_OF_A_TICK,
+            _ => TIMERS_OF_AN_EVENT,
+        };
         match event {
             Event::StreamUp { operator } => self.on_stream_up(operator, now),
             Event::StreamDown { operator } => self.on_stream_down(operator),
@@ -175,7 +185,10 @@ impl Engine {
             }
             Event::Tick => {}
         }
-        while let Some(timer) = self.timers.pop_due(now.at) {
+        for _ in 0..timers {
+            let Some(timer) = self.timers.pop_due(now.at) else {
+                break;
+            };
             match timer {
                 Timer::Session(session) => self.on_session_timer(session, now),
                 Timer::Receipts(operator) => self.send_receipts(operator, now),

@@ -1,6 +1,8 @@
 //! Whether a configuration fits what the journal holds; decided before anything of the host is
 //! touched, in the same way by all who load programs.
 
+use std::sync::PoisonError;
+
 use ipnet::Ipv6Net;
 use redb::ReadableDatabase;
 use thiserror::Error;
@@ -57,7 +59,7 @@ impl Journal {
     }
 }
 
-impl<D: ReadableDatabase> Journal<D> {
+impl<D: ReadableDatabase + Sync> Journal<D> {
     /// Gives the operators their indexes, unless something does not fit. Returns those that were
     /// known before.
     pub fn check(&self, config: &mut Config) -> Result<Indexes, JournalError> {
@@ -75,6 +77,7 @@ impl<D: ReadableDatabase> Journal<D> {
         prefix_length(&indexed, &snapshot)
             .and_then(|()| line_prefixes(&indexed, &snapshot))
             .map_err(misfit)?;
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
         *config = indexed;
         Ok(known)
     }

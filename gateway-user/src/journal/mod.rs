@@ -8,10 +8,12 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -84,6 +86,8 @@ pub enum JournalError {
 pub struct Journal<D = Database> {
     path: PathBuf,
     database: D,
+    /// What it held when it was checked, for whoever loads it before it changes.
+    checked: Mutex<Option<Snapshot>>,
 }
 
 impl Journal<ReadOnlyDatabase> {
@@ -92,7 +96,11 @@ impl Journal<ReadOnlyDatabase> {
     pub fn look(folder: &Path) -> Result<Option<Self>, JournalError> {
         let path = folder.join(FILE);
         match Database::builder().open_read_only(&path) {
-            Ok(database) => Ok(Some(Self { path, database })),
+            Ok(database) => Ok(Some(Self {
+                path,
+                database,
+                checked: Mutex::default(),
+            })),
             Err(redb::DatabaseError::Storage(redb::StorageError::Io(error)))
                 if error.kind() == io::ErrorKind::NotFound =>
             {
@@ -138,7 +146,11 @@ impl Journal {
         let database = Database::builder()
             .create_with_backend(backend)
             .map_err(open)?;
-        let journal = Self { path, database };
+        let journal = Self {
+            path,
+            database,
+            checked: Mutex::default(),
+        };
         journal.try_create_tables().map_err(|e| journal.failed(e))?;
         Ok(journal)
     }
@@ -148,6 +160,7 @@ impl Journal {
         if writes.is_empty() {
             return Ok(());
         }
+        self.take_checked();
         self.try_commit(writes).map_err(|error| self.failed(error))
     }
 
@@ -224,19 +237,33 @@ impl Journal {
     }
 }
 
-impl<D: ReadableDatabase> Journal<D> {
+impl<D: ReadableDatabase + Sync> Journal<D> {
     /// Everything that was committed.
     pub fn load(&self) -> Result<Snapshot, JournalError> {
-        let mut snapshot = Snapshot::default();
+        match self.take_checked() {
+            Some(snapshot) => Ok(snapshot),
+            None => self.read(),
+        }
+    }
+
+    fn take_checked(&self) -> Option<Snapshot> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.take()
+    }
+
+    fn read(&self) -> Result<Snapshot, JournalError> {
         let rows = self.try_read().map_err(|error| self.failed(error))?;
-        for (key, value) in rows.sessions {
-            let row: SessionRow = self.decode("sessions", &value)?;
-            snapshot.sessions.insert(session_ref(key), row);
-        }
-        for (key, value) in rows.fences {
-            let fence: Fence = self.decode("fences", &value)?;
-            snapshot.fences.insert(session_ref(key), fence);
-        }
+        // Two tables with a row for each session: the rest is small.
+        let (sessions, fences) = std::thread::scope(|scope| {
+            let fences = scope.spawn(|| self.decode_all::<Fence>("fences", &rows.fences));
+            let sessions = self.decode_all::<SessionRow>("sessions", &rows.sessions);
+            (sessions, fences.join())
+        });
+        let mut snapshot = Snapshot {
+            sessions: sessions?,
+            fences: fences.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            ..Snapshot::default()
+        };
         for (key, value) in rows.receipts {
             snapshot
                 .receipts
@@ -278,6 +305,16 @@ impl<D: ReadableDatabase> Journal<D> {
             path: self.path.clone(),
             source: Box::new(error),
         }
+    }
+
+    fn decode_all<T: serde::de::DeserializeOwned>(
+        &self,
+        table: &'static str,
+        rows: &[((u16, u128), Vec<u8>)],
+    ) -> Result<HashMap<SessionRef, T>, JournalError> {
+        let rows = rows.iter();
+        rows.map(|(key, value)| Ok((session_ref(*key), self.decode(table, value)?)))
+            .collect()
     }
 
     fn decode<T: serde::de::DeserializeOwned>(

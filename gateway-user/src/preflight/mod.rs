@@ -172,15 +172,17 @@ fn inventory(report: &mut Report, config: &Config) -> bool {
 async fn servers(report: &mut Report, config: &Config) {
     for operator in &config.operators {
         let name = format!("server of {}", operator.name);
-        let url = &operator.server.url;
         if let Err(error) = control::check_credentials(&operator.server).await {
             report.fail(name, format_args!("certificates and key: {error}"));
             continue;
         }
-        match control::check_server(&operator.server).await {
-            Ok(()) => report.ok(name, format_args!("{url} answers")),
-            // A server that is away stops nothing: the gateway dials for ever.
-            Err(error) => report.warn(name, format_args!("{url}: {error}")),
+        for address in operator.server.addresses() {
+            let url = &address.url;
+            match control::check_server(&operator.server, &address).await {
+                Ok(()) => report.ok(name.clone(), format_args!("{url} answers")),
+                // A server that is away stops nothing: the gateway dials for ever.
+                Err(error) => report.warn(name.clone(), format_args!("{url}: {error}")),
+            }
         }
     }
 }

@@ -14,10 +14,10 @@ use super::Input;
 use crate::engine::Event;
 
 /// Inputs whose changes share one commit.
-const BATCH: usize = 256;
+const BATCH: usize = 8192;
 /// Frames that are looked at between two looks at everything else.
 const FRAMES_BATCH: usize = 32;
-const QUEUE: usize = 1024;
+const QUEUE: usize = 8192;
 const FRAMES_QUEUE: usize = 256;
 /// How often drops are told of at most.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
