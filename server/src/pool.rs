@@ -202,7 +202,10 @@ mod tests {
 
     /// The first pieces; each is found again by its numbers.
     fn hand_out(pool: Pool, count: usize) -> Vec<i64> {
-        let pieces: Vec<i64> = (0..).map_while(|place| pool.piece(place)).take(count).collect();
+        let pieces: Vec<i64> = (0..)
+            .map_while(|place| pool.piece(place))
+            .take(count)
+            .collect();
         for (place, first) in (0..).zip(&pieces) {
             for number in [*first, *first + pool.step - 1] {
                 assert_eq!(pool.place(number), Some(place), "{number} of {pool:?}");
@@ -301,7 +304,13 @@ mod tests {
         let ipv4 = ipv4("100.64.1.0/29".parse().unwrap(), gateway).unwrap();
         let own = ipv4_number(gateway);
         assert_eq!(ipv4.capacity(), 5);
-        for (number, want) in [(-3, None), (-2, Some(0)), (0, None), (1, Some(2)), (4, None)] {
+        for (number, want) in [
+            (-3, None),
+            (-2, Some(0)),
+            (0, None),
+            (1, Some(2)),
+            (4, None),
+        ] {
             assert_eq!(ipv4.place(own + number), want, "{number}");
         }
         let homes = ipv6("2001:db8::/40".parse().unwrap(), 56).unwrap();

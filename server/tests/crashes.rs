@@ -299,7 +299,12 @@ async fn a_crash_after_each_step_loses_nothing() {
     world.crash().await;
     assert_eq!(world.state(first.session).await, State::Released);
     assert_eq!(world.instructions().await, []);
-    let steps = world.engine().store.steps(first.session, None).await.unwrap();
+    let steps = world
+        .engine()
+        .store
+        .steps(first.session, None)
+        .await
+        .unwrap();
     let generations: Vec<_> = steps.iter().map(|step| step.generation).collect();
     assert!(generations.is_sorted(), "{generations:?}");
 }

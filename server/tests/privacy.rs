@@ -112,10 +112,7 @@ async fn planted_numbers_and_keys_are_nowhere() {
             .filter(|line| contains(line, b"doorstep_server") || contains(line, b"sqlx"))
             .collect::<Vec<_>>()
             .join(&b'\n');
-        assert!(
-            contains(&lines, b"session changed"),
-            "the log is captured"
-        );
+        assert!(contains(&lines, b"session changed"), "the log is captured");
         places.push(("the log".to_owned(), lines));
         places.push(("the error".to_owned(), again.to_string().into_bytes()));
         for (place, bytes) in places {

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{CONFIG, configure, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
+use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, configure, held};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Additional, Connect, Move};

@@ -292,8 +292,15 @@ async fn additional_sessions_stand_side_by_side() {
         gw1.establish().await.ipv4_address,
         gw1.establish().await.ipv4_address,
     ];
-    assert!(addresses.iter().all(|a| a.starts_with("100.64.1.")), "{addresses:?}");
-    assert_eq!(addresses.iter().collect::<HashSet<_>>().len(), 3, "{addresses:?}");
+    assert!(
+        addresses.iter().all(|a| a.starts_with("100.64.1.")),
+        "{addresses:?}"
+    );
+    assert_eq!(
+        addresses.iter().collect::<HashSet<_>>().len(),
+        3,
+        "{addresses:?}"
+    );
     let unclear = home.release("").await.unwrap_err();
     assert!(
         unclear.message().contains("2 sessions; say which"),

@@ -308,13 +308,12 @@ impl Engine {
         let subscriber = ask.subscriber.id;
         // Who moves within one gateway keeps the addresses; who was refused has none.
         let connection = &session.connection;
-        let addresses = if connection.gateway == ask.gateway.id
-            && connection.addresses.place.is_some()
-        {
-            connection.addresses
-        } else {
-            Self::lease(work, ask.gateway, subscriber, session.id)?
-        };
+        let addresses =
+            if connection.gateway == ask.gateway.id && connection.addresses.place.is_some() {
+                connection.addresses
+            } else {
+                Self::lease(work, ask.gateway, subscriber, session.id)?
+            };
         let generation = work.take_generations(subscriber, 2)?;
         let key = self.new_key(session.id, generation)?;
         let target = Target {

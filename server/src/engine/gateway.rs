@@ -92,8 +92,7 @@ impl Engine {
                         }
                     }
                 };
-                let outcome =
-                    Self::drive(work, &row.session, decided, Who::Gateway, now_ms())?;
+                let outcome = Self::drive(work, &row.session, decided, Who::Gateway, now_ms())?;
                 if let (
                     Outcome::Changed(_),
                     GatewayEvent::Established {

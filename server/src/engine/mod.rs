@@ -10,8 +10,8 @@ mod service;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use doorstep_location::sealed::Keyring;
 pub use access::{AccessKind, AccessRequest, Granted};
+use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
 pub use service::Wanted;
 

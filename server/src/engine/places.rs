@@ -66,7 +66,9 @@ fn wanted(gateway: &Gateway, subscriber: Uuid, capacity: i64) -> i64 {
     hasher.update(&gateway.id);
     let digest = hasher.finalize();
     let (head, _) = digest.split_at(8);
-    let number = head.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = head
+        .iter()
+        .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     // Half the range, so that it is never negative.
     (number >> 1).cast_signed() % capacity.max(1)
 }
@@ -86,9 +88,8 @@ fn capacity(gateway: &Gateway) -> (i64, &'static str) {
 }
 
 fn addresses(gateway: &Gateway, place: i64) -> Addresses {
-    let prefix = |number: Option<i64>, length: u8| -> Option<Ipv6Net> {
-        pool::ipv6_prefix(number?, length)
-    };
+    let prefix =
+        |number: Option<i64>, length: u8| -> Option<Ipv6Net> { pool::ipv6_prefix(number?, length) };
     Addresses {
         place: Some(place),
         ipv4: gateway
@@ -136,7 +137,11 @@ fn text(gateway: &Gateway) -> String {
     let part = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     format!(
         "{} {} {}",
-        part(gateway.ipv4.map(|ipv4| format!("{} but {}", ipv4.net, ipv4.gateway))),
+        part(
+            gateway
+                .ipv4
+                .map(|ipv4| format!("{} but {}", ipv4.net, ipv4.gateway))
+        ),
         part(
             gateway
                 .ipv6

@@ -191,7 +191,10 @@ impl Engine {
 
     /// The service of a new session of a subscriber.
     pub(super) fn grant(&self, subscriber: &Subscriber) -> Grant {
-        let own = subscriber.plan.as_deref().and_then(|name| self.config.plan(name));
+        let own = subscriber
+            .plan
+            .as_deref()
+            .and_then(|name| self.config.plan(name));
         let plan = own.or_else(|| self.config.default_plan());
         Grant::new(plan.map(|plan| (plan.name.as_str(), plan.service)))
     }

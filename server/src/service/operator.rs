@@ -66,7 +66,11 @@ impl OperatorService {
         let receipts = store.receipts(id).await.map_err(failed)?;
         let counters = store.counters_of(&[id]).await.map_err(failed)?;
         Ok(pb::SessionDetail {
-            session: Some(convert::session_view(row, counters.first(), receipts.last())),
+            session: Some(convert::session_view(
+                row,
+                counters.first(),
+                receipts.last(),
+            )),
             steps: store
                 .steps(id, None)
                 .await

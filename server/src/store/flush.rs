@@ -25,18 +25,22 @@ pub(super) async fn flush(
     Ok(())
 }
 
-async fn write(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    changes: &Changes,
-) -> Result<()> {
+async fn write(connection: &mut AnyConnection, dialect: Dialect, changes: &Changes) -> Result<()> {
     // Always in the order of the keys: two batches never wait for each other in a ring.
-    let mut changed: Vec<_> = changes.subscribers.values().filter(|cell| cell.changed).collect();
+    let mut changed: Vec<_> = changes
+        .subscribers
+        .values()
+        .filter(|cell| cell.changed)
+        .collect();
     changed.sort_by_key(|cell| cell.row.id);
     let rows = changed.iter().map(|cell| cell.row.values()).collect();
     expect_all(connection, dialect, subscribers::WRITE, rows).await?;
 
-    let mut changed: Vec<_> = changes.sessions.values().filter(|cell| cell.changed).collect();
+    let mut changed: Vec<_> = changes
+        .sessions
+        .values()
+        .filter(|cell| cell.changed)
+        .collect();
     changed.sort_by_key(|cell| cell.row.session.id);
     let rows = changed.iter().map(|cell| cell.row.values()).collect();
     expect_all(connection, dialect, sessions::WRITE, rows).await?;
@@ -70,10 +74,18 @@ async fn write(
         match lease {
             Lease::Taken => {}
             Lease::Take(session) => {
-                taken.push(vec![gateway.as_str().into(), (*place).into(), (*session).into()]);
+                taken.push(vec![
+                    gateway.as_str().into(),
+                    (*place).into(),
+                    (*session).into(),
+                ]);
             }
             Lease::Free(session) => {
-                freed.push(vec![gateway.as_str().into(), (*place).into(), (*session).into()]);
+                freed.push(vec![
+                    gateway.as_str().into(),
+                    (*place).into(),
+                    (*session).into(),
+                ]);
             }
         }
     }
@@ -91,7 +103,11 @@ async fn write(
     let statement = "DELETE FROM leases WHERE gateway = ? AND session = ?";
     each(connection, dialect, statement, &freed).await?;
 
-    let mut answers: Vec<_> = changes.answers.iter().filter(|(_, cell)| cell.changed).collect();
+    let mut answers: Vec<_> = changes
+        .answers
+        .iter()
+        .filter(|(_, cell)| cell.changed)
+        .collect();
     answers.sort_by_key(|(key, _)| *key);
     let rows = answers
         .iter()
@@ -117,11 +133,20 @@ async fn write(
     gateways.sort_by_key(|(id, _)| id.as_str());
     let gateways: Vec<_> = gateways.iter().map(|(id, seen)| seen.values(id)).collect();
     let appended = [
-        (steps::WRITE, changes.steps.iter().map(|row| row.values()).collect()),
-        (receipts::WRITE, changes.receipts.iter().map(|row| row.values()).collect()),
+        (
+            steps::WRITE,
+            changes.steps.iter().map(|row| row.values()).collect(),
+        ),
+        (
+            receipts::WRITE,
+            changes.receipts.iter().map(|row| row.values()).collect(),
+        ),
         (receipts::WRITE_COUNTERS, counters),
         (lists::WRITE_GATEWAYS, gateways),
-        (steps::WRITE_AUDIT, changes.audits.iter().map(|row| row.values()).collect()),
+        (
+            steps::WRITE_AUDIT,
+            changes.audits.iter().map(|row| row.values()).collect(),
+        ),
     ];
     for ((before, after), rows) in appended {
         with_rows(connection, dialect, before, after, &rows).await?;

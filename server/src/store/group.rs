@@ -110,7 +110,9 @@ impl Lanes {
         if self.closed.load(Ordering::Acquire) || self.queue(key).send(unit).await.is_err() {
             return Err(StoreError::Closed.into());
         }
-        reply.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        reply
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     pub async fn try_submit<F, T, E>(&self, key: Uuid, work: F) -> std::result::Result<T, E>
@@ -124,7 +126,9 @@ impl Lanes {
             return Err(StoreError::Closed.into());
         }
         match self.queue(key).try_send(unit) {
-            Ok(()) => reply.await.unwrap_or_else(|_| Err(StoreError::Closed.into())),
+            Ok(()) => reply
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Closed.into())),
             Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Busy.into()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed.into()),
         }

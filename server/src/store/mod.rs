@@ -41,12 +41,16 @@ use sql::{Dialect, Value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot open the database {database}: {source}; see that it is there, that this user may write to it, and that the disk is not full")]
+    #[error(
+        "cannot open the database {database}: {source}; see that it is there, that this user may write to it, and that the disk is not full"
+    )]
     Open {
         database: String,
         source: sqlx::Error,
     },
-    #[error("cannot bring the database {database} to this version's schema: {source}; a newer version, or one before the first release, may have written it")]
+    #[error(
+        "cannot bring the database {database} to this version's schema: {source}; a newer version, or one before the first release, may have written it"
+    )]
     Migrate {
         database: String,
         source: sqlx::migrate::MigrateError,

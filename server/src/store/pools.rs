@@ -80,7 +80,10 @@ impl Store {
         for row in &rows {
             let session = read(row)?.session;
             let mut own = session.connection.addresses.place;
-            let mut target = session.target.as_ref().and_then(|t| t.connection.addresses.place);
+            let mut target = session
+                .target
+                .as_ref()
+                .and_then(|t| t.connection.addresses.place);
             if session.connection.gateway == pools.gateway {
                 own = lease(session.id, &session.connection.addresses);
             }
@@ -92,7 +95,13 @@ impl Store {
             moved.push(vec![own.into(), target.into(), session.id.into()]);
         }
         let statement = "DELETE FROM leases WHERE gateway = ?";
-        each(&mut transaction, self.dialect, statement, &[vec![pools.gateway.into()]]).await?;
+        each(
+            &mut transaction,
+            self.dialect,
+            statement,
+            &[vec![pools.gateway.into()]],
+        )
+        .await?;
         let statement = "INSERT INTO leases (gateway, place, session) VALUES";
         with_rows(&mut transaction, self.dialect, statement, "", &leases).await?;
         let statement =

@@ -93,7 +93,9 @@ impl SessionRow {
             session.state.name().into(),
         ]);
         connection(&mut values, Some(&session.connection));
-        values.push(Value::Int(target.map(|target| super::sql::to_i64(target.generation))));
+        values.push(Value::Int(
+            target.map(|target| super::sql::to_i64(target.generation)),
+        ));
         connection(&mut values, target.map(|target| &target.connection));
         values.extend([
             grant.plan.as_deref().into(),
@@ -119,13 +121,25 @@ impl SessionRow {
 fn connection(values: &mut Vec<Value>, connection: Option<&Connection>) {
     let addresses = connection.map(|connection| connection.addresses);
     values.extend([
-        connection.map(|connection| connection.location.to_string()).into(),
-        connection.map(|connection| connection.gateway.as_str()).into(),
+        connection
+            .map(|connection| connection.location.to_string())
+            .into(),
+        connection
+            .map(|connection| connection.gateway.as_str())
+            .into(),
         addresses.and_then(|addresses| addresses.place).into(),
-        addresses.and_then(|addresses| addresses.ipv4.map(|a| a.to_string())).into(),
-        addresses.and_then(|addresses| addresses.ipv6.map(|a| a.to_string())).into(),
-        addresses.and_then(|addresses| addresses.ipv6_line.map(|a| a.to_string())).into(),
-        connection.map(|connection| connection.key.0.as_slice()).into(),
+        addresses
+            .and_then(|addresses| addresses.ipv4.map(|a| a.to_string()))
+            .into(),
+        addresses
+            .and_then(|addresses| addresses.ipv6.map(|a| a.to_string()))
+            .into(),
+        addresses
+            .and_then(|addresses| addresses.ipv6_line.map(|a| a.to_string()))
+            .into(),
+        connection
+            .map(|connection| connection.key.0.as_slice())
+            .into(),
     ]);
 }
 
@@ -135,10 +149,7 @@ fn parsed<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T>
     text.parse().map_err(|_| unreadable(row, column))
 }
 
-fn parsed_optional<T: std::str::FromStr>(
-    row: &AnyRow,
-    column: &'static str,
-) -> Result<Option<T>> {
+fn parsed_optional<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<Option<T>> {
     let text: Option<String> = row.try_get(column)?;
     text.map(|text| text.parse().map_err(|_| unreadable(row, column)))
         .transpose()

@@ -217,7 +217,10 @@ mod tests {
         for length in [0usize, 1, 2, 3, 63, 64, 65, 200] {
             let all: Vec<usize> = (0..length).collect();
             let cut: Vec<&[usize]> = pieces(&all).collect();
-            assert!(cut.iter().all(|piece| piece.len().is_power_of_two() && piece.len() <= 64));
+            assert!(
+                cut.iter()
+                    .all(|piece| piece.len().is_power_of_two() && piece.len() <= 64)
+            );
             assert_eq!(cut.concat(), all);
         }
     }

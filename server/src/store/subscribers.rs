@@ -19,8 +19,14 @@ pub struct NewSubscriber {
 
 impl NewSubscriber {
     pub(super) fn numbers(&self) -> impl Iterator<Item = Number> {
-        let phone = self.phone.as_ref().map(|phone| Number::Phone(phone.0.clone()));
-        let card = self.id_card.as_ref().map(|card| Number::IdCard(card.0.clone()));
+        let phone = self
+            .phone
+            .as_ref()
+            .map(|phone| Number::Phone(phone.0.clone()));
+        let card = self
+            .id_card
+            .as_ref()
+            .map(|card| Number::IdCard(card.0.clone()));
         phone.into_iter().chain(card)
     }
 }
@@ -130,7 +136,10 @@ impl Store {
                 vec![id.into()],
             )
             .await?;
-        Ok(rows.first().map(|row| row.try_get("secret_hash")).transpose()?)
+        Ok(rows
+            .first()
+            .map(|row| row.try_get("secret_hash"))
+            .transpose()?)
     }
 
     pub async fn subscriber(&self, id: Uuid) -> Result<Option<SubscriberRow>> {

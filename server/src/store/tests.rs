@@ -27,9 +27,8 @@ async fn what_comes_together_is_decided_one_after_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
     assert!(insert(&store, new(1)).await.unwrap());
-    let taken = (0..500).map(|_| {
-        store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1))
-    });
+    let taken =
+        (0..500).map(|_| store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1)));
     let mut taken: Vec<u64> = futures::future::try_join_all(taken).await.unwrap();
     taken.sort_unstable();
     assert_eq!(taken, (1..=500).collect::<Vec<_>>());
@@ -95,7 +94,9 @@ async fn places_are_given_once_until_the_pool_is_empty() {
             work.take_place("gw1", capacity, (session * 37) % capacity, id)
         })
     };
-    let all = futures::future::try_join_all((0..capacity + 3).map(take)).await.unwrap();
+    let all = futures::future::try_join_all((0..capacity + 3).map(take))
+        .await
+        .unwrap();
     let mut given: Vec<i64> = all.iter().flatten().copied().collect();
     given.sort_unstable();
     assert_eq!(given, (0..capacity).collect::<Vec<_>>());
@@ -109,5 +110,8 @@ async fn nothing_is_taken_after_the_end() {
     let last = insert(&store, new(1));
     let (last, ()) = tokio::join!(last, store.close());
     assert!(last.unwrap(), "what came before the end is written");
-    assert!(matches!(insert(&store, new(2)).await, Err(StoreError::Closed)));
+    assert!(matches!(
+        insert(&store, new(2)).await,
+        Err(StoreError::Closed)
+    ));
 }

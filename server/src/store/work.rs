@@ -144,7 +144,10 @@ impl Rows {
     }
 
     pub fn put_taken(&mut self, gateway: String, place: i64) {
-        self.now.leases.entry((gateway, place)).or_insert(Lease::Taken);
+        self.now
+            .leases
+            .entry((gateway, place))
+            .or_insert(Lease::Taken);
     }
 
     pub fn put_number(&mut self, number: Number) {
@@ -322,7 +325,9 @@ impl Work<'_> {
 
     fn write_session(&mut self, row: SessionRow) {
         let id = row.session.id;
-        self.changes.sessions.insert(id, Cell { row, changed: true });
+        self.changes
+            .sessions
+            .insert(id, Cell { row, changed: true });
     }
 
     /// `false` if one of the numbers is registered already.
@@ -388,13 +393,7 @@ impl Work<'_> {
 
     /// Makes a change that the state machine decided on: the row, its history, the addresses given
     /// back.
-    pub fn apply(
-        &mut self,
-        before: &Session,
-        change: &Change,
-        who: Who,
-        at_ms: i64,
-    ) -> Result<()> {
+    pub fn apply(&mut self, before: &Session, change: &Change, who: Who, at_ms: i64) -> Result<()> {
         let after = &change.session;
         let Some(mut row) = self.session(after.id)? else {
             return Err(StoreError::Conflict);
@@ -532,7 +531,13 @@ impl Work<'_> {
             .insert((subscriber, request), Cell { row, changed: true });
     }
 
-    pub fn set_counters(&mut self, session: Uuid, gateway: &str, generation: u64, counters: Counters) {
+    pub fn set_counters(
+        &mut self,
+        session: Uuid,
+        gateway: &str,
+        generation: u64,
+        counters: Counters,
+    ) {
         self.changes
             .counters
             .insert(session, (gateway.to_owned(), generation, counters));

@@ -71,7 +71,14 @@ impl Postgres {
         }
         let mut initdb = postgres.command("initdb")?;
         initdb
-            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "-U", USER, "-D"])
+            .args([
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "-U",
+                USER,
+                "-D",
+            ])
             .arg(postgres.data());
         if !postgres.settings.fsync {
             initdb.arg("--no-sync");
@@ -99,7 +106,16 @@ impl Postgres {
     pub fn sql(&self, database: &str, statements: &str) -> Result<String> {
         let said = self
             .command("psql")?
-            .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"])
+            .args([
+                "-XqAt",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                USER,
+                "-d",
+                database,
+                "-h",
+            ])
             .arg(self.folder.path())
             .args(["-c", statements])
             .output()
@@ -144,7 +160,11 @@ impl Postgres {
     fn run(&mut self) -> Result<()> {
         let log = File::create(self.log()).context("cannot write PostgreSQL's log")?;
         let mut command = self.command("postgres")?;
-        command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        command
+            .arg("-D")
+            .arg(self.data())
+            .arg("-k")
+            .arg(self.folder.path());
         let onoff = if self.settings.fsync { "on" } else { "off" };
         let fixed = [
             "listen_addresses=".to_owned(),

@@ -48,11 +48,6 @@ pub fn shared(database: &str) -> String {
 
 extern "C" fn end() {
     if let Some(shared) = SHARED.get() {
-        drop(
-            shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(shared.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
