@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::netns;
 use nix::unistd::Uid;
 
-use crate::control::{self, Amount};
 use crate::cpu;
 use crate::lab::Lab;
 use crate::load::Size;
@@ -17,6 +16,7 @@ use crate::machine::{Machine, online_cpus};
 use crate::plot;
 use crate::report::{Found, Report, Settings};
 use crate::rows::Row;
+use crate::sessions::{self, Amount};
 use crate::table::Table;
 use crate::throughput::{Key, Measured, Rig, Way};
 use crate::{subscriber, verdicts};
@@ -124,7 +124,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         "opening and closing {} sessions",
         settings.control_sessions
     ));
-    let control = control::measure(Amount {
+    let control = sessions::measure(Amount {
         sessions: settings.control_sessions,
         rounds: long_rounds,
         receipts: settings.receipts,

@@ -1,4 +1,4 @@
-//! Benchmarks of the gateway's fast path, and of what changes under it.
+//! Benchmarks of the gateway's fast path, of what changes under it, and of the control plane.
 #![expect(
     clippy::print_stdout,
     reason = "a command-line tool speaks through standard output"
@@ -16,12 +16,14 @@ mod lab;
 mod load;
 mod machine;
 mod memory;
+mod percentile;
 mod plot;
 mod ports;
 mod program;
 mod rates;
 mod report;
 mod rows;
+mod sessions;
 #[path = "../ebpf/src/shared.rs"]
 mod shared;
 mod subscriber;
@@ -35,7 +37,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use doorstep_tests::lab::cleanup;
 
-/// Benchmarks of the gateway's fast path.
+/// Benchmarks of the gateway's fast path and of the control plane.
 #[derive(Parser)]
 #[command(name = "doorstep-bench", version)]
 struct Cli {
@@ -45,6 +47,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Control(control::Args),
     Dataplane(dataplane::Args),
     Hitless(hitless::Args),
     Program(program::Args),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     cleanup::on_signals();
     let result: Result<ExitCode> = match command {
+        Command::Control(args) => control::run(&args),
         Command::Dataplane(args) => dataplane::run(&args),
         Command::Hitless(args) => hitless::run(&args),
         Command::Program(args) => program::run(&args),

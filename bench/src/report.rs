@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::control::Control;
 use crate::kernel::LinuxPath;
 use crate::load::{BATCH, Size};
 use crate::machine::Machine;
 use crate::rows::{Row, cost_ratio, ratio};
+use crate::sessions::Sessions;
 use crate::throughput::Way;
 use crate::verdicts::{self, Verdict};
 
@@ -94,7 +94,7 @@ pub struct Report {
     pub rows: Vec<Row>,
     pub ratios: Vec<Ratios>,
     pub verdicts: Vec<Verdict>,
-    pub control: Control,
+    pub control: Sessions,
 }
 
 /// What the parts of a run found.
@@ -104,7 +104,7 @@ pub struct Found {
     pub linux_path: LinuxPath,
     pub rows: Vec<Row>,
     pub verdicts: verdicts::Found,
-    pub control: Control,
+    pub control: Sessions,
 }
 
 impl Report {

@@ -5,7 +5,7 @@ use std::{os::unix::process::CommandExt as _, path::PathBuf, process::Command, p
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    cargo::{BENCH, DAEMONS, Profile, build_binaries},
+    cargo::{BENCH, DAEMONS, Profile, SERVER, build_binaries},
     process::is_root,
     setup,
 };
@@ -19,8 +19,23 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Control(Control),
     Dataplane(Dataplane),
     Hitless(Hitless),
+}
+
+/// Move subscribers between thousands of gateways as fast as the server can, and kill it meanwhile.
+#[derive(clap::Args)]
+struct Control {
+    /// Write what was measured, as JSON; docs/performance.md explains it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A first look: fewer subscribers, shorter, a few kills.
+    #[arg(long)]
+    quick: bool,
+    /// More arguments for the benchmark itself; see `bench control -- --help`.
+    #[arg(last = true)]
+    more: Vec<String>,
 }
 
 /// Measure the gateway's fast path, beside a bare redirect and Linux without us.
@@ -55,7 +70,7 @@ struct Hitless {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if !is_root() {
+    if !is_root() && !matches!(args.what, What::Control(_)) {
         bail!(
             "the benchmark makes network namespaces and loads programs, which needs root: run it \
              with sudo -E"
@@ -64,6 +79,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     setup::ensure(&[])?;
     let mut binaries = vec![(BENCH, BENCH)];
     let (name, json, plot, quick, more) = match &args.what {
+        What::Control(it) => {
+            binaries.push((SERVER, SERVER));
+            ("control", &it.json, None, it.quick, &it.more)
+        }
         What::Dataplane(it) => ("dataplane", &it.json, it.plot.as_ref(), it.quick, &it.more),
         What::Hitless(it) => {
             binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));

@@ -14,7 +14,10 @@ use serde::Deserialize;
 use crate::process::{command, describe, text};
 
 /// The daemons, each the binary of the package with the same name.
-pub const DAEMONS: [&str; 3] = ["doorstep-gateway", "doorstep-server", "doorstep-terminal"];
+pub const DAEMONS: [&str; 3] = ["doorstep-gateway", SERVER, "doorstep-terminal"];
+
+/// The server's package and binary.
+pub const SERVER: &str = "doorstep-server";
 
 /// The package of the tests that need real packets.
 pub const TESTS: &str = "doorstep-tests";

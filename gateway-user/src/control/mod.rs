@@ -1,6 +1,6 @@
 //! The streams to the operators' servers.
 
-mod backoff;
+pub mod backoff;
 mod client;
 mod convert;
 mod state;

@@ -17,12 +17,13 @@ use serde::Serialize;
 use crate::lab::{ACCESS, Lab, UPLINK};
 use crate::machine::memory_kib;
 use crate::memory::Memory;
+use crate::percentile::percentile;
 use crate::rows::median;
 use crate::{rates, subscriber};
 
 /// How fast sessions come and go. All are dual-stack, policed, on lines with two tags.
 #[derive(Clone, Debug, Serialize)]
-pub struct Control {
+pub struct Sessions {
     /// Sessions opened in each round.
     pub sessions: u32,
     /// `Dataplane::apply` of one plan with all of them; median.
@@ -56,7 +57,7 @@ pub struct Amount {
 }
 
 /// Measures in a lab of its own.
-pub fn measure(amount: Amount) -> Result<Control> {
+pub fn measure(amount: Amount) -> Result<Sessions> {
     let lab = Lab::new()?;
     let uplink = &lab.gateway;
     uplink.ip(&format!("addr add 192.0.2.2/30 dev {UPLINK}"))?;
@@ -118,7 +119,7 @@ impl Host {
     }
 }
 
-async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Control> {
+async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Sessions> {
     let service = rates::policed(amount.sessions);
     let entries: Vec<SessionEntry> = (0..amount.sessions)
         .map(|i| subscriber::entry(i, ifindex, service))
@@ -162,7 +163,7 @@ async fn in_namespace(host: &Host, ifindex: u32, amount: Amount) -> Result<Contr
     let receipt = receipts(&mut dataplane, &entries, amount.receipts)?;
     drop(dataplane);
     Dataplane::detach(&host.config).await?;
-    Ok(Control {
+    Ok(Sessions {
         sessions: amount.sessions,
         sessions_per_s: median(&applied),
         sessions_per_s_with_plan: median(&planned),
@@ -190,27 +191,6 @@ fn receipts(dataplane: &mut Dataplane, entries: &[SessionEntry], count: usize) -
     })
 }
 
-/// The smallest of the sorted values that so many percent do not exceed.
-fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
-}
-
 fn per_second(sessions: u32, took: Duration) -> f64 {
     f64::from(sessions) / took.as_secs_f64()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_were_measured() {
-        let values: Vec<f64> = (1..=200).map(f64::from).collect();
-        for (percent, expected) in [(50, 100.0), (99, 198.0), (100, 200.0)] {
-            assert_eq!(percentile(&values, percent), Some(expected), "{percent}");
-        }
-        assert_eq!(percentile(&[7.0], 99), Some(7.0));
-        assert_eq!(percentile(&[], 99), None);
-    }
 }
