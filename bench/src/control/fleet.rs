@@ -158,7 +158,7 @@ impl Member {
         loop {
             let class = self.stream(&mut backoff).await;
             self.counts.ended.fetch_add(1, Ordering::Relaxed);
-            let pause = backoff.next(class, &mut rand::rng());
+            let pause = backoff.next(class, 1, rand::random());
             sleep(pause).await;
         }
     }
