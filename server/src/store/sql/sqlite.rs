@@ -177,7 +177,6 @@ fn run_one(connection: &Connection, statement: &Statement) -> rusqlite::Result<V
     let mut prepared = connection.prepare_cached(&text(statement, first.len()))?;
     let columns: Arc<[String]> = prepared
         .column_names()
-        .into_iter()
         .map(str::to_owned)
         .collect();
     let mut returned = Vec::new();
