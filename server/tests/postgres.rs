@@ -1,4 +1,8 @@
 //! The tests of the other files once more, on a real PostgreSQL.
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each of the files below has what they have in common as a module of its own"
+)]
 
 #[path = "crashes.rs"]
 mod crashes;
