@@ -106,13 +106,13 @@ fn a_move_that_is_forced() {
     exhaust("forced", bounds(&FORCED));
 }
 
-/// One at each gateway; the second ends.
+/// One at each gateway; the first moves to the other.
 #[test]
 fn two_subscribers() {
     let requests = [
         Request::Connect(0, 0),
         Request::Connect(1, 1),
-        Request::Release(1),
+        Request::Move(0, 1),
     ];
     let sessions = 2;
     exhaust(
