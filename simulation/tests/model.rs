@@ -30,10 +30,13 @@ fn bounds(requests: &[Request]) -> Bounds {
     }
 }
 
-fn check(name: &str, bounds: Bounds) -> impl Checker<ControlPlane> + use<> {
+fn check(name: &str, bounds: Bounds, depth: Option<usize>) -> impl Checker<ControlPlane> + use<> {
     let mut search = ControlPlane::new(bounds)
         .checker()
         .finish_when(HasDiscoveries::AnyFailures);
+    if let Some(depth) = depth {
+        search = search.target_max_depth(depth);
+    }
     if let Some(limit) = number("DOORSTEP_MODEL_SECONDS") {
         search = search.timeout(Duration::from_secs(limit));
     }
@@ -48,13 +51,20 @@ fn check(name: &str, bounds: Bounds) -> impl Checker<ControlPlane> + use<> {
 }
 
 fn exhaust(name: &str, bounds: Bounds) {
-    let checker = check(name, bounds);
-    checker.assert_properties();
-    assert!(checker.is_done(), "all has been tried");
+    check(name, bounds, None).assert_properties();
+}
+
+/// All orders of so many steps; of more, where more is asked for.
+fn begin(name: &str, bounds: Bounds) {
+    let depth = number("DOORSTEP_MODEL_MORE").is_none().then_some(DEPTH);
+    let checker = check(name, bounds, depth);
+    for property in [TWO, RISE, RECEIPT, LOST, WHY, REST] {
+        checker.assert_no_discovery(property);
+    }
 }
 
 fn find(fault: Fault, bounds: Bounds, properties: &[&str]) {
-    let checker = check(&format!("{fault:?}"), Bounds { fault, ..bounds });
+    let checker = check(&format!("{fault:?}"), Bounds { fault, ..bounds }, None);
     let found = checker.discoveries();
     assert!(
         properties
@@ -68,6 +78,11 @@ const TWO: &str = "never two gateways forward";
 const RISE: &str = "generations only rise";
 const RECEIPT: &str = "an acknowledged receipt is durable";
 const LOST: &str = "no acknowledged change is lost";
+
+const WHY: &str = "what waits says why";
+const REST: &str = "all comes to rest where it agrees";
+/// Steps, where all of them would be too many.
+const DEPTH: usize = 13;
 
 const MOVE: [Request; 2] = [Request::Connect(0, 0), Request::Move(0, 1)];
 const THERE_AND_BACK: [Request; 3] = [
@@ -93,7 +108,7 @@ fn a_move() {
 
 #[test]
 fn there_and_back() {
-    exhaust("there and back", bounds(&THERE_AND_BACK));
+    begin("there and back", bounds(&THERE_AND_BACK));
 }
 
 #[test]
@@ -115,7 +130,7 @@ fn two_subscribers() {
         Request::Move(0, 1),
     ];
     let sessions = 2;
-    exhaust(
+    begin(
         "two",
         Bounds {
             sessions,
@@ -127,7 +142,7 @@ fn two_subscribers() {
 #[test]
 fn a_move_and_a_broken_stream() {
     let breaks = 1;
-    exhaust(
+    begin(
         "stream",
         Bounds {
             breaks,
@@ -139,7 +154,7 @@ fn a_move_and_a_broken_stream() {
 #[test]
 fn a_move_and_a_crash_of_a_gateway() {
     let gateway_crashes = 1;
-    exhaust(
+    begin(
         "gateway",
         Bounds {
             gateway_crashes,
@@ -151,7 +166,7 @@ fn a_move_and_a_crash_of_a_gateway() {
 #[test]
 fn a_move_and_a_crash_of_a_replica() {
     let replica_crashes = 1;
-    exhaust(
+    begin(
         "replica",
         Bounds {
             replica_crashes,
