@@ -30,13 +30,10 @@ fn bounds(requests: &[Request]) -> Bounds {
     }
 }
 
-fn check(name: &str, bounds: Bounds, depth: Option<usize>) -> impl Checker<ControlPlane> + use<> {
+fn check(name: &str, bounds: Bounds) -> impl Checker<ControlPlane> + use<> {
     let mut search = ControlPlane::new(bounds)
         .checker()
         .finish_when(HasDiscoveries::AnyFailures);
-    if let Some(depth) = depth {
-        search = search.target_max_depth(depth);
-    }
     if let Some(limit) = number("DOORSTEP_MODEL_SECONDS") {
         search = search.timeout(Duration::from_secs(limit));
     }
@@ -51,20 +48,13 @@ fn check(name: &str, bounds: Bounds, depth: Option<usize>) -> impl Checker<Contr
 }
 
 fn exhaust(name: &str, bounds: Bounds) {
-    check(name, bounds, None).assert_properties();
-}
-
-/// All orders of so many steps; of more, where more is asked for.
-fn begin(name: &str, bounds: Bounds) {
-    let depth = number("DOORSTEP_MODEL_MORE").is_none().then_some(DEPTH);
-    let checker = check(name, bounds, depth);
-    for property in [TWO, RISE, RECEIPT, LOST, WHY, REST] {
-        checker.assert_no_discovery(property);
-    }
+    let checker = check(name, bounds);
+    checker.assert_properties();
+    assert!(checker.is_done(), "all has been tried");
 }
 
 fn find(fault: Fault, bounds: Bounds, properties: &[&str]) {
-    let checker = check(&format!("{fault:?}"), Bounds { fault, ..bounds }, None);
+    let checker = check(&format!("{fault:?}"), Bounds { fault, ..bounds });
     let found = checker.discoveries();
     assert!(
         properties
@@ -78,11 +68,6 @@ const TWO: &str = "never two gateways forward";
 const RISE: &str = "generations only rise";
 const RECEIPT: &str = "an acknowledged receipt is durable";
 const LOST: &str = "no acknowledged change is lost";
-
-const WHY: &str = "what waits says why";
-const REST: &str = "all comes to rest where it agrees";
-/// Steps, where all of them would be too many.
-const DEPTH: usize = 13;
 
 const MOVE: [Request; 2] = [Request::Connect(0, 0), Request::Move(0, 1)];
 const THERE_AND_BACK: [Request; 3] = [
@@ -107,8 +92,9 @@ fn a_move() {
 }
 
 #[test]
+#[ignore = "takes minutes or more"]
 fn there_and_back() {
-    begin("there and back", bounds(&THERE_AND_BACK));
+    exhaust("there and back", bounds(&THERE_AND_BACK));
 }
 
 #[test]
@@ -123,6 +109,7 @@ fn a_move_that_is_forced() {
 
 /// One at each gateway; the first moves to the other.
 #[test]
+#[ignore = "takes minutes or more"]
 fn two_subscribers() {
     let requests = [
         Request::Connect(0, 0),
@@ -130,7 +117,7 @@ fn two_subscribers() {
         Request::Move(0, 1),
     ];
     let sessions = 2;
-    begin(
+    exhaust(
         "two",
         Bounds {
             sessions,
@@ -140,9 +127,10 @@ fn two_subscribers() {
 }
 
 #[test]
+#[ignore = "takes minutes or more"]
 fn a_move_and_a_broken_stream() {
     let breaks = 1;
-    begin(
+    exhaust(
         "stream",
         Bounds {
             breaks,
@@ -152,9 +140,10 @@ fn a_move_and_a_broken_stream() {
 }
 
 #[test]
+#[ignore = "takes minutes or more"]
 fn a_move_and_a_crash_of_a_gateway() {
     let gateway_crashes = 1;
-    begin(
+    exhaust(
         "gateway",
         Bounds {
             gateway_crashes,
@@ -166,7 +155,7 @@ fn a_move_and_a_crash_of_a_gateway() {
 #[test]
 fn a_move_and_a_crash_of_a_replica() {
     let replica_crashes = 1;
-    begin(
+    exhaust(
         "replica",
         Bounds {
             replica_crashes,
