@@ -92,6 +92,7 @@ fn a_move() {
 }
 
 #[test]
+#[ignore = "takes minutes or more"]
 fn there_and_back() {
     exhaust("there and back", bounds(&THERE_AND_BACK));
 }
@@ -106,13 +107,14 @@ fn a_move_that_is_forced() {
     exhaust("forced", bounds(&FORCED));
 }
 
-/// One at each gateway; the second ends.
+/// One at each gateway; the first moves to the other.
 #[test]
+#[ignore = "takes minutes or more"]
 fn two_subscribers() {
     let requests = [
         Request::Connect(0, 0),
         Request::Connect(1, 1),
-        Request::Release(1),
+        Request::Move(0, 1),
     ];
     let sessions = 2;
     exhaust(
@@ -125,6 +127,7 @@ fn two_subscribers() {
 }
 
 #[test]
+#[ignore = "takes minutes or more"]
 fn a_move_and_a_broken_stream() {
     let breaks = 1;
     exhaust(
@@ -137,6 +140,7 @@ fn a_move_and_a_broken_stream() {
 }
 
 #[test]
+#[ignore = "takes minutes or more"]
 fn a_move_and_a_crash_of_a_gateway() {
     let gateway_crashes = 1;
     exhaust(
