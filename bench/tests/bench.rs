@@ -1,5 +1,5 @@
-//! The benchmark with few packets: that it runs, loses none, and tells all that it should. What it
-//! measures is not looked at.
+//! The benchmarks with few packets and subscribers: that they run, lose none, and tell all that they
+//! should. What they measure is not looked at.
 
 use std::process::{Command, ExitCode};
 
@@ -14,6 +14,10 @@ fn main() -> ExitCode {
     suite::main(Suite {
         each_kernel: &[],
         any_kernel: &[
+            Case {
+                name: "control::smoke",
+                run: control,
+            },
             Case {
                 name: "dataplane::smoke",
                 run: dataplane,
@@ -104,6 +108,45 @@ fn check_row(row: &Value) -> CaseResult {
     // A thousandth may be lost before it is counted.
     let least = PACKETS - PACKETS / 1_000;
     ensure!(counted.is_some_and(|counted| counted >= least));
+    Ok(())
+}
+
+/// On both databases; and that nothing is lost when the server is killed.
+fn control() -> CaseResult {
+    let folder = Folder::new()?;
+    let json = folder.path().join("control.json");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_doorstep-bench"));
+    bench
+        .args(["control", "--seconds", "1", "--in-flight", "16"])
+        .args(["--gateways", "8", "--subscribers", "80"])
+        .args(["--kills", "2", "--kill-gateways", "4"])
+        .args(["--kill-subscribers", "16", "--json"])
+        .arg(&json);
+    run(&mut bench)?;
+    let report: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    ensure!(report["holds"] == true, "{report}");
+    for field in [
+        "moves_per_s_postgres",
+        "moves_per_s_sqlite",
+        "move_p99_ms_postgres",
+        "move_p99_ms_sqlite",
+        "streams_up_s",
+        "bytes_per_stream",
+        "acks_per_s",
+        "restart_back_s",
+    ] {
+        let value = report[field].as_f64();
+        ensure!(value.is_some_and(|value| value > 0.0), "{field}: {value:?}");
+    }
+    ensure!(report["streams"] == 8, "{report}");
+    for database in ["sqlite", "postgres"] {
+        let found = &report["databases"][database];
+        let kills = &found["kill9"];
+        let acknowledged = kills["acknowledged"].as_u64();
+        ensure!(acknowledged.is_some_and(|moves| moves >= 16), "{kills}");
+        ensure!(found["restart"]["instructions"] == 0, "{found}");
+        ensure!(found["acks"]["instructions"] == 80, "{found}");
+    }
     Ok(())
 }
 

@@ -24,7 +24,9 @@ const PAGE: u32 = 5_000;
 #[derive(Clone, Debug, Serialize)]
 pub struct Acks {
     pub acks_per_s: f64,
-    pub instructions: u64,
+    pub instructions: usize,
+    /// Acknowledged more than once, as the server sent them again meanwhile.
+    pub repeated: u64,
     pub took_s: f64,
 }
 
@@ -56,7 +58,7 @@ pub async fn measure(world: &World) -> Result<Acks> {
         .await
         .context("cannot put subscribers on another plan")?;
     let end = Instant::now() + PATIENCE;
-    let instructions = loop {
+    let all = loop {
         let so_far = acknowledged.load(Ordering::Relaxed) - before;
         if so_far >= wanted as u64 {
             break so_far;
@@ -91,17 +93,26 @@ pub async fn measure(world: &World) -> Result<Acks> {
             sleep(Duration::from_millis(1)).await;
         }
     }
-    let took_s = start.elapsed().as_secs_f64();
-    all_recorded(world, wanted).await?;
+    let mut took_s = start.elapsed().as_secs_f64();
+    // Outside the time that is measured, unless one is missing.
+    while recorded(world).await? != wanted {
+        ensure!(
+            Instant::now() < end,
+            "not all of {wanted} acknowledgements were recorded in {} s",
+            PATIENCE.as_secs()
+        );
+        took_s = start.elapsed().as_secs_f64();
+    }
     Ok(Acks {
-        acks_per_s: instructions as f64 / took_s,
-        instructions,
+        acks_per_s: wanted as f64 / took_s,
+        instructions: wanted,
+        repeated: all - wanted as u64,
         took_s,
     })
 }
 
-/// That the table has every one of them, outside the time that is measured.
-async fn all_recorded(world: &World, wanted: usize) -> Result<()> {
+/// Sessions that have the plan acknowledged in the table.
+async fn recorded(world: &World) -> Result<usize> {
     let mut operator = world.server.operator().await?;
     let (mut after, mut recorded) = (String::new(), 0);
     loop {
@@ -113,14 +124,9 @@ async fn all_recorded(world: &World, wanted: usize) -> Result<()> {
         let page = operator.list_sessions(request).await?.into_inner();
         let on_plan = page.sessions.iter().filter(|view| view.plan == PLANS[1]);
         recorded += on_plan.filter(|view| view.service_acknowledged).count();
-        let last = page.sessions.last().filter(|_| page.more);
-        let Some(last) = last else { break };
+        let Some(last) = page.sessions.last().filter(|_| page.more) else {
+            return Ok(recorded);
+        };
         after = last.session_id.clone();
     }
-    ensure!(
-        recorded == wanted,
-        "{recorded} sessions have the plan {} acknowledged, not {wanted}",
-        PLANS[1]
-    );
-    Ok(())
 }
