@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "admin_server",
         "admin_terminal",
         "control",
+        "enrollment",
         "establish",
     ]
     .iter()

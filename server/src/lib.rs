@@ -8,9 +8,11 @@
 pub mod audit;
 pub mod config;
 pub mod engine;
+pub mod enroll;
 pub mod hub;
 pub mod identity;
 pub mod keys;
+pub mod listener;
 pub mod pool;
 pub mod serve;
 pub mod service;

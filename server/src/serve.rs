@@ -9,22 +9,28 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_proto::v1::access_server::AccessServer;
+use doorstep_proto::v1::enrollment_server::EnrollmentServer;
 use doorstep_proto::v1::gateway_control_server::GatewayControlServer;
 use doorstep_proto::v1::operator_server::OperatorServer;
+use doorstep_proto::v1::pki_server::PkiServer;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::config::Config;
 use crate::engine::{Engine, now_ms};
+use crate::enroll::{Enroller, Revocations};
+use crate::keys::server::ServerTls;
 use crate::keys::{self, Keys};
+use crate::listener;
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
+use crate::service::enrollment::EnrollmentService;
 use crate::service::operator::OperatorService;
+use crate::service::pki::PkiService;
 
 /// Largest request of a terminal.
 const MAX_REQUEST_LEN: usize = 16 * 1024;
@@ -32,7 +38,6 @@ const MAX_REQUEST_LEN: usize = 16 * 1024;
 const MAX_GATEWAY_MESSAGE_LEN: usize = 32 * 1024 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a gateway has not answered is told again at the second look after it.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// How long open requests may take to end once the server shuts down.
@@ -52,16 +57,12 @@ pub struct Running {
 
 /// Starts everything; returns once both sockets are bound.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running> {
-    let Keys {
-        ca_pem,
-        server_pem,
-        server_key_pem,
-        keyring,
-        vault,
-    } = keys::load(&config)?;
+    let Keys { keyring, vault } = keys::load(&config)?;
     let lock = lock_data_dir(&config)?;
     let config = Arc::new(config);
+    let tls = Arc::new(ServerTls::load(Arc::clone(&config))?);
     let engine = Engine::open(Arc::clone(&config), &config.database, keyring, vault).await?;
+    let revocations = Revocations::load(&engine.store).await?;
 
     let listener = TcpListener::bind(config.listen)
         .await
@@ -73,23 +74,19 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let streams = TaskTracker::new();
     let limits = config.limits;
 
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(&server_pem, server_key_pem.as_bytes()))
-        .client_ca_root(Certificate::from_pem(&ca_pem))
-        // Terminals have no certificate; GatewayControl insists on one itself.
-        .client_auth_optional(true)
-        .timeout(HANDSHAKE_TIMEOUT);
     let access = AccessServer::new(AccessService::new(Arc::clone(&engine), shutdown.clone()))
         .max_decoding_message_size(MAX_REQUEST_LEN);
     let control = GatewayControlServer::new(ControlService::new(
         Arc::clone(&engine),
+        revocations.clone(),
         shutdown.clone(),
         streams.clone(),
     ))
     .max_decoding_message_size(MAX_GATEWAY_MESSAGE_LEN);
+    let enroller = Enroller::new(Arc::clone(&engine), revocations.clone());
+    let enrollment = EnrollmentServer::new(EnrollmentService::new(enroller.clone()))
+        .max_decoding_message_size(MAX_REQUEST_LEN);
     let public = Server::builder()
-        .tls_config(tls)
-        .context("the server's certificate and key do not work; see `keys show`")?
         .max_concurrent_streams(limits.streams_per_connection)
         .timeout(Duration::from_millis(limits.request_timeout_ms))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -98,8 +95,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         .load_shed(true)
         .layer(GlobalConcurrencyLimitLayer::new(limits.concurrent_requests))
         .add_service(access)
-        .add_service(control);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        .add_service(control)
+        .add_service(enrollment);
+    let incoming = listener::incoming(listener, Arc::clone(&tls), shutdown.clone());
     let stop = shutdown.clone();
     let public = tokio::spawn(async move {
         public
@@ -110,9 +108,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
 
     let operator = OperatorServer::new(OperatorService::new(Arc::clone(&engine), listen, now_ms()))
         .max_decoding_message_size(MAX_REQUEST_LEN);
-    let operator = Server::builder().add_service(operator);
+    let pki = PkiServer::new(PkiService::new(enroller)).max_decoding_message_size(MAX_REQUEST_LEN);
+    let operator = Server::builder().add_service(operator).add_service(pki);
     let admin = tokio::spawn(admin.serve(operator, shutdown.clone()));
 
+    let keeper = tokio::spawn(keep(
+        tls,
+        revocations,
+        Arc::clone(&engine),
+        shutdown.clone(),
+    ));
     let sweeper = tokio::spawn(sweep(Arc::clone(&engine), shutdown.clone()));
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
@@ -130,6 +135,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         tasks: vec![
             ("public listener", public),
             ("administration socket", admin),
+            ("keeper of certificates", keeper),
             ("sweeper", sweeper),
             ("poller", poller),
         ],
@@ -184,6 +190,34 @@ async fn first_end(tasks: &mut [(&'static str, JoinHandle<Result<()>>)]) -> Resu
         Ok(Ok(())) => bail!("the {name} ended by itself"),
         Ok(Err(error)) => Err(error),
         Err(error) => Err(error).with_context(|| format!("the {name} crashed")),
+    }
+}
+
+/// Takes up what has changed in the key files and in the list of revocations.
+async fn keep(
+    tls: Arc<ServerTls>,
+    revocations: Revocations,
+    engine: Arc<Engine>,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(engine.config.certificates.look_every()) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        let tls = Arc::clone(&tls);
+        match tokio::task::spawn_blocking(move || tls.refresh(now_ms())).await {
+            Ok(Ok(true)) => tracing::info!("new connections use other certificates from now on"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::error!(
+                error = format!("{error:#}"),
+                "certificates cannot be taken up; the former ones are used on"
+            ),
+            Err(error) => tracing::error!(%error, "the look at the certificates crashed"),
+        }
+        if let Err(error) = revocations.refresh(&engine.store).await {
+            tracing::error!(%error, "cannot read which certificates are revoked");
+        }
     }
 }
 

@@ -62,9 +62,9 @@ fn keys_daemon_and_clients() {
     let (code, error) = fails(dir, &["run", "--config", config]);
     assert_eq!(code, 1);
     assert!(error.contains("error: no keys in"), "{error}");
-    let made = json(dir, &["keys", "init", "--config", config]);
+    let made = json(dir, &["pki", "init", "--config", config]);
     assert!(made["sealing_key"].as_str().unwrap().starts_with("dk1."));
-    let (code, error) = fails(dir, &["keys", "init", "--config", config]);
+    let (code, error) = fails(dir, &["pki", "init", "--config", config]);
     assert_eq!(code, 1);
     assert!(error.contains("never overwritten"), "{error}");
     for entry in std::fs::read_dir(dir.join("data/keys")).unwrap() {
@@ -75,7 +75,7 @@ fn keys_daemon_and_clients() {
 
     let issued = json(
         dir,
-        &["keys", "gateway", "gw1", "--out", "gw1", "--config", config],
+        &["pki", "issue", "gw1", "--out", "gw1", "--config", config],
     );
     for field in ["certificate", "key", "ca"] {
         assert!(
@@ -85,7 +85,7 @@ fn keys_daemon_and_clients() {
     }
     fails(
         dir,
-        &["keys", "gateway", "gw1", "--out", "gw1", "--config", config],
+        &["pki", "issue", "gw1", "--out", "gw1", "--config", config],
     );
     let sealed = json(dir, &["keys", "seal", HOME_1, "--config", config]);
     assert!(sealed["sealed"].as_str().unwrap().starts_with("d1."));

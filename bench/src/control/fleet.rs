@@ -10,7 +10,7 @@ use doorstep_gateway::control::backoff::{Backoff, Class};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
 use doorstep_proto::v1::server_message::Body as Down;
-use doorstep_server::keys::{self, files, pki};
+use doorstep_server::keys;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -63,17 +63,15 @@ struct Member {
 impl Fleet {
     /// Issues all certificates; nobody dials yet.
     pub fn new(layout: Layout, server: &Server) -> Result<Self> {
-        let authority = pki::Authority {
-            cert_pem: keys::ca_pem(&server.config)?,
-            key_pem: files::read_private(&server.config.keys_dir().join("ca.key"))?,
-        };
+        let authority = keys::signing_authority(&server.config)?;
+        let life = server.config.certificates.gateway;
         let tls = server.tls()?;
         let ledger = Arc::new(Ledger::default());
         let counts = Arc::new(Counts::default());
         let members = (0..layout.gateways)
             .map(|number| {
                 let name = Layout::name(number);
-                let issued = pki::issue_gateway(&authority, &name)?;
+                let issued = authority.issue_with_key(&name, life)?;
                 Ok(Arc::new(Member {
                     url: server.url(),
                     tls: tls.clone(),

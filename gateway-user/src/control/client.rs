@@ -86,7 +86,7 @@ enum StreamError {
         file: PathBuf,
         source: std::io::Error,
     },
-    #[error("{}: {what}; it must be PEM, as `doorstep-server keys gateway` writes it", file.display())]
+    #[error("{}: {what}; it must be PEM, as `doorstep-gateway enroll` and `doorstep-server pki issue` write it", file.display())]
     Pem { file: PathBuf, what: String },
     #[error("{}", chain(.0))]
     Transport(#[from] tonic::transport::Error),

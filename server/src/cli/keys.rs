@@ -10,15 +10,12 @@ use doorstep_server::keys::{self, pki};
 use doorstep_server::vault::KeyId;
 use serde_json::json;
 
+use super::tables::when;
 use super::{IdentityAction, KeysAction};
 
 pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     match action {
-        KeysAction::Init { config } => {
-            let config = Config::load(&config.config)?;
-            keys::init(&config)?;
-            show(&config, output)
-        }
+        KeysAction::Init { config } => init(&config.config, output),
         KeysAction::Show { config } => show(&Config::load(&config.config)?, output),
         KeysAction::RotateSeal { config } => {
             let config = Config::load(&config.config)?;
@@ -37,12 +34,19 @@ pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     }
 }
 
-fn show(config: &Config, output: Output) -> Result<()> {
+pub fn init(config: &Path, output: Output) -> Result<()> {
+    let config = Config::load(config)?;
+    keys::init(&config)?;
+    show(&config, output)
+}
+
+pub fn show(config: &Config, output: Output) -> Result<()> {
     let opening = keys::current_opening_key(config)?;
     let sealing = opening.sealing_key();
     let ca = keys::ca_path(config);
     let ca_fingerprint = pki::fingerprint(&keys::ca_pem(config)?)?;
-    let server_fingerprint = pki::fingerprint(&keys::server_pem(config)?)?;
+    let (server, server_fingerprint) = keys::server::current(config)?;
+    let until_ms = server.validity.until_ms;
     match output {
         Output::Json => output::json(&json!({
             "sealing_key": sealing.to_string(),
@@ -50,6 +54,7 @@ fn show(config: &Config, output: Output) -> Result<()> {
             "ca": ca,
             "ca_sha256": ca_fingerprint,
             "server_sha256": server_fingerprint,
+            "server_until_unix_ms": until_ms,
             "server_names": config.server_names,
         })),
         Output::Table => output::print(&output::fields(&[
@@ -58,12 +63,13 @@ fn show(config: &Config, output: Output) -> Result<()> {
             ("CA certificate", ca.display().to_string()),
             ("CA SHA-256", ca_fingerprint),
             ("server SHA-256", server_fingerprint),
+            ("server until", when(until_ms)),
             ("server names", config.server_names.join(", ")),
         ])),
     }
 }
 
-fn gateway(config: &Config, name: &str, out: &Path, output: Output) -> Result<()> {
+pub fn gateway(config: &Config, name: &str, out: &Path, output: Output) -> Result<()> {
     let files = keys::issue_gateway(config, name, out)?;
     match output {
         Output::Json => output::json(&json!({

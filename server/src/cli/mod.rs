@@ -3,6 +3,7 @@
 mod audit;
 mod client;
 mod keys;
+mod pki;
 mod run;
 mod tables;
 mod views;
@@ -68,7 +69,12 @@ enum Command {
         #[command(subcommand)]
         action: AuditAction,
     },
-    /// The server's keys and certificates
+    /// The operator's authority, and its gateways' certificates
+    Pki {
+        #[command(subcommand)]
+        action: pki::Action,
+    },
+    /// The server's keys for location ids and identities
     Keys {
         #[command(subcommand)]
         action: KeysAction,
@@ -226,12 +232,14 @@ struct AuditFile {
 
 #[derive(Debug, Subcommand)]
 enum KeysAction {
-    /// Make all keys; never overwrites any
+    /// The same as `pki init`
+    #[command(hide = true)]
     Init {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Issue a gateway's client certificate: NAME.pem, NAME.key and ca.pem
+    /// The same as `pki issue`
+    #[command(hide = true)]
     Gateway {
         name: String,
         /// Folder for the three files
@@ -272,6 +280,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Run { config, log_format } => run::run(&config.config, log_format),
         Command::Audit { action } => audit::audit(action, output),
+        Command::Pki { action } => pki::pki(action, output),
         Command::Keys { action } => keys::keys(action, output),
         Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),
         Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),

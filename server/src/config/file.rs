@@ -12,7 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool, Plan, is_name,
+    Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
+    Plan, is_name,
 };
 use crate::pool;
 use crate::session::service::{MAX_PRIORITY, Service};
@@ -39,6 +40,8 @@ pub(super) struct File {
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
+    certificates: CertificatesFile,
+    #[serde(default)]
     gateway: Vec<Spanned<GatewayFile>>,
     #[serde(default)]
     plan: Vec<PlanFile>,
@@ -56,6 +59,13 @@ struct PlanFile {
     #[serde(default)]
     shape: bool,
     priority: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificatesFile {
+    gateway_hours: Option<Spanned<u64>>,
+    server_hours: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -156,8 +166,13 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
     {
         return Err((0, "limits: every limit must be at least 1".to_owned()));
     }
+    let certificates = Certificates {
+        gateway: lifetime("gateway_hours", file.certificates.gateway_hours, 7 * 24)?,
+        server: lifetime("server_hours", file.certificates.server_hours, 30 * 24)?,
+    };
     let mut server_names = file.server_names;
-    if server_names.is_empty() {
+    // By the operator's name gateways and terminals know the server, wherever it is.
+    if !server_names.contains(file.operator.get_ref()) {
         server_names.push(file.operator.get_ref().clone());
     }
     let data_dir = folder.join(file.data_dir);
@@ -179,10 +194,25 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
             .legacy_seal
             .map(|seal| folder.join(seal.passphrase_file)),
         limits,
+        certificates,
         gateways,
         plans,
         default_plan: file.default_plan.map(Spanned::into_inner),
     })
+}
+
+/// An hour is the least in which a gateway can miss a few attempts to renew.
+fn lifetime(key: &str, given: Option<Spanned<u64>>, default: u64) -> Result<Duration, Problem> {
+    const LONGEST: u64 = 5 * 365 * 24;
+    let (at, hours) = given.map_or((0, default), |given| {
+        (given.span().start, given.into_inner())
+    });
+    if (1..=LONGEST).contains(&hours) {
+        Ok(Duration::from_secs(hours * 3600))
+    } else {
+        let problem = format!("certificates: {key} must be 1 to {LONGEST}");
+        Err((at, problem))
+    }
 }
 
 fn plans(files: Vec<PlanFile>) -> Result<Vec<Plan>, Problem> {

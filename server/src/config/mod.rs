@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use doorstep_location::{LocationId, LocationPrefix};
+pub use doorstep_pki::token::is_name;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,22 @@ impl Default for Limits {
     }
 }
 
+/// How long certificates hold that this server issues.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Certificates {
+    pub gateway: Duration,
+    /// The server's own.
+    pub server: Duration,
+}
+
+impl Certificates {
+    /// How often files and revocations are looked at again.
+    pub fn look_every(&self) -> Duration {
+        (self.gateway.min(self.server) / 100)
+            .clamp(Duration::from_millis(20), Duration::from_secs(5))
+    }
+}
+
 /// A checked configuration; all paths are as good as absolute.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
@@ -80,6 +97,7 @@ pub struct Config {
     pub unconfirmed_after: Duration,
     pub legacy_passphrase_file: Option<PathBuf>,
     pub limits: Limits,
+    pub certificates: Certificates,
     pub gateways: Vec<Gateway>,
     pub plans: Vec<Plan>,
     pub default_plan: Option<String>,
@@ -189,16 +207,6 @@ impl Config {
     pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.join("keys")
     }
-}
-
-/// Names of operators and gateways stand in certificates, logs and file names.
-pub fn is_name(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 #[cfg(test)]

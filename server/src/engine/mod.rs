@@ -2,6 +2,7 @@
 //! who must look again.
 
 mod access;
+mod enroll;
 mod gateway;
 mod operator;
 mod places;

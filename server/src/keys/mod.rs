@@ -1,30 +1,29 @@
 //! The server's keys on disk: `data_dir/keys`, folder 0700, files 0600.
 
-pub mod files;
 pub mod identity;
 pub mod pki;
+pub mod rotation;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use doorstep_location::sealed::{Keyring, LegacyKey, OpeningKey};
+pub use doorstep_pki::files;
 use zeroize::Zeroizing;
 
 use crate::audit::AuditKey;
 use crate::config::Config;
 use crate::vault::{self, Vault};
 
+/// All authorities that are trusted; the one that signs among them.
 const CA_CERT: &str = "ca.pem";
+/// Key and certificate of the one that signs.
 const CA_KEY: &str = "ca.key";
-const SERVER_CERT: &str = "server.pem";
-const SERVER_KEY: &str = "server.key";
 const AUDIT_KEY: &str = "audit.key";
 
-/// Everything `run` needs, read once.
+/// What `run` reads once. Certificates are read again and again, see [`server`].
 pub struct Keys {
-    pub ca_pem: String,
-    pub server_pem: String,
-    pub server_key_pem: Zeroizing<String>,
     pub keyring: Keyring,
     pub vault: Vault,
 }
@@ -46,12 +45,10 @@ pub fn init(config: &Config) -> Result<()> {
     }
     files::create_private_dir(&config.data_dir)?;
     files::create_private_dir(&dir)?;
-    let authority = pki::make_authority(&config.operator)?;
-    let server = pki::issue_server(&authority, &config.operator, &config.server_names)?;
-    files::write_new(&dir.join(CA_KEY), authority.key_pem.as_bytes())?;
+    let authority = pki::Authority::make(&config.operator)?;
+    files::write_new(&dir.join(CA_KEY), authority.file().as_bytes())?;
     files::write_new(&dir.join(CA_CERT), authority.cert_pem.as_bytes())?;
-    files::write_new(&dir.join(SERVER_KEY), server.key_pem.as_bytes())?;
-    files::write_new(&dir.join(SERVER_CERT), server.cert_pem.as_bytes())?;
+    server::issue(config, &authority)?;
     write_secret(&dir.join(AUDIT_KEY))?;
     identity::init(&dir)?;
     add_opening_key(&dir)?;
@@ -62,7 +59,7 @@ pub fn init(config: &Config) -> Result<()> {
 pub fn rotate_seal(config: &Config) -> Result<PathBuf> {
     let dir = config.keys_dir();
     if !dir.join(CA_CERT).exists() {
-        bail!("{} holds no keys; run `keys init` first", dir.display());
+        bail!("{} holds no keys; run `pki init` first", dir.display());
     }
     let path = add_opening_key(&dir)?;
     files::sync_dir(&dir)?;
@@ -106,7 +103,7 @@ fn opening_keys(dir: &Path) -> Result<Vec<OpeningKey>> {
         );
     }
     if keys.is_empty() {
-        bail!("{} holds no opening key; run `keys init`", dir.display());
+        bail!("{} holds no opening key; run `pki init`", dir.display());
     }
     Ok(keys)
 }
@@ -141,9 +138,6 @@ pub fn load(config: &Config) -> Result<Keys> {
         keyring = keyring.with_legacy(legacy);
     }
     Ok(Keys {
-        ca_pem: ca_pem(config)?,
-        server_pem: read_text(&dir.join(SERVER_CERT))?,
-        server_key_pem: files::read_private(&dir.join(SERVER_KEY))?,
         keyring,
         vault: identity::vault(&dir)?,
     })
@@ -153,7 +147,7 @@ fn existing_dir(config: &Config) -> Result<PathBuf> {
     let dir = config.keys_dir();
     if !dir.join(CA_CERT).exists() {
         bail!(
-            "no keys in {}; make them with `doorstep-server keys init --config FILE`",
+            "no keys in {}; make them with `doorstep-server pki init --config FILE`",
             dir.display()
         );
     }
@@ -189,9 +183,26 @@ pub fn ca_pem(config: &Config) -> Result<String> {
     read_text(&ca_path(config))
 }
 
-/// The server's certificate, for its fingerprint.
-pub fn server_pem(config: &Config) -> Result<String> {
-    read_text(&existing_dir(config)?.join(SERVER_CERT))
+/// The authority that signs; none where this server has not got its key.
+pub fn authority(config: &Config) -> Result<Option<pki::Authority>> {
+    let path = existing_dir(config)?.join(CA_KEY);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let file = files::read_private(&path)?;
+    pki::Authority::read(&file, &ca_pem(config)?)
+        .with_context(|| path.display().to_string())
+        .map(Some)
+}
+
+/// The same, where there must be one.
+pub fn signing_authority(config: &Config) -> Result<pki::Authority> {
+    authority(config)?.with_context(|| {
+        format!(
+            "{} is not here, so this server cannot issue certificates; ask the one that has it",
+            config.keys_dir().join(CA_KEY).display()
+        )
+    })
 }
 
 /// Files that a gateway needs to dial this server.
@@ -201,18 +212,14 @@ pub struct GatewayFiles {
     pub ca: PathBuf,
 }
 
-/// Issues a gateway's client certificate into `out`.
+/// Makes a gateway's key and certificate here, into `out`, for a gateway that cannot enroll.
 pub fn issue_gateway(config: &Config, name: &str, out: &Path) -> Result<GatewayFiles> {
-    let dir = existing_dir(config)?;
     if !crate::config::is_name(name) {
         bail!("a gateway's name is 1 to 63 of a-z, 0-9 and -, neither beginning nor ending with -");
     }
+    let authority = signing_authority(config)?;
     let ca_pem = ca_pem(config)?;
-    let authority = pki::Authority {
-        cert_pem: ca_pem.clone(),
-        key_pem: files::read_private(&dir.join(CA_KEY))?,
-    };
-    let issued = pki::issue_gateway(&authority, name)?;
+    let issued = authority.issue_with_key(name, config.certificates.gateway)?;
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let made = GatewayFiles {
         cert: out.join(format!("{name}.pem")),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doorstep_pki::certificate::Certificate;
 use doorstep_proto::PROTOCOL_VERSION;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_control_server::GatewayControl;
@@ -16,11 +17,11 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::convert;
 use super::gateway_stream::GatewayStream;
+use super::{convert, enrollment};
 use crate::config::is_name;
 use crate::engine::{Engine, now_ms};
-use crate::keys::pki;
+use crate::enroll::Revocations;
 use crate::session::instruct::Held;
 
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -29,14 +30,21 @@ const OUTGOING: usize = 256;
 
 pub struct ControlService {
     engine: Arc<Engine>,
+    revocations: Revocations,
     shutdown: CancellationToken,
     streams: TaskTracker,
 }
 
 impl ControlService {
-    pub fn new(engine: Arc<Engine>, shutdown: CancellationToken, streams: TaskTracker) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        revocations: Revocations,
+        shutdown: CancellationToken,
+        streams: TaskTracker,
+    ) -> Self {
         ControlService {
             engine,
+            revocations,
             shutdown,
             streams,
         }
@@ -52,27 +60,24 @@ impl GatewayControl for ControlService {
         request: Request<Streaming<pb::GatewayMessage>>,
     ) -> Result<Response<Self::ControlStream>, Status> {
         // Before a single byte of the stream is read: only gateways may speak here.
-        let names: Vec<String> = request
-            .peer_certs()
-            .and_then(|chain| chain.first().map(pki::dns_names))
-            .unwrap_or_default();
-        if names.is_empty() {
-            return Err(Status::unauthenticated(
-                "a gateway must present the client certificate that the operator issued to it \
-                 (`doorstep-server keys gateway NAME`)",
-            ));
-        }
+        let shown = enrollment::shown(&request)?;
         let peer = request
             .remote_addr()
             .map(|address| address.to_string())
             .unwrap_or_default();
         let (sender, receiver) = mpsc::channel(OUTGOING);
         let engine = Arc::clone(&self.engine);
+        let revocations = self.revocations.clone();
         let shutdown = self.shutdown.clone();
         let inbound = request.into_inner();
         // The answer's headers go out at once; whatever is wrong with Hello comes as the stream's end.
         self.streams.spawn(async move {
-            if let Err(status) = serve(&engine, &names, peer, inbound, &sender, shutdown).await {
+            let served = tokio::select! {
+                served = serve(&engine, &shown, peer, inbound, &sender, shutdown) => served,
+                // Before Hello or long after: whoever holds a revoked certificate has no stream.
+                revoked = refused(&revocations, &shown) => Err(revoked),
+            };
+            if let Err(status) = served {
                 tracing::warn!(code = ?status.code(), reason = status.message(), "gateway stream ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -83,9 +88,16 @@ impl GatewayControl for ControlService {
 
 pub type Outgoing = mpsc::Sender<Result<pb::ServerMessage, Status>>;
 
+/// Returns once the certificate is revoked.
+async fn refused(revocations: &Revocations, shown: &Certificate) -> Status {
+    let gateway = shown.names.first().map_or("", String::as_str);
+    let revoked = revocations.until_refused(gateway, shown.issued_ms).await;
+    Status::permission_denied(revoked.to_string())
+}
+
 async fn serve(
     engine: &Arc<Engine>,
-    names: &[String],
+    shown: &Certificate,
     peer: String,
     mut inbound: Streaming<pb::GatewayMessage>,
     sender: &Outgoing,
@@ -102,7 +114,7 @@ async fn serve(
             _ => return Err(Status::invalid_argument("the first message must be Hello")),
         },
     };
-    let held = check_hello(engine, names, &hello)?;
+    let held = check_hello(engine, &shown.names, &hello)?;
     let gateway = hello.gateway_id;
     let software_version = convert::tidy(&hello.software_version);
     engine
@@ -166,7 +178,7 @@ fn check_hello(engine: &Engine, names: &[String], hello: &pb::Hello) -> Result<V
     if !is_name(&hello.gateway_id) {
         return Err(Status::invalid_argument("gateway_id: not a gateway's name"));
     }
-    if !names.contains(&hello.gateway_id) {
+    if *names != [hello.gateway_id.as_str()] {
         return Err(Status::permission_denied(format!(
             "gateway_id: the certificate is for {}, not for {}",
             convert::tidy(&names.join(", ")),

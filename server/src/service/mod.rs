@@ -3,5 +3,7 @@
 pub mod access;
 pub mod control;
 pub mod convert;
+pub mod enrollment;
 mod gateway_stream;
 pub mod operator;
+pub mod pki;

@@ -6,6 +6,7 @@
 //! row that it was decided from, so that no server ever overwrites what another one has changed.
 
 mod database;
+mod enrollments;
 mod flush;
 mod group;
 mod lists;

@@ -30,7 +30,7 @@ impl Operator {
         ))?;
         let config = write_config(dir, number, plan)?;
         run(binary("doorstep-server")?
-            .args(["keys", "init", "--config"])
+            .args(["pki", "init", "--config"])
             .arg(&config))?;
         let socket = config.with_extension("sock");
         let server = Daemon::start("doorstep-server", srv, &config, &socket)?;
@@ -61,7 +61,7 @@ impl Operator {
     pub fn issue(&self, gateway: &str, folder: &Path) -> Result<()> {
         let mut command = binary("doorstep-server")?;
         command
-            .args(["keys", "gateway", gateway, "--config"])
+            .args(["pki", "issue", gateway, "--config"])
             .arg(&self.config);
         run(command.arg("--out").arg(folder)).map(drop)
     }

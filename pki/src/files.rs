@@ -1,9 +1,9 @@
-//! Small private files: never overwritten, never readable by others.
+//! Small private files: never readable by others, and new or replaced as a whole.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use zeroize::Zeroizing;
@@ -35,6 +35,28 @@ pub fn write_new(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Puts a file, mode `mode`, in the place of whatever is there, in one step and down to the disk:
+/// after a crash it is the old one or the new one.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    // Left behind by a crash; absent otherwise.
+    let _ = std::fs::remove_file(&temporary);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+    }
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
 /// Reads a secret; refuses a file that others may read.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>> {
     let mode = std::fs::metadata(path)
@@ -55,6 +77,11 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>> {
 
 /// Makes new directory entries durable.
 pub fn sync_dir(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .with_context(|| format!("cannot sync {}", path.display()))
@@ -79,4 +106,28 @@ pub fn from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
         *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn replaced_as_a_whole_and_new_ones_never_overwritten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("gw1.pem");
+        write_new(&path, b"one").expect("writes");
+        let error = write_new(&path, b"two").expect_err("is there").to_string();
+        assert!(error.contains("not overwritten"), "{error}");
+        std::fs::write(dir.path().join("gw1.pem.new"), "half of ano").expect("writes");
+        replace(&path, b"two", 0o600).expect("replaces");
+        assert_eq!(read_private(&path).expect("reads").as_str(), "two");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("sets");
+        assert!(read_private(&path).is_err(), "others may read it");
+        let error = replace(&dir.path().join("absent/x"), b"", 0o600).expect_err("no folder");
+        assert!(error.to_string().contains("absent/x"), "{error}");
+    }
 }

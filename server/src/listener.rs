@@ -1,0 +1,79 @@
+//! The public port: TLS with whatever certificate is in force when a client comes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::keys::server::ServerTls;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes under way; who comes then waits in the kernel's queue.
+const HANDSHAKES: usize = 1024;
+/// When the system refuses to accept, for want of file descriptors for example.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections whose handshake has succeeded, until told to stop.
+pub fn incoming(
+    listener: TcpListener,
+    tls: Arc<ServerTls>,
+    stop: CancellationToken,
+) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let slots = Arc::new(Semaphore::new(HANDSHAKES));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = async {
+                    let slot = Arc::clone(&slots).acquire_owned().await;
+                    listener.accept().await.map(|accepted| (accepted, slot))
+                } => accepted,
+            };
+            let ((stream, peer), slot) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let acceptor = TlsAcceptor::from(tls.current());
+            let (sender, stop) = (sender.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _slot = slot;
+                // Delay is all that is lost where the system refuses it.
+                let _ = stream.set_nodelay(true);
+                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+                let done = tokio::select! {
+                    () = stop.cancelled() => return,
+                    done = handshake => done,
+                };
+                match done {
+                    Ok(Ok(stream)) => {
+                        // The server that would serve it may be gone.
+                        let _ = sender.send(Ok(stream)).await;
+                    }
+                    Ok(Err(error)) if is_about_certificate(&error) => {
+                        tracing::warn!(%peer, %error, "a client's certificate was refused");
+                    }
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "no handshake in time"),
+                }
+            });
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+fn is_about_certificate(error: &io::Error) -> bool {
+    use tokio_rustls::rustls::Error;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(Error::InvalidCertificate(_)))
+}

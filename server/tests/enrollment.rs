@@ -1,0 +1,385 @@
+//! How gateways get their certificates, and lose them, over real TLS.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{CONFIG, Gateway, Server};
+use doorstep_pki::identity::NewKey;
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::enrollment_client::EnrollmentClient;
+use doorstep_proto::v1::pki_client::PkiClient;
+use doorstep_server::config::Config;
+use doorstep_server::keys::{self, pki, rotation};
+use pb::gateway_message::Body as FromGateway;
+use tonic::transport::{Certificate, Channel, Endpoint, Identity};
+use tonic::{Code, Status};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn pki_client(server: &Server) -> PkiClient<Channel> {
+    let socket = format!("unix://{}", server.config.admin_socket.display());
+    let channel = Endpoint::from_shared(socket).unwrap().connect().await;
+    PkiClient::new(channel.unwrap())
+}
+
+async fn token(server: &Server, gateway: &str) -> String {
+    let request = pb::CreateTokenRequest {
+        gateway_id: gateway.to_owned(),
+        lifetime_s: 60,
+    };
+    let created = pki_client(server).await.create_token(request).await;
+    created.unwrap().into_inner().token
+}
+
+/// Asks for a certificate with a token.
+async fn enroll(
+    server: &Server,
+    token: &str,
+    request: Vec<u8>,
+) -> Result<pb::IssuedCertificate, Status> {
+    let channel = server.dial(server.tls()).await.unwrap();
+    let request = pb::EnrollRequest {
+        token: token.to_owned(),
+        request,
+    };
+    let answer = EnrollmentClient::new(channel).enroll(request).await;
+    answer.map(tonic::Response::into_inner)
+}
+
+/// A gateway that has enrolled.
+async fn enrolled(server: &Server, name: &str) -> Identity {
+    let key = NewKey::generate().unwrap();
+    let issued = enroll(
+        server,
+        &token(server, name).await,
+        key.request(name).unwrap(),
+    );
+    let issued = issued.await.unwrap();
+    key.check(&issued.certificate_pem, name).unwrap();
+    Identity::from_pem(issued.certificate_pem, key.to_pem().as_bytes())
+}
+
+fn hello(name: &str) -> pb::Hello {
+    pb::Hello {
+        protocol_version: 1,
+        gateway_id: name.to_owned(),
+        software_version: "test".to_owned(),
+        held: vec![],
+    }
+}
+
+/// A stream past its Welcome.
+async fn stream(server: &Server, name: &str, identity: Identity) -> Result<Gateway, String> {
+    let client = server.control(Some(identity)).await;
+    let client = client.map_err(|error| format!("{error:?}"))?;
+    let opened = Gateway::hello(client, hello(name)).await;
+    let mut gateway = opened.map_err(|status| format!("{status:?}"))?;
+    match gateway.next().await {
+        Ok(_) => Ok(gateway),
+        Err(status) => Err(format!("{status:?}")),
+    }
+}
+
+async fn renew(server: &Server, identity: Identity, name: &str) -> Result<Identity, Status> {
+    let channel = server.dial(server.tls().identity(identity)).await;
+    let key = NewKey::generate().unwrap();
+    let request = key.request(name).unwrap();
+    let mut client = EnrollmentClient::new(channel.unwrap());
+    let issued = client
+        .renew(pb::RenewRequest { request })
+        .await?
+        .into_inner();
+    key.check(&issued.certificate_pem, name).unwrap();
+    let key = key.to_pem();
+    Ok(Identity::from_pem(issued.certificate_pem, key.as_bytes()))
+}
+
+/// Still carries messages: a report is taken, and nothing ends it.
+async fn alive(gateway: &mut Gateway) {
+    gateway
+        .send(FromGateway::Accounting(pb::Accounting::default()))
+        .await;
+    let next = tokio::time::timeout(Duration::from_millis(100), gateway.inbound.message());
+    if let Ok(end) = next.await {
+        assert!(matches!(end, Ok(Some(_))), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_good_once_and_for_one_gateway() {
+    let mut server = Server::start().await;
+    let key = NewKey::generate().unwrap();
+    let request = |name: &str| key.request(name).unwrap();
+    let text = token(&server, "gw1").await;
+
+    // What is refused before the token is used up leaves it as it is.
+    let status = enroll(&server, &text, request("gw2")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("must be for gw1"), "{status}");
+    let status = enroll(&server, &text, vec![1; 100]).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let renamed = text.replacen("gw1", "gw2", 1);
+    let status = enroll(&server, &renamed, request("gw2")).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().contains("not known"), "{status}");
+    let status = enroll(&server, "dt1.x", request("gw1")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+
+    // Of several at once, one succeeds.
+    let attempts = (0..8).map(|_| enroll(&server, &text, request("gw1")));
+    let answers = futures::future::join_all(attempts).await;
+    let (good, bad): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), bad.len()), (1, 7));
+    // And none after a restart.
+    server.restart().await;
+    let status = enroll(&server, &text, request("gw1")).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().contains("used already"), "{status}");
+
+    let issued = good.into_iter().next().unwrap().unwrap();
+    let identity = Identity::from_pem(issued.certificate_pem, key.to_pem().as_bytes());
+    assert!(stream(&server, "gw2", identity.clone()).await.is_err());
+    stream(&server, "gw1", identity).await.unwrap();
+
+    // No trace of the secret in any file of the server.
+    let secret = text.rsplit('.').next().unwrap();
+    for file in server.data_files() {
+        let content = std::fs::read(&file).unwrap();
+        let found = content
+            .windows(secret.len())
+            .any(|w| w == secret.as_bytes());
+        assert!(!found, "{}", file.display());
+    }
+    let listed = pki_client(&server)
+        .await
+        .list_tokens(pb::ListTokensRequest {});
+    let listed = listed.await.unwrap().into_inner().tokens;
+    assert!(
+        listed.len() == 1 && listed[0].used_unix_ms > 0,
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
+async fn tokens_that_are_refused() {
+    let server = Server::start().await;
+    let create = async |gateway_id: &str, lifetime_s| {
+        let gateway_id = gateway_id.to_owned();
+        let request = pb::CreateTokenRequest {
+            gateway_id,
+            lifetime_s,
+        };
+        pki_client(&server).await.create_token(request).await
+    };
+    let status = create("gw9", 60).await.unwrap_err();
+    assert!(status.message().contains("add a [[gateway]]"), "{status}");
+    assert!(create("gw1", 1).await.is_err(), "too short");
+    assert!(create("gw1", u64::MAX).await.is_err(), "too long");
+
+    // Expired: as the table says.
+    let key = NewKey::generate().unwrap();
+    let engine = &server.running.as_ref().unwrap().engine;
+    let made =
+        |operator: &str| doorstep_pki::token::Token::generate("gw1", operator, [0; 32]).unwrap();
+    let old = made("north-net");
+    let row = doorstep_server::enroll::TokenRow {
+        gateway: "gw1".to_owned(),
+        created_ms: doorstep_server::engine::now_ms() - 120_000,
+        expires_ms: doorstep_server::engine::now_ms() - 60_000,
+        used_ms: None,
+    };
+    engine.add_token(&old.hash(), &row).await.unwrap();
+    for (token, expected) in [(old, "expired"), (made("south-net"), "another operator's")] {
+        let request = key.request("gw1").unwrap();
+        let status = enroll(&server, &token.to_text(), request)
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert!(status.message().contains(expected), "{status}");
+        assert!(status.message().contains("pki token gw1"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_good_while_the_old_stream_goes_on() {
+    let server = Server::start().await;
+    let first = enrolled(&server, "gw1").await;
+    let mut old = stream(&server, "gw1", first.clone()).await.unwrap();
+    let status = renew(&server, first.clone(), "gw2").await.unwrap_err();
+    assert!(status.message().contains("must be for gw1"), "{status}");
+    let second = renew(&server, first, "gw1").await.unwrap();
+    alive(&mut old).await;
+    stream(&server, "gw1", second).await.unwrap();
+    // Without any certificate nobody renews.
+    let key = NewKey::generate().unwrap();
+    let channel = server.dial(server.tls()).await.unwrap();
+    let request = key.request("gw1").unwrap();
+    let renewal = EnrollmentClient::new(channel).renew(pb::RenewRequest { request });
+    assert_eq!(renewal.await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// A certificate of this server's authority, with a life of the test's choosing.
+fn signed(config: &Config, life: Duration) -> Identity {
+    let authority = keys::authority(config).unwrap().unwrap();
+    let key = NewKey::generate().unwrap();
+    let request = pki::Request::check(&key.request("gw1").unwrap(), "gw1").unwrap();
+    let certificate = authority.issue_gateway(&request, life).unwrap();
+    Identity::from_pem(certificate, key.to_pem().as_bytes())
+}
+
+#[tokio::test]
+async fn an_expired_certificate_and_the_servers_own_are_refused() {
+    let server = Server::start().await;
+    let short = signed(&server.config, Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    assert!(stream(&server, "gw1", short).await.is_err(), "expired");
+    // The server's certificate is of the right authority, but not for clients.
+    let pem = std::fs::read(server.config.keys_dir().join("server.pem")).unwrap();
+    let own = Identity::from_pem(&pem, &pem);
+    assert!(stream(&server, "north-net", own).await.is_err());
+    stream(
+        &server,
+        "gw1",
+        signed(&server.config, Duration::from_secs(60)),
+    )
+    .await
+    .unwrap();
+}
+
+/// The certificate that the server shows, by its fingerprint in the file.
+fn shown(server: &Server) -> String {
+    keys::server::current(&server.config).unwrap().1
+}
+
+/// Until a client that trusts only this can dial.
+async fn dials(server: &Server, trusted: &str) {
+    let tls = || {
+        tonic::transport::ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(trusted))
+            .domain_name("north-net")
+    };
+    let dialled = async {
+        while server.dial(tls()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dialled)
+        .await
+        .expect("in time");
+}
+
+#[tokio::test]
+async fn the_servers_certificate_is_renewed_under_a_running_stream() {
+    let mut server = Server::start().await;
+    server.stop().await;
+    // Renewed every second or two.
+    server.config.certificates.server = Duration::from_secs(3);
+    server.restart_stopped().await;
+    let mut gateway = server.synced_gateway("gw1").await;
+    let before = shown(&server);
+    let renewed = async {
+        while shown(&server) == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, renewed)
+        .await
+        .expect("renewed in time");
+    // Past the end of the first one: what is dialled now sees another.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    dials(&server, &keys::ca_pem(&server.config).unwrap()).await;
+    alive(&mut gateway).await;
+}
+
+#[tokio::test]
+async fn another_authority_takes_over_and_no_stream_breaks() {
+    use rotation::Step::{Activate, Finish, Prepare};
+    let mut server = Server::start().await;
+    server.stop().await;
+    // So that the server looks at its files every 0.6 seconds.
+    server.config.certificates.gateway = Duration::from_secs(60);
+    server.restart_stopped().await;
+    let config = server.config.clone();
+    let old = keys::ca_pem(&config).unwrap();
+    let first = enrolled(&server, "gw1").await;
+    let mut gateway = stream(&server, "gw1", first.clone()).await.unwrap();
+    assert!(
+        rotation::rotate(&config, Activate, true).is_err(),
+        "not prepared"
+    );
+
+    rotation::rotate(&config, Prepare, false).unwrap();
+    rotation::rotate(&config, Prepare, false).unwrap();
+    let both = keys::ca_pem(&config).unwrap();
+    assert_eq!(pki::pem_blocks(&both).count(), 2);
+    let error = rotation::rotate(&config, Activate, false).unwrap_err();
+    assert!(error.to_string().contains("--force"), "{error}");
+    assert!(
+        rotation::rotate(&config, Finish, true).is_err(),
+        "does not sign"
+    );
+    rotation::rotate(&config, Activate, true).unwrap();
+    let new = keys::authority(&config).unwrap().unwrap().cert_pem;
+    assert_ne!(new, old);
+    dials(&server, &new).await;
+    // The old one's certificate still opens streams, and gets one of the new one.
+    let second = renew(&server, first.clone(), "gw1").await.unwrap();
+    alive(&mut gateway).await;
+    stream(&server, "gw1", first.clone()).await.unwrap();
+
+    rotation::rotate(&config, Finish, true).unwrap();
+    assert_eq!(keys::ca_pem(&config).unwrap(), new);
+    let refused = async {
+        while stream(&server, "gw1", first.clone()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .expect("refused in time");
+    stream(&server, "gw1", second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_gateway_is_out_until_it_enrolls_anew() {
+    let server = Server::start().await;
+    let first = enrolled(&server, "gw1").await;
+    let other = enrolled(&server, "gw2").await;
+    let mut old = stream(&server, "gw1", first.clone()).await.unwrap();
+    let mut untouched = stream(&server, "gw2", other).await.unwrap();
+    let gateway_id = "gw1".to_owned();
+    let revoked = pki_client(&server)
+        .await
+        .revoke_gateway(pb::RevokeGatewayRequest { gateway_id })
+        .await;
+    assert!(revoked.unwrap().into_inner().issued_until_unix_ms > 0);
+    let status = loop {
+        if let Err(status) = old.next().await {
+            break status;
+        }
+    };
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("revoked"), "{status}");
+    let error = stream(&server, "gw1", first.clone()).await.err().unwrap();
+    assert!(error.contains("revoked"), "{error}");
+    let status = renew(&server, first, "gw1").await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    alive(&mut untouched).await;
+    let anew = enrolled(&server, "gw1").await;
+    stream(&server, "gw1", anew).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_the_authoritys_key_serves_but_does_not_issue() {
+    let mut server = Server::start_with(CONFIG).await;
+    let identity = server.identity("gw1");
+    server.stop().await;
+    let key = server.config.keys_dir().join("ca.key");
+    std::fs::rename(&key, server.dir.path().join("ca.key")).unwrap();
+    server.restart_stopped().await;
+    stream(&server, "gw1", identity.clone()).await.unwrap();
+    let status = renew(&server, identity, "gw1").await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(!status.message().contains('/'), "no path: {status}");
+}
