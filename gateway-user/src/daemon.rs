@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::control::{Client, ServerStates};
+use crate::control::{Client, Renewal, ServerStates};
 use crate::dataplane::{Attachment, Dataplane, InUse, Object, Port, PuntStream, Role};
 use crate::engine::{LinePort, Settings};
 use crate::inventory::Inventory;
@@ -94,6 +94,12 @@ async fn run_once(
             states: states.clone(),
         };
         clients.spawn(client.run(stop.clone()));
+        let renewal = Renewal {
+            gateway_id: config.id.clone(),
+            operator: operator.name.clone(),
+            server: operator.server.clone(),
+        };
+        clients.spawn(renewal.run(stop.clone()));
     }
     let punts = follow_punts(punt, frames);
     let tracing = tokio::spawn(tracing.run(stop.clone()));

@@ -7,6 +7,7 @@
 //! | [`plan`] | what the maps should hold, and the difference | pure |
 //! | [`journal`] | what survives a crash | database |
 //! | [`control`] | the streams to the servers | network |
+//! | [`enroll`] | the gateway's first certificate | network |
 //! | [`dataplane`] | programs, maps, ports | kernel |
 //! | [`trace`] | followed packets in words | pure |
 //! | [`runtime`], [`daemon`] | joins them | composition |
@@ -21,6 +22,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod engine;
+pub mod enroll;
 pub mod inventory;
 pub mod journal;
 pub mod plan;

@@ -3,11 +3,19 @@
 use std::fs;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use doorstep_pki::identity::NewKey;
+use doorstep_pki::lifetime::Validity;
+use doorstep_pki::token::Token;
 use doorstep_proto::v1;
+use doorstep_proto::v1::enrollment_server::{Enrollment, EnrollmentServer};
 use doorstep_proto::v1::gateway_control_server::{GatewayControl, GatewayControlServer};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa,
+    KeyPair,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -23,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An authority with certificates of a server and a gateway, in files.
 pub struct Pki {
     folder: TempDir,
+    authority: Arc<CertifiedIssuer<'static, KeyPair>>,
 }
 
 impl Pki {
@@ -38,10 +47,28 @@ impl Pki {
             let params = CertificateParams::new(vec![name.to_owned()]).expect("a valid name");
             let certificate = params.signed_by(&key, &authority).expect("signs");
             let path = |extension| folder.path().join(format!("{file}.{extension}"));
-            fs::write(path("pem"), certificate.pem()).expect("writes");
+            // With its authority's, as the real server's.
+            let chain = format!("{}{}", certificate.pem(), authority.pem());
+            fs::write(path("pem"), chain).expect("writes");
             fs::write(path("key"), key.serialize_pem()).expect("writes");
         }
-        Self { folder }
+        Self {
+            folder,
+            authority: Arc::new(authority),
+        }
+    }
+
+    /// Puts a gateway's certificate of this life into one file with its key.
+    pub fn issue(&self, gateway: &str, life: Validity) {
+        let key = NewKey::generate().expect("a key");
+        let request = key.request(gateway).expect("a valid name");
+        let certificate = certify(&self.authority, &request, Some(life));
+        let file = self.folder().join(format!("{gateway}.pem"));
+        fs::write(file, &*key.file(&certificate)).expect("writes");
+    }
+
+    pub fn authority_pem(&self) -> String {
+        self.authority.pem()
     }
 
     pub fn folder(&self) -> &Path {
@@ -82,12 +109,14 @@ impl ScriptedServer {
                 pki.read("server.pem"),
                 pki.read("server.key"),
             ))
-            .client_ca_root(Certificate::from_pem(pki.read("ca.pem")));
+            .client_ca_root(Certificate::from_pem(pki.read("ca.pem")))
+            .client_auth_optional(true);
         let stop = CancellationToken::new();
         let server = Server::builder()
             .tls_config(tls)
             .expect("valid certificates")
             .add_service(GatewayControlServer::new(Script { streams: sender }))
+            .add_service(EnrollmentServer::new(Clerk(pki.authority.clone())))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -134,6 +163,57 @@ impl Stream {
 
     pub fn refuse(self, code: Code, why: &str) {
         let _ = self.outgoing.send(Err(Status::new(code, why)));
+    }
+}
+
+fn certify(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    request: &[u8],
+    life: Option<Validity>,
+) -> String {
+    let mut request =
+        CertificateSigningRequestParams::from_der(&request.into()).expect("a request");
+    if let Some(life) = life {
+        let time = |ms: i64| {
+            time::OffsetDateTime::from_unix_timestamp(ms / 1000).expect("a time of this age")
+        };
+        request.params.not_before = time(life.from_ms);
+        request.params.not_after = time(life.until_ms);
+    }
+    request.signed_by(authority).expect("signs").pem()
+}
+
+/// Certifies whatever is asked for, for years.
+struct Clerk(Arc<CertifiedIssuer<'static, KeyPair>>);
+
+impl Clerk {
+    fn issue(&self, request: &[u8]) -> Response<v1::IssuedCertificate> {
+        Response::new(v1::IssuedCertificate {
+            certificate_pem: certify(&self.0, request, None),
+            authorities_pem: self.0.pem(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for Clerk {
+    async fn enroll(
+        &self,
+        request: Request<v1::EnrollRequest>,
+    ) -> Result<Response<v1::IssuedCertificate>, Status> {
+        let request = request.into_inner();
+        Token::parse(&request.token).map_err(|_| Status::invalid_argument("token"))?;
+        Ok(self.issue(&request.request))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::IssuedCertificate>, Status> {
+        if request.peer_certs().is_none() {
+            return Err(Status::unauthenticated("no certificate"));
+        }
+        Ok(self.issue(&request.into_inner().request))
     }
 }
 

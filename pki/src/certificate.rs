@@ -103,6 +103,20 @@ pub fn digest(der: &[u8]) -> [u8; 32] {
     Sha256::digest(der).into()
 }
 
+/// A certificate as PEM (RFC 7468).
+#[must_use]
+pub fn to_pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let body = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for start in (0..body.len()).step_by(64) {
+        text.push_str(&body[start..body.len().min(start + 64)]);
+        text.push('\n');
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
+}
+
 /// A fingerprint as `openssl x509 -fingerprint -sha256` prints it.
 #[must_use]
 pub fn fingerprint(digest: &[u8; 32]) -> String {
@@ -126,6 +140,15 @@ mod tests {
         );
         for other in [&[][..], &[1; 16], &[0x7f; 20], &[0; 16]] {
             assert_eq!(issued_ms(other), 0);
+        }
+    }
+
+    #[test]
+    fn pem_and_back() {
+        for len in [0, 1, 47, 48, 49, 500] {
+            let der: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+            let back = CertificateDer::from_pem_slice(to_pem(&der).as_bytes()).expect("reads");
+            assert_eq!(&*back, &der[..]);
         }
     }
 

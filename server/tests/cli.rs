@@ -183,6 +183,21 @@ fn keys_daemon_and_clients() {
     assert_eq!(fails(dir, &["subscribers", "plan", nobody]).0, 2);
     let (_, error) = fails(dir, &["subscribers", "plan", nobody, "gold"]);
     assert!(error.contains("no [[plan]] is configured"), "{error}");
+    let made = json(dir, &["pki", "token", "gw1", "--expires", "10m"]);
+    let token = made["token"].as_str().unwrap();
+    assert!(token.starts_with("dt1.gw1.north-net."));
+    let made = json(dir, &["pki", "token", "gw1", "--out", "token"]);
+    assert!(made["token"].is_null(), "it stands in the file alone");
+    let mode = std::fs::metadata(dir.join("token")).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    let listed = json(dir, &["pki", "tokens"]);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert!(listed[0]["used_unix_ms"].is_null());
+    let (_, error) = fails(dir, &["pki", "token", "gw9"]);
+    assert!(error.contains("add a [[gateway]]"), "{error}");
+    assert_eq!(fails(dir, &["pki", "token", "gw1", "--expires", "8d"]).0, 2);
+    let revoked = json(dir, &["pki", "revoke", "gw1"]);
+    assert!(revoked["issued_until_unix_ms"].as_i64().unwrap() > 0);
     // A second daemon on the same folder is refused, and the first goes on.
     let (_, error) = fails(dir, &["run", "--config", config]);
     assert!(error.contains("another server runs"), "{error}");
@@ -194,6 +209,8 @@ fn keys_daemon_and_clients() {
     assert!(status.success(), "SIGTERM ends it orderly");
     assert!(!dir.join("admin.sock").exists(), "the socket is removed");
     let log = std::fs::read_to_string(dir.join("log")).unwrap();
+    let secret = token.rsplit('.').next().unwrap();
+    assert!(!log.contains(secret), "a token in the log");
     for line in log.lines() {
         serde_json::from_str::<Value>(line).unwrap();
     }

@@ -50,12 +50,9 @@ async fn enroll(
 /// A gateway that has enrolled.
 async fn enrolled(server: &Server, name: &str) -> Identity {
     let key = NewKey::generate().unwrap();
-    let issued = enroll(
-        server,
-        &token(server, name).await,
-        key.request(name).unwrap(),
-    );
-    let issued = issued.await.unwrap();
+    let token = token(server, name).await;
+    let issued = enroll(server, &token, key.request(name).unwrap()).await;
+    let issued = issued.unwrap();
     key.check(&issued.certificate_pem, name).unwrap();
     Identity::from_pem(issued.certificate_pem, key.to_pem().as_bytes())
 }
@@ -151,10 +148,9 @@ async fn a_token_is_good_once_and_for_one_gateway() {
             .any(|w| w == secret.as_bytes());
         assert!(!found, "{}", file.display());
     }
-    let listed = pki_client(&server)
-        .await
-        .list_tokens(pb::ListTokensRequest {});
-    let listed = listed.await.unwrap().into_inner().tokens;
+    let mut client = pki_client(&server).await;
+    let listed = client.list_tokens(pb::ListTokensRequest {}).await;
+    let listed = listed.unwrap().into_inner().tokens;
     assert!(
         listed.len() == 1 && listed[0].used_unix_ms > 0,
         "{listed:?}"
@@ -215,8 +211,12 @@ async fn a_renewed_certificate_is_good_while_the_old_stream_goes_on() {
     let key = NewKey::generate().unwrap();
     let channel = server.dial(server.tls()).await.unwrap();
     let request = key.request("gw1").unwrap();
-    let renewal = EnrollmentClient::new(channel).renew(pb::RenewRequest { request });
-    assert_eq!(renewal.await.unwrap_err().code(), Code::Unauthenticated);
+    let mut client = EnrollmentClient::new(channel);
+    let status = client
+        .renew(pb::RenewRequest { request })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
 }
 
 /// A certificate of this server's authority, with a life of the test's choosing.
@@ -275,7 +275,7 @@ async fn the_servers_certificate_is_renewed_under_a_running_stream() {
     server.stop().await;
     // Renewed every second or two.
     server.config.certificates.server = Duration::from_secs(3);
-    server.restart_stopped().await;
+    server.resume().await;
     let mut gateway = server.synced_gateway("gw1").await;
     let before = shown(&server);
     let renewed = async {
@@ -299,7 +299,7 @@ async fn another_authority_takes_over_and_no_stream_breaks() {
     server.stop().await;
     // So that the server looks at its files every 0.6 seconds.
     server.config.certificates.gateway = Duration::from_secs(60);
-    server.restart_stopped().await;
+    server.resume().await;
     let config = server.config.clone();
     let old = keys::ca_pem(&config).unwrap();
     let first = enrolled(&server, "gw1").await;
@@ -377,7 +377,7 @@ async fn a_server_without_the_authoritys_key_serves_but_does_not_issue() {
     server.stop().await;
     let key = server.config.keys_dir().join("ca.key");
     std::fs::rename(&key, server.dir.path().join("ca.key")).unwrap();
-    server.restart_stopped().await;
+    server.resume().await;
     stream(&server, "gw1", identity.clone()).await.unwrap();
     let status = renew(&server, identity, "gw1").await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");

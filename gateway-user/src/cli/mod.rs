@@ -4,6 +4,7 @@
     reason = "commands print what they were asked for"
 )]
 
+mod enroll;
 mod json;
 mod lines;
 mod show;
@@ -39,6 +40,8 @@ enum Command {
     Run(Run),
     /// Check configuration, inventory and host; exit 1 if something would not work
     Check(Check),
+    /// Make a key for this gateway, and get its certificate with an operator's one-time token
+    Enroll(enroll::Enroll),
     /// Load the programs, attach them to the configured ports and leave them pinned
     Load(WithConfig),
     /// Put other programs in place of those that forward, without losing a packet
@@ -186,6 +189,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Enroll(args) => enroll::enroll(args).await?,
         Command::Load(WithConfig { config }) => {
             let config = Config::load(&config)?;
             let pin_path = config.pin_path.clone();

@@ -292,8 +292,8 @@ impl Check<'_, '_> {
             address,
             replicas,
             ca: self.folder.join(raw.ca),
+            key: self.folder.join(raw.key.as_ref().unwrap_or(&raw.cert)),
             cert: self.folder.join(raw.cert),
-            key: self.folder.join(raw.key),
         }
     }
 

@@ -87,7 +87,7 @@ pub struct Server {
     pub server_name: Option<Spanned<String>>,
     pub ca: PathBuf,
     pub cert: PathBuf,
-    pub key: PathBuf,
+    pub key: Option<PathBuf>,
 }
 
 fn default_state_dir() -> PathBuf {

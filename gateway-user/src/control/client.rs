@@ -80,7 +80,7 @@ pub struct Client<E> {
 }
 
 #[derive(Debug, Error)]
-enum StreamError {
+pub(super) enum StreamError {
     #[error("cannot read {}: {source}", file.display())]
     File {
         file: PathBuf,
@@ -94,6 +94,13 @@ enum StreamError {
     Status(#[from] Box<Status>),
     #[error("the server has not answered for {} s", .0.as_secs())]
     Silent(Duration),
+    #[error(
+        "the server is that of operator '{0}', not of '{1}'; correct the url or the name of the \
+         [[operator]] in the configuration"
+    )]
+    Operator(String, String),
+    #[error("the server sends instructions before it has said which operator's it is")]
+    Unwelcomed,
     #[error("the server has ended the stream")]
     Ended,
     #[error("the server does not read what it is sent")]
@@ -107,7 +114,9 @@ enum StreamError {
 impl StreamError {
     fn class(&self) -> Class {
         match self {
-            Self::File { .. } | Self::Pem { .. } => Class::Refused,
+            Self::File { .. } | Self::Pem { .. } | Self::Operator(..) | Self::Unwelcomed => {
+                Class::Refused
+            }
             Self::Status(status) => match status.code() {
                 Code::Unavailable if status.message().contains(DIAL_AGAIN) => Class::Draining,
                 Code::ResourceExhausted => Class::Overloaded,
@@ -266,6 +275,11 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
                 message = next => message?,
             };
             match convert::incoming(message.map_err(Box::new)?.ok_or(StreamError::Ended)?) {
+                // Not even a server of the right authority speaks for another operator.
+                Ok(Incoming::Welcome { operator }) if operator != self.operator.name => {
+                    let ours = self.operator.name.clone();
+                    return Err(StreamError::Operator(convert::echo(&operator), ours));
+                }
                 Ok(Incoming::Welcome { operator }) => {
                     welcomed = true;
                     backoff.reset();
@@ -273,6 +287,7 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
                     let index = self.operator.index;
                     self.states.update(index, true, None, clock::unix_ms());
                 }
+                Ok(Incoming::Instruction(_)) if !welcomed => return Err(StreamError::Unwelcomed),
                 Ok(Incoming::Instruction(instruction)) => {
                     let operator = self.operator.index;
                     let event = StreamEvent::Instruction {
@@ -299,7 +314,10 @@ async fn drain(incoming: &mut tonic::Streaming<doorstep_proto::v1::ServerMessage
 }
 
 /// Reads certificates and key, anew for each stream so that renewed ones need no restart.
-async fn endpoint(server: &Server, address: &Address) -> Result<Endpoint, StreamError> {
+pub(super) async fn endpoint(
+    server: &Server,
+    address: &Address,
+) -> Result<Endpoint, StreamError> {
     let (ca, cert, key) = (
         certificates(&server.ca).await?,
         certificates(&server.cert).await?,
@@ -367,7 +385,7 @@ async fn read(file: &Path) -> Result<Vec<u8>, StreamError> {
 }
 
 /// An error with all its causes; transport errors say nothing by themselves.
-fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

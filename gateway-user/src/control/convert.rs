@@ -154,7 +154,7 @@ fn required<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Resu
         .map_err(|error| format!("{field}: '{}': {error}", echo(text)))
 }
 
-fn echo(text: &str) -> String {
+pub(super) fn echo(text: &str) -> String {
     text.chars()
         .take(MAX_ECHO)
         .flat_map(char::escape_debug)

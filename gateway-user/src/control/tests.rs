@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use doorstep_pki::certificate::Certificate;
+use doorstep_pki::lifetime::Validity;
 use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_message::Body as Up;
 use doorstep_proto::v1::server_message::Body as Down;
@@ -51,6 +53,15 @@ fn operator(folder: &Path, port: u16) -> Operator {
             cert: folder.join("gw1.pem"),
             key: folder.join("gw1.key"),
         },
+    }
+}
+
+/// A life of which this much is over, in hours.
+fn life(over: i64, left: i64) -> Validity {
+    let now = crate::clock::unix_ms();
+    Validity {
+        from_ms: now - over * 3_600_000,
+        until_ms: now + left * 3_600_000,
     }
 }
 
@@ -346,4 +357,108 @@ async fn certificates_that_do_not_fit() {
     }
     assert!(server.try_stream().is_none(), "no stream was begun");
     assert!(wrong_name_server.try_stream().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_due_is_renewed_and_the_stream_goes_on() {
+    let pki = Pki::new("north-net", "gw1");
+    pki.issue("gw1", life(100, 20));
+    // The authorities to trust come with it: an old list is replaced.
+    let ca = pki.folder().join("ca.pem");
+    std::fs::write(&ca, pki.authority_pem().repeat(2)).expect("writes");
+    let mut server = ScriptedServer::start(&pki).await;
+    let mut operator = operator(pki.folder(), server.port);
+    operator.server.key = operator.server.cert.clone();
+    let file = operator.server.cert.clone();
+    let read = || Certificate::from_pem(&std::fs::read(&file).expect("reads")).expect("a pair");
+    let before = read();
+    let files = operator.server.clone();
+    let mut client = Running::start(operator, 16);
+    client.up().await.send(hello());
+    let mut stream = server.stream().await;
+    greeted(&mut stream).await;
+    stream.send(welcome());
+
+    let stop = CancellationToken::new();
+    let renewal = Renewal {
+        gateway_id: "gw1".into(),
+        operator: "north-net".into(),
+        server: files,
+    };
+    let renewal = tokio::spawn(renewal.run(stop.clone()));
+    let renewed = timeout(PATIENCE, async {
+        while read() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    renewed.await.expect("renewed in time");
+    assert!(read().validity.until_ms > before.validity.until_ms);
+    assert_ne!(read().public_key, before.public_key, "a new key");
+    let trusted = std::fs::read_to_string(&ca).expect("reads");
+    assert_eq!(trusted, pki.authority_pem());
+    // The stream in use goes on,
+    stream.send(message(Down::Synced(v1::Synced {})));
+    assert!(matches!(
+        client.event().await,
+        StreamEvent::Instruction { .. }
+    ));
+    // and the next one is dialled with what is in the file now.
+    drop(stream);
+    assert!(matches!(client.event().await, StreamEvent::Down { .. }));
+    client.up().await.send(hello());
+    greeted(&mut server.stream().await).await;
+    stop.cancel();
+    renewal.await.expect("does not panic");
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_due_stays_and_one_that_is_over_opens_nothing() {
+    let pki = Pki::new("north-net", "gw1");
+    let server = ScriptedServer::start(&pki).await;
+    let mut operator = operator(pki.folder(), server.port);
+    operator.server.key = operator.server.cert.clone();
+    for life in [life(10, 100), life(100, -1)] {
+        pki.issue("gw1", life);
+        let before = std::fs::read(&operator.server.cert).expect("reads");
+        let stop = CancellationToken::new();
+        let renewal = Renewal {
+            gateway_id: "gw1".into(),
+            operator: "north-net".into(),
+            server: operator.server.clone(),
+        };
+        let renewal = tokio::spawn(renewal.run(stop.clone()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stop.cancel();
+        renewal.await.expect("does not panic");
+        let after = std::fs::read(&operator.server.cert).expect("reads");
+        assert_eq!(after, before);
+    }
+    let client = Running::start(operator, 16);
+    client.error("").await;
+    client.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_of_another_operator_is_not_followed() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let operator_says = |operator: &str| {
+        message(Down::Welcome(v1::Welcome {
+            operator: operator.to_owned(),
+        }))
+    };
+    for (first, expected) in [
+        (operator_says("south-net"), "that of operator 'south-net'"),
+        (message(Down::Synced(v1::Synced {})), "before it has said"),
+    ] {
+        let mut client = Running::start(operator(pki.folder(), server.port), 16);
+        client.up().await.send(hello());
+        let mut stream = server.stream().await;
+        greeted(&mut stream).await;
+        stream.send(first);
+        client.error(expected).await;
+        client.stop().await;
+    }
 }

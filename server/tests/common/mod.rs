@@ -151,11 +151,6 @@ impl Server {
         self.resume().await;
     }
 
-    /// After a `stop`, for a test that has changed something meanwhile.
-    pub async fn restart_stopped(&mut self) {
-        self.resume().await;
-    }
-
     fn url(&self) -> String {
         format!("https://{}", self.running.as_ref().unwrap().listen)
     }

@@ -130,8 +130,10 @@ pub fn certificates() -> CaseResult {
     let bpffs = gateway.config.with_file_name("bpf");
     let text = config
         .replace("op0/ca.pem", "ca.pem")
-        .replace("op0/gw1.pem", "gw9.pem")
-        .replace("op0/gw1.key", "gw9.key")
+        .replace(
+            "cert = \"op0/gw1.pem\"",
+            "cert = \"gw9.pem\"\nkey = \"gw9.key\"",
+        )
         .replace("bpf/doorstep", &format!("{}/impostor", bpffs.display()));
     let file = folder.join("gateway.toml");
     std::fs::write(&file, &text)?;

@@ -56,7 +56,7 @@ impl Gateway {
         );
         for (operator, owner) in operators.iter().enumerate() {
             let uplink = connect_uplink(operator, number, &netns, &hosts.inet)?;
-            owner.issue(&id, &folder.join(format!("op{operator}")))?;
+            owner.enroll(&id, &netns, &folder.join(format!("op{operator}")))?;
             let Pool {
                 v4,
                 gateway: own,
@@ -87,8 +87,7 @@ impl Gateway {
                  url = \"https://{server}:7443\"\n\
                  server_name = \"{name}\"\n\
                  ca = \"op{operator}/ca.pem\"\n\
-                 cert = \"op{operator}/{id}.pem\"\n\
-                 key = \"op{operator}/{id}.key\"\n"
+                 cert = \"op{operator}/{id}.pem\"\n"
             )?;
             if plan.garden {
                 text.push_str(&garden::config(operator, number));

@@ -18,6 +18,8 @@ pub struct Operator {
     pub server: Daemon,
     pub config: PathBuf,
     socket: PathBuf,
+    /// Of the server.
+    url: String,
 }
 
 impl Operator {
@@ -39,6 +41,7 @@ impl Operator {
             server,
             config,
             socket,
+            url: format!("https://{}:7443", addresses::server(number)),
         })
     }
 
@@ -57,7 +60,23 @@ impl Operator {
         Ok(run(&mut command)?.trim().to_owned())
     }
 
-    /// Issues a gateway's certificate into a folder.
+    /// Lets a gateway enroll, from its own host: a token, then a key and a certificate.
+    pub fn enroll(&self, gateway: &str, host: &Netns, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let token = folder.join("token");
+        let mut command = binary("doorstep-server")?;
+        command
+            .args(["pki", "token", gateway, "--socket"])
+            .arg(&self.socket);
+        run(command.arg("--out").arg(&token))?;
+        let program = binary("doorstep-gateway")?;
+        let mut command = host.command(program.get_program())?;
+        command.args(["enroll", "--server", &self.url, "--token-file"]);
+        run(command.arg(&token).arg("--out").arg(folder))?;
+        Ok(std::fs::remove_file(token)?)
+    }
+
+    /// Makes a gateway's key and certificate here, in a folder.
     pub fn issue(&self, gateway: &str, folder: &Path) -> Result<()> {
         let mut command = binary("doorstep-server")?;
         command
