@@ -383,3 +383,42 @@ async fn a_server_without_the_authoritys_key_serves_but_does_not_issue() {
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     assert!(!status.message().contains('/'), "no path: {status}");
 }
+
+#[tokio::test]
+async fn two_servers_on_one_database_take_a_token_once_and_both_know_who_is_revoked() {
+    let one = Server::start_on_postgres().await;
+    let two = one.replica().await;
+    let key = NewKey::generate().unwrap();
+    let request = || key.request("gw1").unwrap();
+    let text = token(&one, "gw1").await;
+    let attempts = (0..6).map(|number| {
+        let server = if number % 2 == 0 { &one } else { &two };
+        enroll(server, &text, request())
+    });
+    let answers = futures::future::join_all(attempts).await;
+    let good: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(good.len(), 1);
+
+    let identity = Identity::from_pem(&good[0].certificate_pem, key.to_pem().as_bytes());
+    let mut gateway = stream(&two, "gw1", identity.clone()).await.unwrap();
+    let gateway_id = "gw1".to_owned();
+    let revoked = pki_client(&one)
+        .await
+        .revoke_gateway(pb::RevokeGatewayRequest { gateway_id })
+        .await;
+    revoked.unwrap();
+    // A renewal looks at the database, whatever the server has heard.
+    let status = renew(&two, identity, "gw1").await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    let ended = async {
+        loop {
+            if let Err(status) = gateway.next().await {
+                break status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE, ended)
+        .await
+        .expect("ends in time");
+    assert!(status.message().contains("revoked"), "{status}");
+}

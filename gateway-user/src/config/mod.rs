@@ -129,6 +129,7 @@ pub struct Server {
     pub replicas: Vec<Address>,
     pub ca: PathBuf,
     pub cert: PathBuf,
+    /// The same file as `cert`, where that holds both and is replaced as a whole.
     pub key: PathBuf,
 }
 

@@ -314,10 +314,7 @@ async fn drain(incoming: &mut tonic::Streaming<doorstep_proto::v1::ServerMessage
 }
 
 /// Reads certificates and key, anew for each stream so that renewed ones need no restart.
-pub(super) async fn endpoint(
-    server: &Server,
-    address: &Address,
-) -> Result<Endpoint, StreamError> {
+pub(super) async fn endpoint(server: &Server, address: &Address) -> Result<Endpoint, StreamError> {
     let (ca, cert, key) = (
         certificates(&server.ca).await?,
         certificates(&server.cert).await?,
