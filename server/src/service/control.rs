@@ -21,7 +21,7 @@ use super::gateway_stream::GatewayStream;
 use super::{convert, enrollment};
 use crate::config::is_name;
 use crate::engine::{Engine, now_ms};
-use crate::enroll::Revocations;
+use crate::enroll::{Revocations, Revoked};
 use crate::session::instruct::Held;
 
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -72,12 +72,12 @@ impl GatewayControl for ControlService {
         let inbound = request.into_inner();
         // The answer's headers go out at once; whatever is wrong with Hello comes as the stream's end.
         self.streams.spawn(async move {
-            let served = tokio::select! {
-                served = serve(&engine, &shown, peer, inbound, &sender, shutdown) => served,
-                // Before Hello or long after: whoever holds a revoked certificate has no stream.
-                revoked = refused(&revocations, &shown) => Err(revoked),
+            let caller = Caller {
+                shown,
+                revocations,
+                peer,
             };
-            if let Err(status) = served {
+            if let Err(status) = serve(&engine, caller, inbound, &sender, shutdown).await {
                 tracing::warn!(code = ?status.code(), reason = status.message(), "gateway stream ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -88,17 +88,20 @@ impl GatewayControl for ControlService {
 
 pub type Outgoing = mpsc::Sender<Result<pb::ServerMessage, Status>>;
 
-/// Returns once the certificate is revoked.
-async fn refused(revocations: &Revocations, shown: &Certificate) -> Status {
-    let gateway = shown.names.first().map_or("", String::as_str);
-    let revoked = revocations.until_refused(gateway, shown.issued_ms).await;
-    Status::permission_denied(revoked.to_string())
+/// Who has dialled.
+struct Caller {
+    shown: Certificate,
+    revocations: Revocations,
+    peer: String,
 }
 
 async fn serve(
     engine: &Arc<Engine>,
-    shown: &Certificate,
-    peer: String,
+    Caller {
+        shown,
+        revocations,
+        peer,
+    }: Caller,
     mut inbound: Streaming<pb::GatewayMessage>,
     sender: &Outgoing,
     shutdown: CancellationToken,
@@ -116,6 +119,10 @@ async fn serve(
     };
     let held = check_hello(engine, &shown.names, &hello)?;
     let gateway = hello.gateway_id;
+    let refused = |revoked: Revoked| Status::permission_denied(revoked.to_string());
+    revocations
+        .check(&gateway, shown.issued_ms)
+        .map_err(refused)?;
     let software_version = convert::tidy(&hello.software_version);
     engine
         .gateway_seen(&gateway, &software_version, &peer, 0)
@@ -147,6 +154,7 @@ async fn serve(
             () = link.replaced.cancelled() => Err(Status::aborted(
                 "a newer stream of the same gateway has taken over",
             )),
+            revoked = revocations.until_refused(&gateway, shown.issued_ms) => Err(refused(revoked)),
             () = shutdown.cancelled() => Err(shutting_down()),
         };
         tracing::info!("gateway disconnected");
