@@ -24,7 +24,7 @@ async fn a_gateway_enrolls_and_its_files_open_the_door() {
     assert_eq!(first.certificate.names, ["gw1"]);
     let mode = std::fs::metadata(&first.files.key).expect("is there");
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
-    let checked = crate::control::check_server(&first.files).await;
+    let checked = crate::control::check_server(&first.files, &first.files.address).await;
     assert_eq!(checked, Ok(()));
 
     let again = enroll(&url, &token, &folder, false).await.err();
