@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::certificate::{self, Certificate};
@@ -19,8 +21,7 @@ impl NewKey {
 
     /// The key of an existing file.
     pub fn from_pem(pem: &str) -> Result<Self> {
-        let key = KeyPair::from_pem(pem).context("there is no usable private key in it")?;
-        Ok(Self { key })
+        private_key(pem).map(|key| Self { key })
     }
 
     /// A request (PKCS #10, in DER) for a certificate of this name.
@@ -66,9 +67,38 @@ impl NewKey {
     }
 }
 
+/// The private key of a PEM file, wherever in it that stands.
+pub fn private_key(pem: &str) -> Result<KeyPair> {
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok();
+    let key = key.and_then(|der| KeyPair::try_from(&der).ok());
+    key.context("there is no usable private key in it")
+}
+
 /// Whether a PEM file holds a certificate with this fingerprint.
 #[must_use]
 pub fn holds(pem: &str, digest: &[u8; 32]) -> bool {
     certificate::chain(pem.as_bytes())
         .is_ok_and(|chain| chain.iter().any(|der| certificate::digest(der) == *digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_from_its_file_and_fits_its_certificate_alone() {
+        let key = NewKey::generate().expect("a key");
+        let params = CertificateParams::new(["gw1".to_owned()]).expect("a valid name");
+        let certificate = params.self_signed(&key.key).expect("signs").pem();
+        let file = key.file(&certificate);
+        let back = NewKey::from_pem(&file).expect("reads");
+        assert!(back.check(&file, "gw1").is_ok());
+        assert!(back.check(&file, "gw2").is_err());
+        let other = NewKey::generate().expect("a key");
+        assert!(other.check(&file, "gw1").is_err());
+        assert!(NewKey::from_pem(&certificate).is_err());
+        let chain = certificate::chain(file.as_bytes()).expect("a certificate");
+        assert!(holds(&file, &certificate::digest(&chain[0])));
+        assert!(!holds(&file, &[0; 32]) && !holds("", &[0; 32]));
+    }
 }

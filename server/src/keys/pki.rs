@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use doorstep_pki::certificate;
-use doorstep_pki::identity::NewKey;
+use doorstep_pki::identity::{self, NewKey};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
@@ -95,7 +95,7 @@ impl Authority {
     /// From a file with a key and its certificate; without one, the certificate is looked for
     /// among the trusted ones.
     pub fn read(file: &str, trusted: &str) -> Result<Self> {
-        let key = KeyPair::from_pem(file).context("the CA's key is unreadable")?;
+        let key = identity::private_key(file).context("the CA's key is unreadable")?;
         let public = key.subject_public_key_info();
         let own = [file, trusted].into_iter().find_map(|pem| {
             pem_blocks(pem).find(|block| {
