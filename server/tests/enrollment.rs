@@ -273,8 +273,10 @@ async fn dials(server: &Server, trusted: &str) {
 async fn the_servers_certificate_is_renewed_under_a_running_stream() {
     let mut server = Server::start().await;
     server.stop().await;
-    // Renewed every second or two.
+    // One of this life, and renewed every second or two.
     server.config.certificates.server = Duration::from_secs(3);
+    let authority = keys::authority(&server.config).unwrap().unwrap();
+    keys::server::issue(&server.config, &authority).unwrap();
     server.resume().await;
     let mut gateway = server.synced_gateway("gw1").await;
     let before = shown(&server);
