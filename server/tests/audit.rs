@@ -1,4 +1,4 @@
-//! `audit`: an exported log is listed and verified by the binary, with the key that `keys init` made.
+//! `audit`: an exported log is listed and verified by the binary, with the key that `pki init` made.
 
 mod common;
 
