@@ -126,6 +126,25 @@ async fn a_malformed_beginning_is_refused_by_field() {
     }
 }
 
+/// The server died before it acknowledged a receipt, and the session is back at the gateway.
+#[tokio::test]
+async fn a_receipt_and_a_newer_connect_of_one_session_are_both_held() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let answer = home.ask(&server, Connect, HOME_1).await.unwrap();
+    let connect = gw1.connect().await;
+    drop(gw1);
+    let held = vec![
+        held(&answer.session_id, 0, pb::HeldPhase::Disconnected),
+        held(&answer.session_id, 1, pb::HeldPhase::Established),
+    ];
+    let mut gw1 = server.gateway("gw1", held).await;
+    assert_eq!(gw1.until_synced().await, vec![]);
+    let view = server.reaches(&connect.session_id, S::Established).await;
+    assert_eq!(view.generation, 1);
+}
+
 #[tokio::test]
 async fn malformed_messages_disturb_nothing() {
     let server = Server::start().await;

@@ -207,7 +207,8 @@ fn check_hello(engine: &Engine, names: &[String], hello: &pb::Hello) -> Result<V
         .map(|(index, held)| {
             let held = convert::held(held)
                 .map_err(|error| Status::invalid_argument(format!("held[{index}].{error}")))?;
-            if ids.insert(held.session) {
+            // A receipt that waits and the Connect that came after it are two.
+            if ids.insert((held.session, held.generation)) {
                 Ok(held)
             } else {
                 Err(Status::invalid_argument(format!(

@@ -347,3 +347,17 @@ proptest! {
         }
     }
 }
+
+/// A receipt that was not acknowledged yet, and the Connect that came after it.
+#[test]
+fn a_session_that_came_back_is_held_twice() {
+    let rows = [row(1, State::Connecting, 3, "gw1")];
+    let held = [
+        held(1, 2, Phase::Disconnected),
+        held(1, 3, Phase::Establishing),
+    ];
+    let diff = diff("gw1", &held, &rows);
+    assert_eq!(diff.send, []);
+    assert_eq!(diff.acked, [held[1]]);
+    assert_eq!(diff.unknown, []);
+}
