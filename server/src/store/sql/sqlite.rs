@@ -175,10 +175,7 @@ fn run_one(connection: &Connection, statement: &Statement) -> rusqlite::Result<V
         return Ok(Vec::new());
     };
     let mut prepared = connection.prepare_cached(&text(statement, first.len()))?;
-    let columns: Arc<[String]> = prepared
-        .column_names()
-        .map(str::to_owned)
-        .collect();
+    let columns: Arc<[String]> = prepared.column_names().map(str::to_owned).collect();
     let mut returned = Vec::new();
     for row in &statement.rows {
         let mut rows = prepared.query(rusqlite::params_from_iter(row))?;
