@@ -23,8 +23,8 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use crate::config::Config;
 use crate::engine::{Engine, now_ms};
 use crate::enroll::{Enroller, Revocations};
+use crate::keys;
 use crate::keys::server::ServerTls;
-use crate::keys::{self, Keys};
 use crate::listener;
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
@@ -57,11 +57,11 @@ pub struct Running {
 
 /// Starts everything; returns once both sockets are bound.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running> {
-    let Keys { keyring, vault } = keys::load(&config)?;
+    let keys = keys::load(&config)?;
     let lock = lock_data_dir(&config)?;
     let config = Arc::new(config);
     let tls = Arc::new(ServerTls::load(Arc::clone(&config))?);
-    let engine = Engine::open(Arc::clone(&config), &config.database, keyring, vault).await?;
+    let engine = Engine::open(Arc::clone(&config), &config.database, keys).await?;
     let revocations = Revocations::load(&engine.store).await?;
 
     let listener = TcpListener::bind(config.listen)

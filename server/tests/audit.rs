@@ -5,11 +5,13 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::CONFIG;
+use common::{CONFIG, PHONE, Server, Subscriber};
+use doorstep_proto::v1 as pb;
 use doorstep_server::audit::export::{write_entry, write_head};
 use doorstep_server::audit::{Event, Head};
 use doorstep_server::config::Config;
 use doorstep_server::keys;
+use doorstep_server::store::Database;
 use uuid::Uuid;
 
 const BIN: &str = env!("CARGO_BIN_EXE_doorstep-server");
@@ -147,4 +149,49 @@ fn an_exported_log_is_listed_and_verified() {
         &verify(&["--head", "kept"]),
         "the anchor proves 1251 entries",
     );
+}
+
+/// What the operator does stands in the log, and the log is proven while the server runs.
+#[tokio::test]
+async fn the_log_of_a_running_server_is_verified() {
+    for server in [Server::start().await, Server::start_on_postgres().await] {
+        let dir = server.dir.path();
+        let database = match &server.config.database {
+            Database::Postgres(url) => format!("database = \"{url}\"\n"),
+            Database::Sqlite(_) => String::new(),
+        };
+        std::fs::write(dir.join("server.toml"), database + CONFIG).unwrap();
+        let config = ["--config", "server.toml"];
+        let empty = succeeds(dir, &[&["head"], &config[..]].concat());
+        assert!(empty.starts_with("audit1:0:"), "{empty}");
+
+        let home = Subscriber::register(&server, PHONE).await;
+        let subscriber_id = home.credentials.subscriber_id.clone();
+        for _ in 0..3 {
+            let request = pb::ResetSecretRequest {
+                subscriber_id: subscriber_id.clone(),
+            };
+            server.operator().await.reset_secret(request).await.unwrap();
+        }
+        let told = succeeds(
+            dir,
+            &[&["verify", "--head", empty.trim()], &config[..]].concat(),
+        );
+        assert!(told.contains("3, all as they were written"), "{told}");
+        let listed = succeeds(
+            dir,
+            &[
+                &["list", "--of", &subscriber_id, "--action", "reset-secret"],
+                &config[..],
+            ]
+            .concat(),
+        );
+        assert_eq!(listed.lines().count(), 4, "{listed}");
+
+        // What is exported proves itself as well.
+        let exported = succeeds(dir, &[&["export"], &config[..]].concat());
+        std::fs::write(dir.join("log"), exported).unwrap();
+        let told = succeeds(dir, &[&["verify", "--file", "log"], &config[..]].concat());
+        assert!(told.contains("3, all as they were written"), "{told}");
+    }
 }

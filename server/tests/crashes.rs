@@ -37,7 +37,7 @@ impl World {
     async fn open(&mut self) {
         let keys = keys::load(&self.config).unwrap();
         let config = Arc::clone(&self.config);
-        let engine = Engine::open(config, &self.config.database, keys.keyring, keys.vault);
+        let engine = Engine::open(config, &self.config.database, keys);
         self.engine = Some(engine.await.unwrap());
     }
 

@@ -1,20 +1,22 @@
 //! `audit`: the audit log, entry by entry; it may be longer than memory.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write, stdin, stdout};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use doorstep_daemon::output::{self, Output};
-use doorstep_server::audit::export::{Line, Reader, write_entry};
+use doorstep_server::audit::export::{Line, Reader, write_entry, write_head};
 use doorstep_server::audit::{AuditKey, Chained, Head, Verifier};
 use doorstep_server::config::Config;
 use doorstep_server::keys;
+use doorstep_server::store::AuditLog;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::AuditAction;
 use super::tables::when;
+use super::{AuditAction, AuditSource};
 
 /// Lines of a table are printed in groups, with columns as wide as a group needs.
 const GROUP: usize = 1000;
@@ -31,24 +33,78 @@ const COLUMNS: [&str; 7] = [
 
 pub fn audit(action: AuditAction, output: Output) -> Result<()> {
     match action {
-        AuditAction::List { file, action, of } => {
+        AuditAction::List { source, action, of } => {
             let wanted = |chained: &Chained| {
                 let event = &chained.entry.event;
                 action.as_ref().is_none_or(|action| *action == event.action)
                     && of.is_none_or(|id| [event.subscriber, event.session].contains(&Some(id)))
             };
-            list(lines(&file.file)?, wanted, output)
+            list(from(&source)?, wanted, output)
         }
-        AuditAction::Verify { file, config, head } => {
-            let key = keys::audit_key(&Config::load(&config.config)?)?;
+        AuditAction::Verify { config, file, head } => {
+            let config = Config::load(&config.config)?;
+            let key = keys::audit_key(&config)?;
             let anchor = head.map(|given| anchor(&given)).transpose()?;
-            verify(&key, lines(&file.file)?, anchor, output)
+            let lines = match file {
+                Some(file) => lines(&file)?,
+                None => database(&config)?,
+            };
+            verify(&key, lines, anchor, output)
         }
-        AuditAction::Head { file } => show_head(&last(lines(&file.file)?)?, output),
+        AuditAction::Head { source } => show_head(&last(from(&source)?)?, output),
+        AuditAction::Export { config } => export(database(&Config::load(&config.config)?)?),
     }
 }
 
 type Lines = Box<dyn Iterator<Item = Result<Line>>>;
+
+fn from(source: &AuditSource) -> Result<Lines> {
+    match (&source.config, &source.file) {
+        (Some(config), _) => database(&Config::load(config)?),
+        (None, Some(file)) => lines(file),
+        (None, None) => bail!("give --config or --file"),
+    }
+}
+
+/// The lines that an export of the database's log has.
+fn database(config: &Config) -> Result<Lines> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let key = keys::audit_key(config)?;
+    let mut log = runtime.block_on(AuditLog::open(&config.database, &key))?;
+    let mut page = VecDeque::new();
+    let mut head = Some(log.head());
+    Ok(Box::new(std::iter::from_fn(move || {
+        head?;
+        if page.is_empty() {
+            match runtime.block_on(log.next()) {
+                Ok(entries) => page.extend(entries),
+                Err(error) => {
+                    head = None;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+        match page.pop_front() {
+            Some(entry) => Some(Ok(Line::Entry(entry))),
+            None => head.take().map(|head| Ok(Line::Head(head))),
+        }
+    })))
+}
+
+fn export(lines: Lines) -> Result<()> {
+    let mut out = BufWriter::new(stdout().lock());
+    for line in lines {
+        match line? {
+            Line::Entry(chained) => write_entry(&mut out, &chained),
+            Line::Head(head) => write_head(&mut out, &head),
+        }
+        .context("cannot write to standard output")?;
+    }
+    out.flush().context("cannot write to standard output")
+}
 
 /// The lines of an exported log, with the file's name in errors.
 fn lines(path: &Path) -> Result<Lines> {

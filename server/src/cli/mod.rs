@@ -64,7 +64,7 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
-    /// The audit log, as it was exported
+    /// The audit log: who did what, and whether it still says so
     Audit {
         #[command(subcommand)]
         action: AuditAction,
@@ -197,8 +197,8 @@ enum AuditAction {
     /// Its entries
     List {
         #[command(flatten)]
-        file: AuditFile,
-        /// Only those of this action, such as `forced`
+        source: AuditSource,
+        /// Only those of this action, such as `force-session`
         #[arg(long, value_name = "NAME")]
         action: Option<String>,
         /// Only those of this subscriber or session
@@ -208,9 +208,10 @@ enum AuditAction {
     /// Find the first entry that is not as it was written. Needs the server's audit key
     Verify {
         #[command(flatten)]
-        file: AuditFile,
-        #[command(flatten)]
         config: ConfigFile,
+        /// A log that was exported, instead of the database's; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
         /// What `audit head` printed at an earlier time, or a file with it: shows that nothing up to
         /// there was cut off or written anew since
         #[arg(long, value_name = "HEAD|FILE")]
@@ -219,15 +220,24 @@ enum AuditAction {
     /// What proves the log up to now; keep it where nobody can reach both it and the database
     Head {
         #[command(flatten)]
-        file: AuditFile,
+        source: AuditSource,
+    },
+    /// The whole log, a line of JSON for each entry, and the head in the last line
+    Export {
+        #[command(flatten)]
+        config: ConfigFile,
     },
 }
 
 #[derive(Debug, Args)]
-struct AuditFile {
-    /// The exported log; `-` is standard input
+#[group(required = true, multiple = false)]
+struct AuditSource {
+    /// The server's configuration: the log of its database, whether or not it runs
     #[arg(long, value_name = "FILE")]
-    file: PathBuf,
+    config: Option<PathBuf>,
+    /// A log that was exported; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

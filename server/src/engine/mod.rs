@@ -18,6 +18,7 @@ pub use service::Wanted;
 
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::keys::Keys;
 use crate::session::Session;
 use crate::session::machine::{self, Denied, Event, Outcome};
 use crate::store::{Database, Store, StoreError, Who, Work};
@@ -90,16 +91,12 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the database and brings what it says up to the configuration.
-    pub async fn open(
-        config: Arc<Config>,
-        database: &Database,
-        keyring: Keyring,
-        vault: Vault,
-    ) -> Result<Arc<Self>> {
+    pub async fn open(config: Arc<Config>, database: &Database, keys: Keys) -> Result<Arc<Self>> {
         let hub = Hub::new(config.limits.watches);
         let (own, others) = (Arc::clone(&hub), Arc::clone(&hub));
         let store = Store::open(
             database,
+            keys.audit,
             move |committed| own.committed(committed),
             move |hint| others.hear(hint),
         )
@@ -108,8 +105,8 @@ impl Engine {
             config,
             store,
             hub,
-            keyring,
-            vault,
+            keyring: keys.keyring,
+            vault: keys.vault,
         });
         engine.follow_pools().await?;
         // Before a gateway can ask: its Hello is answered by what the plans say now.

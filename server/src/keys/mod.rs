@@ -26,6 +26,7 @@ const AUDIT_KEY: &str = "audit.key";
 pub struct Keys {
     pub keyring: Keyring,
     pub vault: Vault,
+    pub audit: AuditKey,
 }
 
 /// Makes all keys. Refuses to touch a folder that has any.
@@ -140,6 +141,7 @@ pub fn load(config: &Config) -> Result<Keys> {
     Ok(Keys {
         keyring,
         vault: identity::vault(&dir)?,
+        audit: audit_key(config)?,
     })
 }
 

@@ -86,6 +86,21 @@ pub(super) async fn open(database: &Database) -> Result<Backend> {
     }
 }
 
+/// Opens it to look only, beside the server that uses it.
+pub(super) async fn look(database: &Database) -> Result<Backend> {
+    match database {
+        Database::Sqlite(path) => Ok(Backend::Sqlite(Arc::new(Sqlite::look(path)?))),
+        Database::Postgres(url) => Ok(Backend::Postgres(connect(database, url).await?)),
+    }
+}
+
+async fn connect(database: &Database, url: &str) -> Result<Postgres> {
+    Postgres::open(url).await.map_err(|error| StoreError::Open {
+        database: database.to_string(),
+        reason: error.to_string(),
+    })
+}
+
 /// SQLite gives its journal files the mode of the database file.
 fn private_file(path: &Path) -> std::io::Result<()> {
     std::fs::OpenOptions::new()

@@ -75,10 +75,6 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
                 |(id, seen)| seen.values(id),
             ),
         ),
-        insert(
-            steps::WRITE_AUDIT,
-            changes.audits.iter().map(|row| row.values()).collect(),
-        ),
     ]);
     all.retain(|statement| !statement.rows.is_empty());
     all

@@ -8,10 +8,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::audit::append;
 use super::others::Others;
 use super::sql::Backend;
 use super::work::{Changes, Need, Rows};
 use super::{Result, SessionRow, StepRow, StoreError, Work, flush::statements, load::load};
+use crate::audit::AuditKey;
 
 /// Jobs that wait for one lane.
 const QUEUE: usize = 4096;
@@ -76,21 +78,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub fn start(
-        lanes: usize,
-        backend: &Backend,
-        others: &Arc<Others>,
-        committed: OnCommit,
-    ) -> Self {
+    pub fn start(lanes: usize, shared: &Shared) -> Self {
         let queues = (0..lanes)
             .map(|_| {
                 let (queue, jobs) = mpsc::channel(QUEUE);
-                let lane = Lane {
-                    backend: backend.clone(),
-                    others: Arc::clone(others),
-                    committed: Arc::clone(&committed),
-                };
-                tokio::spawn(lane.serve(jobs));
+                tokio::spawn(shared.clone().serve(jobs));
                 queue
             })
             .collect();
@@ -171,13 +163,16 @@ where
     (Box::new(unit), receiver)
 }
 
-struct Lane {
-    backend: Backend,
-    others: Arc<Others>,
-    committed: OnCommit,
+/// What all lanes have.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub backend: Backend,
+    pub audit: Arc<AuditKey>,
+    pub others: Arc<Others>,
+    pub committed: OnCommit,
 }
 
-impl Lane {
+impl Shared {
     async fn serve(self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         let mut batch = Vec::with_capacity(BATCH);
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
@@ -218,6 +213,7 @@ impl Lane {
             return Ok(());
         }
         let mut statements = statements(&changes);
+        statements.extend(append(&self.backend, &self.audit, &changes.audits).await?);
         statements.extend(self.others.tell(&changes));
         self.backend.write(statements).await?;
         (self.committed)(&durable(changes));

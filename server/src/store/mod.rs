@@ -5,6 +5,7 @@
 //! for it (`load`), and all written by a few statements (`flush`). A write names the version of the
 //! row that it was decided from, so that no server ever overwrites what another one has changed.
 
+mod audit;
 mod database;
 mod enrollments;
 mod flush;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+pub use audit::AuditLog;
 pub use database::Database;
 pub use group::Committed;
 pub use lists::{GatewayRow, Page, StatusCounts};
@@ -40,6 +42,7 @@ pub use steps::{StepRow, Who};
 pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
 pub use work::{GatewaySeen, Need, Number, Work};
 
+use crate::audit::AuditKey;
 use others::Others;
 use sql::{Backend, Row, Statement, Takes, Value};
 
@@ -113,6 +116,7 @@ impl Store {
     /// once it is durable, `heard` of what other servers have changed.
     pub async fn open(
         database: &Database,
+        audit: AuditKey,
         committed: impl Fn(&Committed) + Send + Sync + 'static,
         heard: impl Fn(Hint) + Send + Sync + 'static,
     ) -> Result<Self> {
@@ -120,9 +124,12 @@ impl Store {
         let others = Others::new();
         let lanes = group::Lanes::start(
             database::lanes(database),
-            &backend,
-            &others,
-            Arc::new(committed),
+            &group::Shared {
+                backend: backend.clone(),
+                audit: Arc::new(audit),
+                others: Arc::clone(&others),
+                committed: Arc::new(committed),
+            },
         );
         others.start(database, &backend, heard);
         Ok(Store {

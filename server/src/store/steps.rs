@@ -1,9 +1,8 @@
-//! The history of sessions, and the audit trail.
+//! The history of sessions.
 
 use uuid::Uuid;
 
 use super::sql::{Row, Value};
-use super::work::AuditEntry;
 use super::{Result, Store, StoreError};
 use crate::session::State;
 
@@ -46,11 +45,6 @@ pub(super) const WRITE: (&str, &str) = (
     "",
 );
 
-pub(super) const WRITE_AUDIT: (&str, &str) = (
-    "INSERT INTO audit (id, at_ms, who, action, subscriber, session, detail)",
-    "",
-);
-
 impl StepRow {
     pub(super) fn values(&self) -> Vec<Value> {
         vec![
@@ -63,20 +57,6 @@ impl StepRow {
             self.detail.as_str().into(),
             self.who.as_str().into(),
             self.at_ms.into(),
-        ]
-    }
-}
-
-impl AuditEntry {
-    pub(super) fn values(&self) -> Vec<Value> {
-        vec![
-            self.id.into(),
-            self.at_ms.into(),
-            self.who.name().into(),
-            self.action.into(),
-            self.subscriber.into(),
-            self.session.into(),
-            self.detail.as_str().into(),
         ]
     }
 }
@@ -134,11 +114,5 @@ impl Store {
             )
             .await?;
         rows.iter().map(read).collect()
-    }
-
-    /// How often `action` stands in the audit trail.
-    pub async fn audit_count(&self, action: &str) -> Result<u64> {
-        let text = "SELECT COUNT(*) FROM audit WHERE action = ?";
-        self.count(text, vec![action.into()]).await
     }
 }

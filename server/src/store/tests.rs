@@ -1,10 +1,15 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::audit::{AuditKey, Verifier};
 
 async fn open(folder: &tempfile::TempDir) -> Store {
     let database = Database::Sqlite(folder.path().join("server.sqlite"));
-    Store::open(&database, |_| {}, |_| {}).await.unwrap()
+    Store::open(&database, key(), |_| {}, |_| {}).await.unwrap()
+}
+
+fn key() -> AuditKey {
+    AuditKey::new([7; 32].into())
 }
 
 fn new(number: u8) -> NewSubscriber {
@@ -114,4 +119,41 @@ async fn nothing_is_taken_after_the_end() {
         insert(&store, new(2)).await,
         Err(StoreError::Closed)
     ));
+}
+
+#[tokio::test]
+async fn what_two_servers_note_is_one_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::Sqlite(folder.path().join("server.sqlite"));
+    let (one, other) = (open(&folder).await, open(&folder).await);
+    let notes = (0..100u128).map(|number| {
+        let store = if number % 2 == 0 { &one } else { &other };
+        store.change(Uuid::from_u128(number), move |work| {
+            work.audit(Who::Operator, "test", None, None, &number.to_string(), 1);
+            Ok::<(), StoreError>(())
+        })
+    });
+    futures::future::try_join_all(notes).await.unwrap();
+
+    let key = key();
+    let verify = async |log: &mut AuditLog| {
+        let mut verifier = Verifier::new(&key, None)?;
+        loop {
+            let entries = log.next().await.unwrap();
+            if entries.is_empty() {
+                return verifier.finish(&log.head());
+            }
+            entries.iter().try_for_each(|entry| verifier.push(entry))?;
+        }
+    };
+    let mut log = AuditLog::open(&database, &key).await.unwrap();
+    assert_eq!(verify(&mut log).await, Ok(100));
+
+    // Somebody with access to the file takes one out.
+    let file = rusqlite::Connection::open(folder.path().join("server.sqlite")).unwrap();
+    file.execute("DELETE FROM audit WHERE number = 40", [])
+        .unwrap();
+    let mut log = AuditLog::open(&database, &key).await.unwrap();
+    let fault = verify(&mut log).await.unwrap_err();
+    assert_eq!(fault.first_bad(), Some(40));
 }

@@ -13,6 +13,7 @@ use super::{
     Answer, Counters, NewSubscriber, ReceiptRow, Result, SessionRow, StepRow, StoreError,
     Subscriber, Who,
 };
+use crate::audit::Event;
 use crate::session::machine::Change;
 use crate::session::{Addresses, Session, State};
 
@@ -70,7 +71,7 @@ pub(super) struct Changes {
     pub receipts: Vec<ReceiptRow>,
     pub counters: HashMap<Uuid, (String, u64, Counters)>,
     pub gateways: HashMap<String, GatewaySeen>,
-    pub audits: Vec<AuditEntry>,
+    pub audits: Vec<Event>,
     /// Sessions whose gateways must look again.
     pub instruct: BTreeSet<Uuid>,
 }
@@ -97,17 +98,6 @@ pub struct GatewaySeen {
     pub seen_ms: i64,
     /// 0: as before.
     pub last_receipt: u64,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct AuditEntry {
-    pub id: Uuid,
-    pub at_ms: i64,
-    pub who: Who,
-    pub action: &'static str,
-    pub subscriber: Option<Uuid>,
-    pub session: Option<Uuid>,
-    pub detail: String,
 }
 
 impl Rows {
@@ -556,11 +546,10 @@ impl Work<'_> {
         detail: &str,
         at_ms: i64,
     ) {
-        self.changes.audits.push(AuditEntry {
-            id: Uuid::now_v7(),
+        self.changes.audits.push(Event {
             at_ms,
-            who,
-            action,
+            who: who.name().into(),
+            action: action.into(),
             subscriber,
             session,
             detail: detail.to_owned(),

@@ -159,14 +159,26 @@ CREATE TABLE servers (
     seen_ms BIGINT NOT NULL
 )/*sqlite: WITHOUT ROWID*/;
 
--- What may be asked about later: forced transitions, operator's actions, legacy seals.
+-- What may be asked about later: forced transitions, operator's actions, legacy seals. Each entry is
+-- linked to the one before (docs/adr/0015-audit-chain.md).
 CREATE TABLE audit (
-    id         BYTEA  NOT NULL PRIMARY KEY,
+    number     BIGINT NOT NULL PRIMARY KEY,
     at_ms      BIGINT NOT NULL,
     who        TEXT   NOT NULL,
     action     TEXT   NOT NULL,
     subscriber BYTEA,
     session    BYTEA,
-    detail     TEXT   NOT NULL
+    detail     TEXT   NOT NULL,
+    link       BYTEA  NOT NULL
 )/*sqlite: WITHOUT ROWID*/;
 CREATE INDEX audit_by_action ON audit (action, at_ms);
+
+-- Its end, one row.
+CREATE TABLE audit_head (
+    id       BIGINT NOT NULL PRIMARY KEY,
+    count    BIGINT NOT NULL,
+    -- The count that this one was made from: a write names it.
+    previous BIGINT NOT NULL,
+    link     BYTEA  NOT NULL,
+    seal     BYTEA  NOT NULL
+)/*sqlite: WITHOUT ROWID*/;

@@ -34,15 +34,21 @@ impl Sqlite {
         let mut threads = Vec::new();
         let (to_writer, tasks) = mpsc::channel();
         threads.push(spawn("sqlite-writer", writer, Arc::new(Mutex::new(tasks)))?);
-        let (to_readers, tasks) = mpsc::channel();
-        let tasks = Arc::new(Mutex::new(tasks));
-        for _ in 0..READERS {
-            let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            threads.push(spawn("sqlite-reader", reader, Arc::clone(&tasks))?);
-        }
+        let readers = readers(path, READERS, &mut threads)?;
         Ok(Sqlite {
             writer: Mutex::new(Some(to_writer)),
-            readers: Mutex::new(Some(to_readers)),
+            readers: Mutex::new(Some(readers)),
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// One that only reads: what would write finds it closed.
+    pub fn look(path: &Path) -> Result<Sqlite> {
+        let mut threads = Vec::new();
+        let readers = readers(path, 1, &mut threads)?;
+        Ok(Sqlite {
+            writer: Mutex::new(None),
+            readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
         })
     }
@@ -103,6 +109,20 @@ async fn on<T: Send + 'static>(
         return Err(StoreError::Closed);
     }
     answer.await.unwrap_or(Err(StoreError::Closed))
+}
+
+fn readers(
+    path: &Path,
+    count: usize,
+    threads: &mut Vec<thread::JoinHandle<()>>,
+) -> Result<mpsc::Sender<Task>> {
+    let (queue, tasks) = mpsc::channel();
+    let tasks = Arc::new(Mutex::new(tasks));
+    for _ in 0..count {
+        let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        threads.push(spawn("sqlite-reader", reader, Arc::clone(&tasks))?);
+    }
+    Ok(queue)
 }
 
 fn spawn(
