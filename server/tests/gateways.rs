@@ -145,6 +145,31 @@ async fn a_receipt_and_a_newer_connect_of_one_session_are_both_held() {
     assert_eq!(view.generation, 1);
 }
 
+/// A Connect that came twice was refused once and taken once.
+#[tokio::test]
+async fn what_is_held_though_it_was_refused_is_taken_down_at_once() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let answer = home.ask(&server, Connect, HOME_1).await.unwrap();
+    gw1.connect().await;
+    gw1.nack(&answer.session_id, 1, pb::NackReason::NoCapacity)
+        .await;
+    server.reaches(&answer.session_id, S::Refused).await;
+    for _ in 0..2 {
+        gw1.ack(&answer.session_id, 1).await;
+    }
+    let disconnect = gw1.disconnect().await;
+    assert_eq!(disconnect.session_id, answer.session_id);
+    assert!(disconnect.generation > 1);
+    // The second Ack is older than that.
+    gw1.silence().await;
+    gw1.receipt(&answer.session_id, disconnect.generation).await;
+    gw1.receipt_ack().await;
+    let view = server.detail(&answer.session_id).await.session.unwrap();
+    assert_eq!(view.state(), S::Refused);
+}
+
 #[tokio::test]
 async fn malformed_messages_disturb_nothing() {
     let server = Server::start().await;

@@ -6,9 +6,9 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::{Engine, EngineError, Result, now_ms};
-use crate::session::State;
 use crate::session::machine::{Denied, Event, Ignored, Outcome};
-use crate::store::{Counters, GatewaySeen, Need, ReceiptRow, Who};
+use crate::session::{Session, State};
+use crate::store::{Counters, GatewaySeen, Need, ReceiptRow, Who, Work};
 
 /// A gateway's word about one session, checked and in plain types.
 #[derive(Clone, Debug)]
@@ -39,6 +39,9 @@ pub enum Applied {
     Ignored(Ignored),
     Denied(Denied),
     UnknownSession,
+    /// The table has it as refused, and yet the gateway holds it: it must be told to drop it, under
+    /// this generation.
+    MustDrop(u64),
 }
 
 impl From<Outcome> for Applied {
@@ -95,6 +98,16 @@ impl Engine {
                     }
                 };
                 let outcome = Self::drive(work, &row.session, decided, Who::Gateway, now_ms())?;
+                if outcome == Outcome::Ignored(Ignored::NotApplicable)
+                    && row.session.state == State::Refused
+                    && matches!(
+                        event,
+                        GatewayEvent::Ack { .. } | GatewayEvent::Established { .. }
+                    )
+                {
+                    let raised = Self::raise(work, &row.session)?;
+                    return Ok(raised.map_or(outcome.into(), Applied::MustDrop));
+                }
                 if let (
                     Outcome::Changed(_),
                     GatewayEvent::Established {
@@ -189,15 +202,19 @@ impl Engine {
                 let Some(row) = work.session(session)? else {
                     return Ok(None);
                 };
-                if row.session.state != State::Refused {
-                    return Ok(None);
-                }
-                let generation = work.take_generations(row.session.subscriber, 1)?;
-                let event = Event::HeldThoughRefused { generation };
-                let outcome = Self::drive(work, &row.session, event, Who::Server, now_ms())?;
-                Ok(matches!(outcome, Outcome::Changed(_)).then_some(generation))
+                Self::raise(work, &row.session)
             })
             .await
+    }
+
+    fn raise(work: &mut Work<'_>, session: &Session) -> Result<Option<u64>> {
+        if session.state != State::Refused {
+            return Ok(None);
+        }
+        let generation = work.take_generations(session.subscriber, 1)?;
+        let event = Event::HeldThoughRefused { generation };
+        let outcome = Self::drive(work, session, event, Who::Server, now_ms())?;
+        Ok(matches!(outcome, Outcome::Changed(_)).then_some(generation))
     }
 
     /// Has gateways told again what they have not answered since the last look, and what other

@@ -296,6 +296,14 @@ impl GatewayStream<'_> {
         {
             // An Ack of a Disconnect changes nothing: the receipt does.
             Ok(Applied::Changed | Applied::Ignored(Ignored::NotApplicable)) => {}
+            Ok(Applied::MustDrop(generation)) => {
+                return self
+                    .send(ToGateway::Disconnect(pb::Disconnect {
+                        session_id: session.to_string(),
+                        generation,
+                    }))
+                    .await;
+            }
             Ok(applied) => {
                 tracing::info!(%session, generation, ?applied, "{name} ignored");
             }
