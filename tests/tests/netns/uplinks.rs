@@ -50,7 +50,7 @@ fn status(gateway: &Gateway) -> Result<Status> {
 /// How soon the daemon must have followed.
 pub const SOON: Duration = Duration::from_secs(1);
 /// How soon it must have started anew.
-pub const ANEW: Duration = Duration::from_secs(10);
+pub const ANEW: Duration = Duration::from_secs(40);
 
 /// Waits until the daemon says what is expected of it. While it starts anew it says nothing.
 pub fn wait_until(
