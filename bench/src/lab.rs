@@ -5,6 +5,8 @@ use doorstep_establish::Mac;
 use doorstep_tests::lab::netns::{Netns, cable};
 use nix::net::if_::if_nametoindex;
 
+use crate::subscriber;
+
 pub const GEN: &str = "gen0";
 pub const ACCESS: &str = "access0";
 pub const UPLINK: &str = "uplink0";
@@ -65,4 +67,34 @@ fn port(netns: &Netns, name: &'static str, number: u8) -> Result<Port> {
         .run(move || if_nametoindex(name))?
         .with_context(|| format!("the ifindex of {name}"))?;
     Ok(Port { ifindex, mac })
+}
+
+/// The configuration of a gateway between the lab's ports. `more` are further lines of its own,
+/// `server` those that say where the server is; the certificate is `gateway.pem`.
+pub fn gateway_config(id: &str, max_sessions: u32, more: &str, server: &str) -> String {
+    format!(
+        "id = \"{id}\"\n\
+         state_dir = \"state\"\n\
+         pin_path = \"bpf/doorstep\"\n\
+         inventory = \"inventory.csv\"\n\
+         delegated_prefix_len = {}\n\
+         max_sessions = {max_sessions}\n\
+         xdp_mode = \"native\"\n\
+         {more}\n\n\
+         [[access_port]]\n\
+         name = \"{ACCESS}\"\n\n\
+         [[operator]]\n\
+         name = \"bench\"\n\
+         index = {}\n\
+         uplink = \"{UPLINK}\"\n\
+         next_hops = [\"192.0.2.1\", \"2001:db8:ff00::1\"]\n\
+         subscriber_prefixes = [\"100.64.0.0/10\", \"2001:db8::/33\"]\n\n\
+         [operator.server]\n\
+         {server}\n\
+         ca = \"ca.pem\"\n\
+         cert = \"gateway.pem\"\n\
+         key = \"gateway.key\"\n",
+        subscriber::DELEGATED_LEN,
+        subscriber::OPERATOR,
+    )
 }

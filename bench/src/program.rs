@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use doorstep_gateway::config::Config;
-use doorstep_gateway::dataplane::{Dataplane, InUse, Role};
+use doorstep_gateway::dataplane::{Dataplane, InUse};
 use doorstep_gateway::engine::row::{Opened, Phase, Write};
-use doorstep_gateway::engine::{LinePort, Settings};
 use doorstep_gateway::inventory::Inventory;
 use doorstep_gateway::journal::Journal;
 use doorstep_gateway::{daemon, runtime};
@@ -32,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::dataplane::write;
-use crate::lab::{ACCESS, Lab, UPLINK};
+use crate::lab::{self, ACCESS, Lab, UPLINK};
 use crate::machine::Machine;
 use crate::{shared, subscriber};
 
@@ -179,23 +178,7 @@ async fn forward(mut config: Config) -> Result<Forwarding> {
     let port = |name: &str| if_nametoindex(name).ok();
     let inventory = Arc::new(Inventory::load(&config.inventory, port)?);
     let mut dataplane = Dataplane::open(&config, InUse::default()).await?;
-    let ports = dataplane.ports().iter();
-    let ports = ports.filter(|port| port.role == Role::Access).map(|port| {
-        let (mtu, shaper) = (port.mtu, port.shaper);
-        (port.ifindex, LinePort { mtu, shaper })
-    });
-    let settings = Settings {
-        gateway_id: config.id.clone(),
-        gateway_mac: dataplane.gateway_mac(),
-        delegated_prefix_len: config.delegated_prefix_len,
-        line_prefixes: config.line_prefixes,
-        max_sessions: config.max_sessions,
-        accounting_interval: Duration::from_millis(config.accounting_interval_ms),
-        operators: config.operators.clone(),
-        inventory,
-        garden: config.garden,
-        ports: ports.collect(),
-    };
+    let settings = daemon::settings(&config, &dataplane, inventory);
     let start = Instant::now();
     runtime::recover(settings, &journal, &mut dataplane, &port)?;
     let took = admitted + start.elapsed();
@@ -238,33 +221,14 @@ impl Host {
     }
 
     fn config(&self, max_sessions: u32, port: u16) -> Result<Config> {
-        let text = format!(
-            "id = \"{}\"\n\
-             state_dir = \"state\"\n\
-             pin_path = \"bpf/doorstep\"\n\
-             admin_socket = \"admin.sock\"\n\
-             inventory = \"inventory.csv\"\n\
-             delegated_prefix_len = {}\n\
-             max_sessions = {max_sessions}\n\
-             xdp_mode = \"native\"\n\n\
-             [[access_port]]\n\
-             name = \"{ACCESS}\"\n\n\
-             [[operator]]\n\
-             name = \"bench\"\n\
-             index = {}\n\
-             uplink = \"{UPLINK}\"\n\
-             next_hops = [\"192.0.2.1\", \"2001:db8:ff00::1\"]\n\
-             subscriber_prefixes = [\"100.64.0.0/10\", \"2001:db8::/33\"]\n\n\
-             [operator.server]\n\
-             url = \"https://127.0.0.1:{port}\"\n\
-             server_name = \"{}\"\n\
-             ca = \"ca.pem\"\n\
-             cert = \"gateway.pem\"\n\
-             key = \"gateway.key\"\n",
+        let text = lab::gateway_config(
             server::GATEWAY,
-            subscriber::DELEGATED_LEN,
-            subscriber::OPERATOR,
-            server::SERVER,
+            max_sessions,
+            "admin_socket = \"admin.sock\"",
+            &format!(
+                "url = \"https://127.0.0.1:{port}\"\nserver_name = \"{}\"",
+                server::SERVER
+            ),
         );
         Ok(Config::parse(
             &self.folder.path().join("gateway.toml"),

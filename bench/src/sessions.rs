@@ -14,7 +14,7 @@ use doorstep_tests::lab::bpffs;
 use doorstep_tests::lab::cleanup::{Folder, Guard};
 use serde::Serialize;
 
-use crate::lab::{ACCESS, Lab, UPLINK};
+use crate::lab::{self, Lab, UPLINK};
 use crate::machine::memory_kib;
 use crate::memory::Memory;
 use crate::percentile::percentile;
@@ -86,30 +86,8 @@ impl Host {
         let folder = Folder::new()?;
         let bpf = folder.path().join("bpf");
         let mounted = bpffs::mount(&bpf)?;
-        let text = format!(
-            "id = \"bench\"\n\
-             state_dir = \"state\"\n\
-             pin_path = \"bpf/doorstep\"\n\
-             inventory = \"inventory.csv\"\n\
-             delegated_prefix_len = {}\n\
-             max_sessions = {max_sessions}\n\
-             xdp_mode = \"native\"\n\n\
-             [[access_port]]\n\
-             name = \"{ACCESS}\"\n\n\
-             [[operator]]\n\
-             name = \"bench\"\n\
-             index = {}\n\
-             uplink = \"{UPLINK}\"\n\
-             next_hops = [\"192.0.2.1\", \"2001:db8:ff00::1\"]\n\
-             subscriber_prefixes = [\"100.64.0.0/10\", \"2001:db8::/33\"]\n\n\
-             [operator.server]\n\
-             url = \"https://192.0.2.1:7443\"\n\
-             ca = \"ca.pem\"\n\
-             cert = \"bench.pem\"\n\
-             key = \"bench.key\"\n",
-            subscriber::DELEGATED_LEN,
-            subscriber::OPERATOR,
-        );
+        let server = "url = \"https://192.0.2.1:7443\"";
+        let text = lab::gateway_config("bench", max_sessions, "", server);
         Ok(Self {
             config: Config::parse(&folder.path().join("gateway.toml"), &text)?,
             maps: bpf.join(format!("doorstep/v{SCHEMA_VERSION}/maps")),

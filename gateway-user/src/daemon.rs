@@ -160,7 +160,8 @@ pub async fn load(mut config: Config) -> anyhow::Result<Dataplane> {
     Ok(dataplane)
 }
 
-fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -> Settings {
+/// What the engine goes by, of a configuration and the ports as they are.
+pub fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory>) -> Settings {
     let ports = dataplane.ports().iter();
     let access = ports.filter(|port| port.role == Role::Access);
     Settings {

@@ -65,10 +65,9 @@ fn wanted(gateway: &Gateway, subscriber: Uuid, capacity: i64) -> i64 {
     hasher.update(subscriber.as_bytes());
     hasher.update(&gateway.id);
     let digest = hasher.finalize();
-    let (head, _) = digest.split_at(8);
-    let number = head
-        .iter()
-        .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = digest
+        .first_chunk()
+        .map_or(0, |head| u64::from_be_bytes(*head));
     // Half the range, so that it is never negative.
     (number >> 1).cast_signed() % capacity.max(1)
 }

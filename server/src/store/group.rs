@@ -71,6 +71,13 @@ where
     }
 }
 
+/// What becomes of work that comes when much waits already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenFull {
+    Wait,
+    Refuse,
+}
+
 /// Batches of different lanes are under way at the same time.
 pub(super) struct Lanes {
     queues: Vec<mpsc::Sender<Box<dyn Job>>>,
@@ -97,38 +104,33 @@ impl Lanes {
         &self.queues[usize::try_from(lane).unwrap_or(0)]
     }
 
-    pub async fn submit<F, T, E>(&self, key: Uuid, work: F) -> std::result::Result<T, E>
+    pub async fn submit<F, T, E>(
+        &self,
+        key: Uuid,
+        when_full: WhenFull,
+        work: F,
+    ) -> std::result::Result<T, E>
     where
         F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (unit, reply) = unit(work);
-        if self.closed.load(Ordering::Acquire) || self.queue(key).send(unit).await.is_err() {
-            return Err(StoreError::Closed.into());
-        }
-        reply
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
-    }
-
-    pub async fn try_submit<F, T, E>(&self, key: Uuid, work: F) -> std::result::Result<T, E>
-    where
-        F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        let (unit, reply) = unit(work);
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Closed.into());
         }
-        match self.queue(key).try_send(unit) {
-            Ok(()) => reply
-                .await
-                .unwrap_or_else(|_| Err(StoreError::Closed.into())),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Busy.into()),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed.into()),
-        }
+        let queue = self.queue(key);
+        let place = match when_full {
+            WhenFull::Wait => queue.reserve().await.map_err(|_| StoreError::Closed),
+            WhenFull::Refuse => queue.try_reserve().map_err(|error| match error {
+                mpsc::error::TrySendError::Full(()) => StoreError::Busy,
+                mpsc::error::TrySendError::Closed(()) => StoreError::Closed,
+            }),
+        };
+        let (unit, reply) = unit(work);
+        place?.send(unit);
+        reply
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     /// Takes no more work and waits until what was taken is written.

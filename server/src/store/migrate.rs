@@ -68,12 +68,10 @@ pub(super) async fn postgres(pool: &PgPool) -> Result<()> {
 
 async fn postgres_once(pool: &PgPool) -> Result<()> {
     // Two at a time may both find it missing; the slower one is told, and it is there.
-    if let Err(error) = sqlx::raw_sql(VERSION_TABLE).execute(pool).await {
-        return Err(match postgres::failed(error) {
-            StoreError::Conflict => StoreError::Conflict,
-            other => other,
-        });
-    }
+    sqlx::raw_sql(VERSION_TABLE)
+        .execute(pool)
+        .await
+        .map_err(postgres::failed)?;
     let mut transaction = pool.begin().await.map_err(postgres::failed)?;
     let version: i64 = sqlx::query_scalar(VERSION)
         .fetch_one(&mut *transaction)

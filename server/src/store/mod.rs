@@ -43,6 +43,7 @@ pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
 pub use work::{GatewaySeen, Need, Number, Work};
 
 use crate::audit::AuditKey;
+use group::WhenFull;
 use others::Others;
 use sql::{Backend, Row, Statement, Takes, Value};
 
@@ -152,7 +153,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.lanes.submit(key, work).await
+        self.lanes.submit(key, WhenFull::Wait, work).await
     }
 
     /// The same, unless so much waits already that it would wait long.
@@ -165,7 +166,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.lanes.try_submit(key, work).await
+        self.lanes.submit(key, WhenFull::Refuse, work).await
     }
 
     /// Does what was begun, and closes the database.
