@@ -51,7 +51,7 @@ pub struct Running {
     shutdown: CancellationToken,
     tasks: Vec<(&'static str, JoinHandle<Result<()>>)>,
     streams: TaskTracker,
-    /// Two servers must not work on one database: only one would wake its gateways.
+    /// Two servers must not work in one folder. On one database of PostgreSQL they may.
     _lock: File,
 }
 

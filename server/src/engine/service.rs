@@ -161,29 +161,26 @@ impl Engine {
         loop {
             let rows = self
                 .store
-                .sessions_on_plan(&plan.name, after, PLAN_PAGE)
+                .sessions_behind_plan(&plan.name, &plan.service, after, PLAN_PAGE)
                 .await?;
             let Some(last) = rows.last() else {
                 return Ok(changed);
             };
             after = last.session.id;
-            let behind = rows
-                .iter()
-                .filter(|row| row.session.service.service != plan.service)
-                .map(|row| {
-                    let (id, service, name) = (row.session.id, plan.service, plan.name.clone());
-                    self.store.change(id, move |work| {
-                        // It may have been given another plan since it was listed.
-                        match work.session(id)? {
-                            Some(row) if row.session.service.plan.as_ref() == Some(&name) => {
-                                let given = (service, Some(name.as_str()));
-                                Self::serve(work, &row, given, Who::Server, now_ms())
-                            }
-                            _ => Ok(false),
+            let served = rows.iter().map(|row| {
+                let (id, service, name) = (row.session.id, plan.service, plan.name.clone());
+                self.store.change(id, move |work| {
+                    // It may have been given another plan since it was listed.
+                    match work.session(id)? {
+                        Some(row) if row.session.service.plan.as_ref() == Some(&name) => {
+                            let given = (service, Some(name.as_str()));
+                            Self::serve(work, &row, given, Who::Server, now_ms())
                         }
-                    })
-                });
-            for served in join_all(behind).await {
+                        _ => Ok(false),
+                    }
+                })
+            });
+            for served in join_all(served).await {
                 changed += usize::from(served?);
             }
         }

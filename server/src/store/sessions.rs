@@ -298,18 +298,29 @@ impl Store {
         .collect()
     }
 
-    /// Up to `limit` sessions behind the id `after` that follow a plan and are not released.
-    pub async fn sessions_on_plan(
+    /// Up to `limit` sessions behind the id `after` that follow a plan, are not released, and have
+    /// another service than the plan's.
+    pub async fn sessions_behind_plan(
         &self,
         plan: &str,
+        service: &Service,
         after: Uuid,
         limit: i64,
     ) -> Result<Vec<SessionRow>> {
         self.select(
             select_sessions!(
-                "WHERE plan = ? AND id > ? AND state <> 'released' ORDER BY id LIMIT ?"
+                "WHERE plan = ? AND id > ? AND state <> 'released' AND (up_bps <> ? \
+                 OR down_bps <> ? OR shape_down <> ? OR priority <> ?) ORDER BY id LIMIT ?"
             ),
-            vec![plan.into(), after.into(), limit.into()],
+            vec![
+                plan.into(),
+                after.into(),
+                service.upstream_bps.into(),
+                service.downstream_bps.into(),
+                i64::from(service.shape_downstream).into(),
+                i64::from(service.priority).into(),
+                limit.into(),
+            ],
         )
         .await?
         .iter()
