@@ -440,8 +440,9 @@ async fn a_gateway_that_comes_later_is_told_at_hello() {
     assert_eq!(connect.session_key, answer.session_key);
 }
 
-/// The whole of what the server adds between a terminal's request and "traffic flows". The bound is
-/// generous, because tests run beside others; the figure is printed (`--nocapture`).
+/// The whole of what the server adds between a terminal's request and "traffic flows": the gateway is
+/// woken, and not found by the poll, which takes three seconds at least. The figure is printed
+/// (`--nocapture`).
 #[tokio::test]
 async fn a_request_reaches_its_gateway_at_once() {
     let server = Server::start().await;
@@ -467,5 +468,5 @@ async fn a_request_reaches_its_gateway_at_once() {
         "request to established: median {:.1} ms, worst {:.1} ms",
         took_ms[7], took_ms[14]
     );
-    assert!(took_ms[7] < 75.0, "median {:.1} ms", took_ms[7]);
+    assert!(took_ms[7] < 1500.0, "median {:.1} ms", took_ms[7]);
 }
