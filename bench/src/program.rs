@@ -30,13 +30,14 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::server::process_cpu;
 use crate::dataplane::write;
 use crate::lab::{self, ACCESS, Lab, UPLINK};
 use crate::machine::Machine;
 use crate::{shared, subscriber};
 
 /// Of the report's structure. A field that changes its meaning makes a new one.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Tell an empty gateway all its bindings, and start it again with empty maps.
 #[derive(clap::Args)]
@@ -58,8 +59,14 @@ pub struct Program {
     /// From the first Connect on the stream until the last of them is in the journal and
     /// acknowledged.
     pub acknowledged_s: f64,
-    /// From opening the journal until every row is in the maps.
+    /// What the gateway computed meanwhile, on all CPUs, and the server that told it everything.
+    pub acknowledged_cpu_s: f64,
+    pub server_cpu_s: f64,
+    /// From opening the journal until every row is in the maps, which were empty, that of the lines
+    /// included.
     pub forwarding_s: f64,
+    /// What the gateway computed meanwhile, on all CPUs.
+    pub forwarding_cpu_s: f64,
     /// The part of it that opens the journal and checks it against the configuration.
     pub admitted_s: f64,
     /// Rows in the maps of sessions.
@@ -81,11 +88,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let machine = Machine::read(None)?;
     let program = measure(args.bindings)?;
     println!(
-        "{} bindings: {:.2} s until all are acknowledged, {:.2} s from the journal into the maps \
-         ({} rows; {:.2} s of it until the journal is open)",
+        "{} bindings in {:.2} s: {:.2} s until all are acknowledged (CPU: the gateway {:.2} s, its \
+         server {:.2} s), {:.2} s from the journal into the maps (CPU {:.2} s; {} rows; {:.2} s of it \
+         until the journal is open)",
         program.bindings,
+        program.seconds,
         program.acknowledged_s,
+        program.acknowledged_cpu_s,
+        program.server_cpu_s,
         program.forwarding_s,
+        program.forwarding_cpu_s,
         program.rows,
         program.admitted_s
     );
@@ -118,7 +130,7 @@ pub fn measure(bindings: u32) -> Result<Program> {
 
 async fn in_namespace(host: &Host, bindings: u32) -> Result<Program> {
     let connects = (0..bindings).map(connect).collect::<Result<_>>()?;
-    let mut server = server::Programmer::start(host.folder.path(), connects).await?;
+    let mut server = server::Programmer::start(host.folder.path(), connects)?;
     let config = host.config(bindings, server.address.port())?;
     let stop = CancellationToken::new();
     let mut gateway = std::pin::pin!(daemon::run(config.clone(), stop.clone()));
@@ -131,19 +143,25 @@ async fn in_namespace(host: &Host, bindings: u32) -> Result<Program> {
     };
     stop.cancel();
     gateway.await?;
+    // As after a start of the host.
+    Dataplane::detach(&config).await?;
     answer_all(&config)?;
     let forwarding = forward(config.clone()).await;
     Dataplane::detach(&config).await?;
     let Forwarding {
         took,
+        cpu,
         admitted,
         rows,
     } = forwarding?;
     Ok(Program {
         bindings,
-        seconds: (acknowledged + took).as_secs_f64(),
-        acknowledged_s: acknowledged.as_secs_f64(),
+        seconds: (acknowledged.took + took).as_secs_f64(),
+        acknowledged_s: acknowledged.took.as_secs_f64(),
+        acknowledged_cpu_s: (acknowledged.cpu - acknowledged.server_cpu).as_secs_f64(),
+        server_cpu_s: acknowledged.server_cpu.as_secs_f64(),
         forwarding_s: took.as_secs_f64(),
+        forwarding_cpu_s: cpu.as_secs_f64(),
         admitted_s: admitted.as_secs_f64(),
         rows,
     })
@@ -166,22 +184,24 @@ fn answer_all(config: &Config) -> Result<()> {
 
 struct Forwarding {
     took: Duration,
+    cpu: Duration,
     admitted: Duration,
     rows: usize,
 }
 
 /// What the daemon does of a start, from the journal to the maps; loading the programs is left out.
 async fn forward(mut config: Config) -> Result<Forwarding> {
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), process_cpu());
     let journal = Journal::admit(&mut config)?;
-    let admitted = start.elapsed();
+    let (admitted, admitted_cpu) = (start.elapsed(), process_cpu() - cpu);
     let port = |name: &str| if_nametoindex(name).ok();
     let inventory = Arc::new(Inventory::load(&config.inventory, port)?);
     let mut dataplane = Dataplane::open(&config, InUse::default()).await?;
     let settings = daemon::settings(&config, &dataplane, inventory);
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), process_cpu());
     runtime::recover(settings, &journal, &mut dataplane, &port)?;
     let took = admitted + start.elapsed();
+    let cpu = admitted_cpu + (process_cpu() - cpu);
     let tables = dataplane.tables()?;
     let rows = [
         tables.upstream_v4.len(),
@@ -191,6 +211,7 @@ async fn forward(mut config: Config) -> Result<Forwarding> {
     ];
     Ok(Forwarding {
         took,
+        cpu,
         admitted,
         rows: rows.iter().sum(),
     })

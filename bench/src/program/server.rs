@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -12,11 +13,13 @@ use doorstep_proto::v1::gateway_control_server::{GatewayControl, GatewayControlS
 use doorstep_proto::v1::gateway_message::Body as Up;
 use doorstep_proto::v1::server_message::Body as Down;
 use doorstep_proto::v1::{Connect, GatewayMessage, ServerMessage, Synced, Welcome};
+use nix::time::ClockId;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -46,18 +49,32 @@ pub fn certificates(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What became of one stream: from the first Connect to the last Ack, or why not all came.
-type Outcome = Result<Duration, String>;
+/// From the first Connect to the last Ack.
+#[derive(Clone, Copy, Debug)]
+pub struct Programmed {
+    pub took: Duration,
+    /// What this process computed meanwhile, on all CPUs.
+    pub cpu: Duration,
+    /// The part of it that was the server's.
+    pub server_cpu: Duration,
+}
 
-/// Serves one gateway, in the background.
+/// What became of one stream, or why not everything was acknowledged.
+type Outcome = Result<Programmed, String>;
+
+/// Serves one gateway, in a thread of its own, whose work can be told from the gateway's.
 pub struct Programmer {
     pub address: SocketAddr,
     outcomes: mpsc::Receiver<Outcome>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Programmer {
-    pub async fn start(folder: &Path, connects: Vec<Connect>) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// In the network namespace of the calling thread.
+    pub fn start(folder: &Path, connects: Vec<Connect>) -> Result<Self> {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let read = |file: &str| {
             let path = folder.join(file);
@@ -71,21 +88,58 @@ impl Programmer {
             connects: Arc::new(connects),
             outcomes: sender,
         };
-        let server = Server::builder()
-            .tls_config(tls)?
-            .tcp_nodelay(true)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .add_service(GatewayControlServer::new(service))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        tokio::spawn(server);
-        Ok(Self { address, outcomes })
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("server".into())
+            .spawn(move || {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?
+                    .block_on(serve(listener, tls, service, stopped))
+            })?;
+        Ok(Self {
+            address,
+            outcomes,
+            stop,
+            thread: Some(thread),
+        })
     }
 
-    /// Waits for a gateway, and until it has acknowledged everything. Time from the first Connect.
-    pub async fn programmed(&mut self) -> Result<Duration> {
+    /// Waits for a gateway, and until it has acknowledged everything.
+    pub async fn programmed(&mut self) -> Result<Programmed> {
         let outcome = self.outcomes.recv().await.context("the server has ended")?;
         outcome.map_err(|why| anyhow!(why))
+    }
+}
+
+impl Drop for Programmer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // Why it failed is known already: nobody was told anything.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    tls: ServerTlsConfig,
+    service: Service,
+    stop: CancellationToken,
+) -> Result<()> {
+    let incoming = TcpListenerStream::new(TcpListener::from_std(listener)?);
+    let server = Server::builder()
+        .tls_config(tls)?
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .add_service(GatewayControlServer::new(service))
+        .serve_with_incoming(incoming);
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        served = server => Ok(served?),
     }
 }
 
@@ -125,6 +179,7 @@ async fn program(
         other => return Err(format!("not the Hello of an empty gateway: {other:?}")),
     }
     let start = Instant::now();
+    let (cpu, server_cpu) = (process_cpu(), thread_cpu());
     let expected = connects.len();
     let bodies = outgoing.clone();
     let sent = tokio::spawn(async move {
@@ -146,9 +201,13 @@ async fn program(
             _ => {}
         }
     }
-    let took = start.elapsed();
+    let programmed = Programmed {
+        took: start.elapsed(),
+        cpu: process_cpu() - cpu,
+        server_cpu: thread_cpu() - server_cpu,
+    };
     sent.await.map_err(|error| error.to_string())?;
-    Ok(took)
+    Ok(programmed)
 }
 
 async fn next(incoming: &mut Streaming<GatewayMessage>) -> Result<Up, String> {
@@ -159,4 +218,18 @@ async fn next(incoming: &mut Streaming<GatewayMessage>) -> Result<Up, String> {
     message
         .and_then(|message| message.body)
         .ok_or_else(|| "the gateway has ended the stream".to_owned())
+}
+
+/// What this process has computed, in user space and in the kernel.
+pub fn process_cpu() -> Duration {
+    read(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn thread_cpu() -> Duration {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: ClockId) -> Duration {
+    // Both clocks are always there.
+    clock.now().map(Duration::from).unwrap_or_default()
 }
