@@ -41,7 +41,7 @@ pub struct Connect {
     /// Delegated.
     pub ipv6: Option<Ipv6Net>,
     /// The /64 of the line itself. Older journals have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub ipv6_line: Option<Ipv6Net>,
     /// The server's idea of the gateway's address; the gateway's configuration goes before it.
     pub ipv4_gateway: Option<Ipv4Addr>,

@@ -9,6 +9,18 @@ use crate::engine::message::{Connect, Receipt};
 use crate::engine::row::{Block, FenceKind, Opened, Phase, Place, Step, StepName, Then};
 use crate::session::{Counters, Service};
 
+const ROW_V2: &str = "021000000000000000000000000000000001041a3131303130332d78696e6a696e672d3030312d30\
+    30322d30303401010101010101010101010101010101010101010101010101010101010101010164\
+    4001010120010db8100001000000000000000000380120010db8000f010100000000000000004000\
+    0100c0000235dc0b0080c6868f0100010401076163636573733002a8910265808202ec0701010101\
+    01010101010101010101010102011130323a30303a30303a30303a30303a30370401040110000000\
+    00000000000000000000000001051a3131303130332d78696e6a696e672d3030312d3030322d3030\
+    34010101010101010101010101010101010101010101010101010101010101010101644001010120\
+    010db8100001000000000000000000380120010db8000f0101000000000000000040000100c00002\
+    35dc0b0080c6868f01000105010002";
+const FENCE_V2: &str =
+    "0204010103100000000000000000000000000000000904ffffffffffffffffff01000000000006";
+
 fn session(operator: u16, number: u8) -> SessionRef {
     SessionRef {
         operator,
@@ -182,8 +194,10 @@ fn two_daemons_do_not_share_it() {
 fn a_row_of_another_version_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     for (bytes, expected) in [
-        (&[2, b'{'][..], "has version 2"),
+        (&[3, b'{'][..], "has version 3"),
         (&[], "it is empty"),
+        (b"\x02", "damaged"),
+        (b"\x02\x05\x00\x00secret", "6 bytes more"),
         (b"\x01{\"generation\":\"secret\"}", "malformed at byte"),
     ] {
         let journal = Journal::open(folder.path()).expect("opens");
@@ -236,10 +250,10 @@ fn rows_without_a_service_are_read_as_unlimited() {
     let transaction = journal.database.begin_write().expect("begins");
     {
         let mut sessions = transaction.open_table(SESSIONS).expect("opens");
-        let value = codec::encode(&old);
+        let value = codec::encode_json(&old);
         sessions.insert((1, 1), &value[..]).expect("inserts");
         let mut receipts = transaction.open_table(RECEIPTS).expect("opens");
-        let value = codec::encode(&counters);
+        let value = codec::encode_json(&counters);
         receipts.insert((1, 3), &value[..]).expect("inserts");
     }
     transaction.commit().expect("commits");
@@ -393,18 +407,111 @@ fn line_prefixes_that_are_held_need_their_room_and_a_length_that_tells_them_apar
     );
 }
 
+/// What a daemon before the binary form has left is read, and a row that is written anew is binary.
 #[test]
-fn a_row_without_a_line_prefix_is_as_older_versions_wrote_it() {
-    let (with, without) = (connect(1, 1), connect(2, 1));
-    let text = |connect: &Connect| String::from_utf8(codec::encode(connect)).expect("JSON");
-    assert!(text(&with).contains("\"ipv6_line\":\"2001:db8:f:101::/64\""));
-    assert!(
-        !text(&without).contains("ipv6_line"),
-        "which older versions refuse"
-    );
-    for connect in [with, without] {
-        let read: Connect = codec::decode(&codec::encode(&connect)).expect("reads");
-        assert_eq!(read, connect);
+fn rows_in_json_are_read_until_they_are_written_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = Journal::open(folder.path()).expect("opens");
+    let then = Then {
+        receipt: Some(4),
+        connect: Some(Box::new(connect(1, 5))),
+    };
+    let closing = Phase::Closing {
+        opened: Some(opened()),
+        then,
+    };
+    let fence = Fence {
+        generation: 4,
+        kind: FenceKind::Disconnect,
+        receipt: Some(receipt(3)),
+    };
+    let old = [
+        row(1, 4, closing),
+        row(2, 1, Phase::Established(opened())),
+        row(3, 1, Phase::Establishing),
+    ];
+    let transaction = journal.database.begin_write().expect("begins");
+    {
+        let mut sessions = transaction.open_table(SESSIONS).expect("opens");
+        for row in &old {
+            let key = (1, row.connect.session.as_u128());
+            let value = codec::encode_json(row);
+            sessions.insert(key, &value[..]).expect("inserts");
+        }
+        let mut fences = transaction.open_table(FENCES).expect("opens");
+        let value = codec::encode_json(&fence);
+        fences.insert((1, 1), &value[..]).expect("inserts");
+        let mut blocks = transaction.open_table(BLOCKS).expect("opens");
+        let value = codec::encode_json(&Block { at_unix_ms: 7 });
+        let key = location(1);
+        blocks.insert(key.as_str(), &value[..]).expect("inserts");
+    }
+    transaction.commit().expect("commits");
+    let mut model = Snapshot::default();
+    for row in &old {
+        let of = session(1, row.connect.session.as_u128() as u8);
+        model.apply(&Write::PutSession(of, row.clone()));
+    }
+    model.apply(&Write::PutFence(session(1, 1), fence));
+    model.apply(&Write::PutBlock(location(1), Block { at_unix_ms: 7 }));
+    assert_eq!(journal.load().expect("loads"), model);
+
+    let write = Write::PutSession(session(1, 2), row(2, 2, Phase::Establishing));
+    journal
+        .commit(std::slice::from_ref(&write))
+        .expect("commits");
+    model.apply(&write);
+    assert_eq!(journal.load().expect("loads"), model);
+    let transaction = journal.database.begin_read().expect("begins");
+    let sessions = transaction.open_table(SESSIONS).expect("opens");
+    let version = |number| {
+        let value = sessions.get((1, number)).expect("reads");
+        value.expect("is there").value()[0]
+    };
+    assert_eq!([1, 2, 3].map(version), [1, 2, 1]);
+}
+
+/// A row whose shape changes without another version would be read as something else.
+#[test]
+fn the_binary_form_is_what_it_was() {
+    let closing = Phase::Closing {
+        opened: Some(opened()),
+        then: Then {
+            receipt: Some(4),
+            connect: Some(Box::new(connect(1, 5))),
+        },
+    };
+    let fence = Fence {
+        generation: 4,
+        kind: FenceKind::Disconnect,
+        receipt: Some(receipt(3)),
+    };
+    let row = codec::encode(&row(1, 4, closing));
+    let fence = codec::encode(&fence);
+    let block = codec::encode(&Block { at_unix_ms: 7 });
+    let written = [row, fence, block].map(|bytes| {
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
+        hex.collect::<String>()
+    });
+    assert_eq!(written, [ROW_V2, FENCE_V2, "020e"]);
+}
+
+/// What is cut off or changed is told of, or is another row; it never ends the daemon.
+#[test]
+fn a_row_that_was_cut_off_is_no_row() {
+    let bytes = codec::encode(&row(1, 4, Phase::Established(opened())));
+    for length in 0..bytes.len() {
+        assert!(
+            codec::decode::<SessionRow>(&bytes[..length]).is_err(),
+            "{length}"
+        );
+    }
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << bit;
+            drop(codec::decode::<SessionRow>(&changed));
+        }
     }
 }
 
