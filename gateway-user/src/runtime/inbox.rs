@@ -13,8 +13,8 @@ use tracing::warn;
 use super::Input;
 use crate::engine::Event;
 
-/// Inputs whose changes share one commit.
-const BATCH: usize = 8192;
+/// Inputs that are decided on between two looks at the journal.
+const BATCH: usize = 1024;
 /// Frames that are looked at between two looks at everything else.
 const FRAMES_BATCH: usize = 32;
 const QUEUE: usize = 8192;

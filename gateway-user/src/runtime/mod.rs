@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
 pub use query::{GardenShown, LineSet, Query, SessionShown};
 
+/// Inputs that are decided on while a commit is under way.
+const BATCH: usize = 8192;
 /// Pause before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,35 @@ pub enum Input {
 
 /// An action, and for a report the stream that it goes to.
 type Bound = (Action, Option<StreamLink>);
+
+/// What was decided and shares one commit.
+#[derive(Default)]
+struct Batch {
+    /// On so many inputs.
+    inputs: usize,
+    writes: Vec<Write>,
+    /// To be carried out in order, once the writes are durable.
+    effects: Vec<Bound>,
+    /// Who is to be told after that.
+    waiting: Vec<Waiting>,
+}
+
+/// Told once what was decided is in the fast path, or why not.
+type Waiting = oneshot::Sender<Result<(), String>>;
+
+/// Ends when the batch is durable.
+type Committing = Pin<Box<dyn Future<Output = anyhow::Result<Batch>> + Send>>;
+
+impl Batch {
+    fn take(&mut self, actions: impl Iterator<Item = Bound>) {
+        for (action, link) in actions {
+            match action {
+                Action::Persist(write) => self.writes.push(write),
+                effect => self.effects.push((effect, link)),
+            }
+        }
+    }
+}
 
 impl From<StreamEvent> for Input {
     fn from(event: StreamEvent) -> Self {
@@ -66,8 +98,6 @@ pub struct Runtime {
     links: HashMap<OperatorIndex, StreamLink>,
     /// Asked for before the loop began.
     first: Vec<Action>,
-    /// Who is to be told once what was decided is in the fast path.
-    waiting: Vec<oneshot::Sender<Result<(), String>>>,
     inbox: Inbox,
 }
 
@@ -80,16 +110,23 @@ pub fn recover<F: FastPath>(
 ) -> anyhow::Result<Recovered> {
     let snapshot = journal.load()?;
     let actual = fast_path.tables()?;
-    fast_path.set_lines(&settings.inventory.map_rows(&snapshot.blocks), &actual)?;
-    let recovered = Engine::recover(Recovery {
-        settings,
-        snapshot,
-        actual: &actual,
-        port,
-        rng: StdRng::from_os_rng(),
-        now: clock::now(),
-    });
-    let plan = Plan::diff(&recovered.tables, &actual);
+    let (inventory, blocks) = (settings.inventory.clone(), snapshot.blocks.clone());
+    // The kernel takes its time for the lines; what the sessions need can be worked out meanwhile.
+    let (recovered, plan) = std::thread::scope(|scope| {
+        let lines = scope.spawn(|| fast_path.set_lines(&inventory.map_rows(&blocks), &actual));
+        let recovered = Engine::recover(Recovery {
+            settings,
+            snapshot,
+            actual: &actual,
+            port,
+            rng: StdRng::from_os_rng(),
+            now: clock::now(),
+        });
+        let plan = Plan::diff(&recovered.tables, &actual);
+        let lines = lines.join();
+        lines.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok::<_, F::Error>((recovered, plan))
+    })?;
     info!(
         sessions = recovered.sessions,
         changes = plan.changes.len(),
@@ -123,32 +160,52 @@ impl Runtime {
             transmit,
             links: HashMap::new(),
             first,
-            waiting: Vec::new(),
             inbox,
         };
         Ok((runtime, feeds))
     }
 
     /// Works until told to stop. What has been decided by then is carried out.
+    ///
+    /// While the journal takes in one batch the engine decides on the next, which then holds all
+    /// that came meanwhile.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let first = std::mem::take(&mut self.first);
-        let first = first.into_iter().map(|action| (action, None)).collect();
-        let mut result = self.carry_out(first, &stop).await;
-        while result.is_ok() {
-            let deadline = self.engine.next_deadline();
+        let mut decided = Batch {
+            inputs: 1,
+            ..Batch::default()
+        };
+        decided.take(first.into_iter().map(|action| (action, None)));
+        let mut committing: Option<Committing> = None;
+        let result = loop {
+            if committing.is_none() && decided.inputs > 0 {
+                committing = Some(self.commit(std::mem::take(&mut decided), &stop));
+            }
+            let room = decided.inputs < BATCH;
+            let deadline = self.engine.next_deadline().filter(|_| room);
             let inputs = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                inputs = self.inbox.next() => inputs,
+                () = stop.cancelled() => break Ok(()),
+                done = under_way(&mut committing) => {
+                    committing = None;
+                    match done.and_then(|batch| self.carry_out(batch)) {
+                        Ok(()) => continue,
+                        Err(error) => break Err(error),
+                    }
+                }
+                inputs = self.inbox.next(), if room => inputs,
                 () = until(deadline) => Some(vec![Input::Event(Event::Tick)]),
             };
-            let Some(inputs) = inputs else { break };
-            let mut actions = Vec::new();
+            let Some(inputs) = inputs else { break Ok(()) };
+            decided.inputs += inputs.len();
             for input in inputs {
-                self.take(input, &mut actions);
+                self.take(input, &mut decided);
             }
-            result = self.carry_out(actions, &stop).await;
-        }
+        };
+        let result = match result {
+            Ok(()) => self.finish(committing, decided, &stop).await,
+            failed => failed,
+        };
         // The thread finishes what it was given; its answers have nobody to go to.
         drop(self.inbox);
         drop(self.fast_path);
@@ -158,9 +215,24 @@ impl Runtime {
         result
     }
 
+    /// Carries out what has been decided.
+    async fn finish(
+        &mut self,
+        committing: Option<Committing>,
+        decided: Batch,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        if let Some(committing) = committing {
+            let batch = committing.await?;
+            self.carry_out(batch)?;
+        }
+        let batch = self.commit(decided, stop).await?;
+        self.carry_out(batch)
+    }
+
     /// Has the engine decide on one input. A report belongs to the stream that is up now, even if
     /// another one is by the time that it is sent.
-    fn take(&mut self, input: Input, actions: &mut Vec<Bound>) {
+    fn take(&mut self, input: Input, decided: &mut Batch) {
         let event = match input {
             Input::Event(event) => event,
             Input::Stream(StreamEvent::Up { operator, link }) => {
@@ -183,11 +255,11 @@ impl Runtime {
                 blocked,
                 reply,
             }) => {
-                let decided = self.engine.set_blocked(&location, blocked, clock::now());
-                let answer = decided.map(|(line, decided)| {
-                    actions.extend(decided.into_iter().map(|action| (action, None)));
+                let set = self.engine.set_blocked(&location, blocked, clock::now());
+                let answer = set.map(|(line, actions)| {
+                    decided.take(actions.into_iter().map(|action| (action, None)));
                     let (sender, done) = oneshot::channel();
-                    self.waiting.push(sender);
+                    decided.waiting.push(sender);
                     (line, done)
                 });
                 // Whoever asked may have gone away.
@@ -196,57 +268,46 @@ impl Runtime {
             }
             Input::Query(query) => return self.answer(query),
         };
-        for action in self.engine.handle(event, clock::now()) {
+        let actions = self.engine.handle(event, clock::now());
+        decided.take(actions.into_iter().map(|action| {
             let link = match &action {
                 Action::Report { operator, .. } => self.links.get(operator).cloned(),
                 _ => None,
             };
-            actions.push((action, link));
-        }
+            (action, link)
+        }));
     }
 
-    /// First makes durable what is to be, then does the rest in order.
-    async fn carry_out(
-        &mut self,
-        actions: Vec<Bound>,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<()> {
-        let mut writes = Vec::new();
-        let mut effects = Vec::new();
-        for (action, link) in actions {
-            match action {
-                Action::Persist(write) => writes.push(write),
-                effect => effects.push((effect, link)),
-            }
-        }
-        self.commit(writes, stop).await?;
-        for (effect, link) in effects {
+    /// Does the rest of a batch, in order, whose changes are durable.
+    fn carry_out(&self, batch: Batch) -> anyhow::Result<()> {
+        for (effect, link) in batch.effects {
             self.perform(effect, link)?;
         }
-        for waiting in self.waiting.drain(..) {
+        for waiting in batch.waiting {
             let ended = |_| anyhow!("the thread of the fast path has ended");
             self.fast_path.send(Command::Tell(waiting)).map_err(ended)?;
         }
         Ok(())
     }
 
-    /// Tries until it is done: without it nothing may be promised to anyone. The fast path forwards
-    /// meanwhile.
-    async fn commit(&self, writes: Vec<Write>, stop: &CancellationToken) -> anyhow::Result<()> {
-        if writes.is_empty() {
-            return Ok(());
-        }
-        let writes = Arc::new(writes);
-        loop {
-            let (journal, batch) = (self.journal.clone(), writes.clone());
-            let done = tokio::task::spawn_blocking(move || journal.commit(&batch)).await?;
-            let Err(failure) = done else { return Ok(()) };
-            error!(error = %failure, "cannot write the journal; trying again");
-            tokio::select! {
-                () = stop.cancelled() => return Err(failure.into()),
-                () = sleep(COMMIT_RETRY) => {}
+    /// Makes the changes of a batch durable and gives it back without them. Tries until it is done:
+    /// without it nothing may be promised to anyone. The fast path forwards meanwhile.
+    fn commit(&self, mut batch: Batch, stop: &CancellationToken) -> Committing {
+        let writes = Arc::new(std::mem::take(&mut batch.writes));
+        let (journal, stop) = (self.journal.clone(), stop.clone());
+        Box::pin(async move {
+            while !writes.is_empty() {
+                let (journal, writes) = (journal.clone(), writes.clone());
+                let done = tokio::task::spawn_blocking(move || journal.commit(&writes)).await?;
+                let Err(failure) = done else { break };
+                error!(error = %failure, "cannot write the journal; trying again");
+                tokio::select! {
+                    () = stop.cancelled() => return Err(failure.into()),
+                    () = sleep(COMMIT_RETRY) => {}
+                }
             }
-        }
+            Ok(batch)
+        })
     }
 
     fn perform(&self, action: Action, link: Option<StreamLink>) -> anyhow::Result<()> {
@@ -284,6 +345,13 @@ impl Runtime {
         self.fast_path
             .send(command)
             .map_err(|_| anyhow!("the thread of the fast path has ended"))
+    }
+}
+
+async fn under_way(committing: &mut Option<Committing>) -> anyhow::Result<Batch> {
+    match committing {
+        Some(committing) => committing.await,
+        None => std::future::pending().await,
     }
 }
 
