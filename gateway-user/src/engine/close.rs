@@ -191,7 +191,8 @@ impl Engine {
         if !matches!(begun, Some((true, true))) {
             let release = held.initiator.release();
             let to = opened.map(|opened| opened.mac);
-            self.transmit(&held, &release, to);
+            let gateway = self.settings.gateway_mac;
+            self.out.push(held.frame(gateway, &release, to));
         }
         if let Some(receipt) = receipt {
             tracing::info!(

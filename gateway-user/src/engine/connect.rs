@@ -31,7 +31,7 @@ impl Engine {
         let newest = self
             .sessions
             .get(&session)
-            .and_then(Session::newest_connect);
+            .and_then(|held| held.newest_connect());
         if let Some(newest) = newest.filter(|newest| newest.generation == generation) {
             if !newest.same_but_for_service(&connect) {
                 let what = format!(
@@ -273,6 +273,7 @@ impl Engine {
         if self.begin(session, connect, slot, now) {
             tracing::info!(?session, generation, slot, "connect recorded");
             self.acknowledge(session, generation);
+            self.flood.note(now.at);
             // Its turn comes with those of other terminals that wait to be asked.
             self.timers.set(Timer::Session(session), Some(now.at));
         }
@@ -318,7 +319,7 @@ impl Engine {
         row: SessionRow,
         line: Line,
         now: Now,
-    ) -> Session {
+    ) -> Box<Session> {
         let mtu = self.line_mtu(&line, row.connect.mtu);
         let initiator = self.initiator(session, &row, mtu, now);
         let port = self.settings.ports.get(&line.key.ifindex);
@@ -328,7 +329,7 @@ impl Engine {
         if self.is_blocked(&row.connect.location) {
             flags |= flag::BLOCKED;
         }
-        Session {
+        Box::new(Session {
             in_force: row.connect.service_revision,
             row,
             line,
@@ -342,7 +343,7 @@ impl Engine {
             detail: None,
             failures: 0,
             changing: None,
-        }
+        })
     }
 
     fn initiator(&self, session: SessionRef, row: &SessionRow, mtu: u16, now: Now) -> Initiator {
@@ -362,7 +363,7 @@ impl Engine {
     }
 
     /// Takes a session into all indexes.
-    pub(super) fn insert(&mut self, session: SessionRef, held: Session) {
+    pub(super) fn insert(&mut self, session: SessionRef, held: Box<Session>) {
         let on_line = self
             .on_line
             .entry((held.line.key, session.session))
@@ -373,7 +374,7 @@ impl Engine {
     }
 
     /// Takes a session out of all indexes.
-    pub(super) fn remove(&mut self, session: SessionRef) -> Option<Session> {
+    pub(super) fn remove(&mut self, session: SessionRef) -> Option<Box<Session>> {
         let held = self.sessions.remove(&session)?;
         let key = (held.line.key, session.session);
         if let Some(operators) = self.on_line.get_mut(&key) {

@@ -10,24 +10,23 @@ use super::{Action, Engine, Now, Objection, Timer};
 impl Engine {
     /// Sends the establishment request when it is due.
     pub(super) fn ask_terminal(&mut self, session: SessionRef, now: Now) {
-        let Some(mut held) = self.sessions.remove(&session) else {
+        let Some(held) = self.sessions.get_mut(&session) else {
             return;
         };
         if held.is_blocked() {
             // Asked again once the line is not blocked any more.
             self.timers.set(Timer::Session(session), None);
-            self.sessions.insert(session, held);
             return;
         }
         if let Some(request) = held.initiator.poll(now.at, &mut self.rng) {
             if !held.row.steps.iter().any(|s| s.step == StepName::Requested) {
                 held.step(StepName::Requested, now);
             }
-            self.transmit(&held, &request, None);
+            let gateway = self.settings.gateway_mac;
+            self.out.push(held.frame(gateway, &request, None));
         }
         let next = held.initiator.next_deadline();
         self.timers.set(Timer::Session(session), next);
-        self.sessions.insert(session, held);
     }
 
     /// A frame of the exchange came from a line. Whatever is in it, it can only concern a session
@@ -105,10 +104,10 @@ impl Engine {
     }
 
     fn confirm(&mut self, session: SessionRef) {
-        if let Some(held) = self.sessions.remove(&session) {
-            let confirm = held.initiator.confirm();
-            self.transmit(&held, &confirm, held.initiator.terminal());
-            self.sessions.insert(session, held);
+        if let Some(held) = self.sessions.get(&session) {
+            let (confirm, terminal) = (held.initiator.confirm(), held.initiator.terminal());
+            let gateway = self.settings.gateway_mac;
+            self.out.push(held.frame(gateway, &confirm, terminal));
         }
     }
 

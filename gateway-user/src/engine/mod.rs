@@ -17,6 +17,7 @@ mod blocked;
 mod close;
 mod connect;
 mod establish;
+mod flood;
 mod garden;
 mod io;
 pub mod message;
@@ -48,6 +49,7 @@ use crate::inventory::Inventory;
 use crate::session::{Line, SessionEntry};
 
 pub use blocked::{BlockRefusal, LineView};
+use flood::Flood;
 pub use garden::LeaseView;
 use garden::Leases;
 pub use io::{Action, Event, Now};
@@ -64,6 +66,8 @@ pub use view::{SessionView, Summary};
 /// is left over is due at the next tick.
 const TIMERS_OF_A_TICK: usize = 1024;
 const TIMERS_OF_AN_EVENT: usize = 1;
+/// How long they wait at most while Connects flood in.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(1);
 
 /// What the engine must know of the gateway.
 #[derive(Clone, Debug)]
@@ -95,7 +99,8 @@ pub struct LinePort {
 pub struct Engine {
     settings: Settings,
     rng: StdRng,
-    sessions: HashMap<SessionRef, Session>,
+    /// Boxed: the table moves what it holds when it grows.
+    sessions: HashMap<SessionRef, Box<Session>>,
     fences: HashMap<SessionRef, Fence>,
     operators: BTreeMap<OperatorIndex, OperatorState>,
     /// Which session has an address, or is to have it.
@@ -110,6 +115,7 @@ pub struct Engine {
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
     timers: Timers,
+    flood: Flood,
     out: Vec<Action>,
 }
 
@@ -185,6 +191,11 @@ impl Engine {
             }
             Event::Tick => {}
         }
+        let timers = if self.connects_first(now.at) {
+            0
+        } else {
+            timers
+        };
         for _ in 0..timers {
             let Some(timer) = self.timers.pop_due(now.at) else {
                 break;
@@ -202,7 +213,15 @@ impl Engine {
 
     /// When [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next()
+        let next = self.timers.next()?;
+        Some(next.max(self.flood.ends().min(next + LONGEST_PUT_OFF)))
+    }
+
+    /// Whether Connects come so fast that what is due waits for them: that a subscriber's session is
+    /// recorded and acknowledged counts more than how soon terminals are asked.
+    fn connects_first(&self, now: Instant) -> bool {
+        let late = |next| now >= next + LONGEST_PUT_OFF;
+        now < self.flood.ends() && !self.timers.next().is_some_and(late)
     }
 
     fn on_instruction(&mut self, operator: OperatorIndex, instruction: Instruction, now: Now) {
@@ -307,22 +326,6 @@ impl Engine {
         self.report(session.operator, Report::Nack(refusal));
     }
 
-    /// Sends a message of the establishment exchange, to all terminals of the line or, where its
-    /// address is known, to the one (RFC 6085: a group address of IPv6 in a unicast frame).
-    fn transmit(&mut self, held: &Session, body: &Body, to: Option<Mac>) {
-        let envelope = frame::Envelope::to_line(self.settings.gateway_mac, held.line.tags);
-        let envelope = frame::Envelope {
-            dst_mac: to.unwrap_or(envelope.dst_mac),
-            ..envelope
-        };
-        let connect = &held.row.connect;
-        let datagram = seal(&connect.key, connect.session, body);
-        self.out.push(Action::Transmit {
-            ifindex: held.line.key.ifindex,
-            frame: frame::build(&envelope, &datagram),
-        });
-    }
-
     fn offer(&self, operator: OperatorIndex, connect: &Connect, mtu: u16) -> Offer {
         let own = self.operator(operator).and_then(|own| own.gateway_v4);
         Offer {
@@ -379,6 +382,22 @@ impl Session {
             service: connect.service,
             shaper: self.shaper,
             flags: self.flags,
+        }
+    }
+
+    /// What sends a message of the establishment exchange, to all terminals of the line or, where its
+    /// address is known, to the one (RFC 6085: a group address of IPv6 in a unicast frame).
+    fn frame(&self, gateway: Mac, body: &Body, to: Option<Mac>) -> Action {
+        let envelope = frame::Envelope::to_line(gateway, self.line.tags);
+        let envelope = frame::Envelope {
+            dst_mac: to.unwrap_or(envelope.dst_mac),
+            ..envelope
+        };
+        let connect = &self.row.connect;
+        let datagram = seal(&connect.key, connect.session, body);
+        Action::Transmit {
+            ifindex: self.line.key.ifindex,
+            frame: frame::build(&envelope, &datagram),
         }
     }
 

@@ -7,6 +7,7 @@ use doorstep_gateway_common::garden;
 use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
 use rand::rngs::StdRng;
 
+use super::flood::Flood;
 use super::garden::Leases;
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
 use super::slots::Slots;
@@ -79,6 +80,7 @@ impl Engine {
             blocks: snapshot.blocks,
             narrow_ports: HashSet::new(),
             timers: Timers::default(),
+            flood: Flood::new(now.at),
             out: Vec::new(),
         };
         let mut rows: Vec<_> = snapshot.sessions.into_iter().collect();
@@ -95,10 +97,11 @@ impl Engine {
             Phase::Established(opened) => Some(opened),
             Phase::Establishing | Phase::Closing { .. } => None,
         });
-        let desired = Tables::of(&sessions);
-        let mut tables = desired.clone();
-        for (operator, unclaimed) in &mut engine.unclaimed {
-            unclaimed.forget(&desired);
+        let mut tables = Tables::of(&sessions);
+        for unclaimed in engine.unclaimed.values_mut() {
+            unclaimed.forget(&tables);
+        }
+        for (operator, unclaimed) in &engine.unclaimed {
             let rows = unclaimed.rows();
             tracing::warn!(
                 operator,

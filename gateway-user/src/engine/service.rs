@@ -61,7 +61,7 @@ impl Engine {
 
     fn check_held(&self, session: SessionRef, generation: u64) -> Result<(), Objection> {
         let held = self.sessions.get(&session);
-        match held.and_then(Session::newest_connect) {
+        match held.and_then(|held| held.newest_connect()) {
             Some(newest) if newest.generation == generation => Ok(()),
             Some(newest) if newest.generation > generation => {
                 let what = format!("generation {} is held", newest.generation);

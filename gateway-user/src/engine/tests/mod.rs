@@ -3,6 +3,7 @@
 mod alone;
 mod blocked;
 mod cases;
+mod flood;
 mod garden;
 mod histories;
 mod service;
