@@ -150,8 +150,15 @@ fn optional<T: FromStr<Err: std::fmt::Display>>(
 }
 
 fn required<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|error| format!("{field}: '{}': {error}", echo(text)))
+    text.parse().map_err(|error: T::Err| {
+        // It may name the character at which it gave up, which may be any.
+        let error: String = error.to_string().chars().map(visible).collect();
+        format!("{field}: '{}': {error}", echo(text))
+    })
+}
+
+fn visible(char: char) -> char {
+    if char.is_control() { '\u{fffd}' } else { char }
 }
 
 pub(super) fn echo(text: &str) -> String {

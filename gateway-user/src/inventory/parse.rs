@@ -266,7 +266,8 @@ impl<'a, P: Fn(&str) -> Option<u32>> Table<'a, P> {
         let skipped = self.text[(from - 1).min(self.text.len())..]
             .iter()
             .take_while(|line| line.is_empty() || line.starts_with('#'));
-        from + skipped.count()
+        // A file without records ends in what was skipped.
+        (from + skipped.count()).min(self.text.len().max(1))
     }
 
     fn csv_error(&mut self, error: &csv::Error) {

@@ -90,8 +90,9 @@ fn a_service_there_and_back() {
 fn each_malformed_field_is_named() {
     type Spoil = fn(&mut v1::Connect);
     #[rustfmt::skip]
-    let rows: [(Spoil, &str); 10] = [
+    let rows: [(Spoil, &str); 11] = [
         (|c| c.session_id = "x\n".into(), "session_id: 'x\\n'"),
+        (|c| c.session_id = "0190f3e8\t-0000-7000-8000-000000000001".into(), "session_id: '0190f3e8\\t-"),
         (|c| c.location_id = "110103".into(), "location_id: "),
         (|c| c.session_key = vec![7; 31], "session_key: session key: 31 bytes"),
         (|c| c.ipv4_address = "100.64.1".into(), "ipv4_address: '100.64.1'"),
@@ -109,6 +110,11 @@ fn each_malformed_field_is_named() {
             panic!("{expected}: refused");
         };
         assert!(refusal.detail.starts_with(expected), "{}", refusal.detail);
+        assert!(
+            !refusal.detail.contains(char::is_control),
+            "{:?}",
+            refusal.detail
+        );
         assert_eq!(refusal.generation, 3);
         assert_eq!(refusal.reason, RefusalReason::Malformed);
     }
