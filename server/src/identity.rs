@@ -16,7 +16,7 @@ pub struct IdCard(String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PhoneError {
-    #[error("it must have 5 to 15 digits")]
+    #[error("it must have 5 to 15 digits, with its country code")]
     Length,
     #[error(
         "it may hold only digits, spaces, hyphens, dots and parentheses, after an optional `+`"
@@ -47,12 +47,9 @@ impl Phone {
         if text.len() > Self::MAX_INPUT_LEN {
             return Err(PhoneError::Length);
         }
-        let (international, rest) = match text.strip_prefix('+') {
+        let (mut international, rest) = match text.strip_prefix('+') {
             Some(rest) => (true, rest),
-            None => match text.strip_prefix("00") {
-                Some(rest) => (true, rest),
-                None => (false, text),
-            },
+            None => (false, text),
         };
         let mut digits = String::with_capacity(Self::MAX_INPUT_LEN);
         for character in rest.chars() {
@@ -62,7 +59,17 @@ impl Phone {
                 _ => return Err(PhoneError::Character),
             }
         }
-        if !(5..=15).contains(&digits.len()) {
+        // Wherever punctuation stands in it, 00 is a + that is dialled.
+        if !international && digits.starts_with("00") {
+            international = true;
+            digits.drain(..2);
+        }
+        // With its country code, too, a number has at most 15 digits (E.164, section 6).
+        let code = match (international, country_code) {
+            (false, Some(code)) => code.len(),
+            _ => 0,
+        };
+        if digits.len() < 5 || digits.len() + code > 15 {
             return Err(PhoneError::Length);
         }
         Ok(Phone(match (international, country_code) {
@@ -178,8 +185,12 @@ mod tests {
             ("+86 138 0000 0000", None, Ok("+8613800000000")),
             ("0086 13800000000", None, Ok("+8613800000000")),
             ("13800000000", Some("86"), Ok("+8613800000000")),
+            ("(0086) 13800000000", Some("86"), Ok("+8613800000000")),
+            ("0-086 13800000000", None, Ok("+8613800000000")),
             ("1234", None, Err(PhoneError::Length)),
             ("1234567890123456", None, Err(PhoneError::Length)),
+            ("12345678901234", Some("86"), Err(PhoneError::Length)),
+            ("1234567890123", Some("86"), Ok("+861234567890123")),
             ("138O0000000", None, Err(PhoneError::Character)),
             ("138+00000000", None, Err(PhoneError::Character)),
             ("１３８００００００００", None, Err(PhoneError::Character)),
