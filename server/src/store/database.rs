@@ -21,6 +21,12 @@ impl Database {
     /// Of a configuration or a command line: `postgres://…`, or `sqlite:` and a path.
     pub fn parse(text: &str) -> std::result::Result<Database, &'static str> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            if !has_place(text) {
+                return Err(
+                    "its host and port cannot be told from a password: in the password write '@', \
+                     '/', '?' and '#' as %40, %2F, %3F and %23",
+                );
+            }
             Ok(Database::Postgres(text.to_owned()))
         } else if let Some(path) = text.strip_prefix("sqlite:")
             && !path.is_empty()
@@ -30,6 +36,19 @@ impl Database {
             Err("must be postgres://USER@HOST/NAME, or sqlite:PATH")
         }
     }
+}
+
+/// Whether what follows the credentials can be a host, a port and a name. Otherwise a part of a
+/// password may stand there, because a sign in it is missing or was not escaped, and would be shown.
+fn has_place(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    // An IPv6 address has colons of its own, and brackets around it.
+    let (_, after) = place.rsplit_once(']').unwrap_or(("", place));
+    let port = after.split_once(':').map_or("0", |(_, port)| port);
+    port.parse::<u16>().is_ok() && !name.contains('@')
 }
 
 /// Never with a password in it.
@@ -128,6 +147,36 @@ mod tests {
                 format!("{database:?}"),
                 "Database(postgres://db.example/doorstep)"
             );
+        }
+    }
+
+    #[test]
+    fn a_password_that_may_stand_for_the_host_is_refused() {
+        for (url, shown) in [
+            (
+                "postgres://o:sesame@db.example/north",
+                Some("postgres://db.example/north"),
+            ),
+            (
+                "postgresql://o:sesame@[::1]:5432/north",
+                Some("postgres://[::1]:5432/north"),
+            ),
+            (
+                "postgres://o@localhost/north?password=sesame",
+                Some("postgres://localhost/north"),
+            ),
+            (
+                "postgres://localhost:5432",
+                Some("postgres://localhost:5432"),
+            ),
+            ("postgres://o:sesame2db.example/north", None),
+            ("postgres://o:ses?ame@db.example/north", None),
+            ("postgres://o:ses/ame@db.example/north", None),
+            ("postgres://o:1/ame@db.example/north", None),
+        ] {
+            let database = Database::parse(url).ok();
+            let found = database.map(|database| database.to_string());
+            assert_eq!(found.as_deref(), shown, "{url}");
         }
     }
 }
