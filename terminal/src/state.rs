@@ -123,9 +123,36 @@ pub enum StateError {
     Content {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
+        /// Where.
+        source: Malformed,
     },
+}
+
+/// A text is not a state. Only the place is told: the parser's own words quote values, which may be
+/// secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed at line {line}, column {column}")]
+pub struct Malformed {
+    /// From 1.
+    pub line: usize,
+    /// In bytes, from 1; 0 at a line's end.
+    pub column: usize,
+}
+
+impl From<serde_json::Error> for Malformed {
+    fn from(error: serde_json::Error) -> Self {
+        Self {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+impl State {
+    /// Reads the text of a state file.
+    pub fn parse(text: &[u8]) -> Result<Self, Malformed> {
+        Ok(serde_json::from_slice(text)?)
+    }
 }
 
 /// The file in which the state is kept.
@@ -143,7 +170,7 @@ impl Store {
         })?;
         let path = state_dir.join("state.json");
         let state = match fs::read(&path).map(Zeroizing::new) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Content {
+            Ok(bytes) => State::parse(&bytes).map_err(|source| StateError::Content {
                 path: path.clone(),
                 source,
             })?,
@@ -157,9 +184,9 @@ impl Store {
     pub fn save(&self, state: &State) -> Result<(), StateError> {
         let bytes = serde_json::to_vec_pretty(state)
             .map(Zeroizing::new)
-            .map_err(|source| StateError::Content {
+            .map_err(|error| StateError::Content {
                 path: self.path.clone(),
-                source,
+                source: error.into(),
             })?;
         replace(&self.path, &bytes, Durability::Power).map_err(|source| StateError::Io {
             path: self.path.clone(),
