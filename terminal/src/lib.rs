@@ -11,4 +11,4 @@ pub mod daemon;
 pub mod links;
 pub mod packet;
 mod server;
-mod state;
+pub mod state;

@@ -10,6 +10,6 @@ mod tests;
 
 pub(crate) use client::chain;
 pub use client::{Client, StreamEvent, StreamLink, check_credentials, check_server};
-pub use convert::{counters, service_message};
+pub use convert::{EmptyMessage, Incoming, counters, incoming, outgoing, service_message};
 pub use renewal::{Renewal, install};
 pub use state::{ServerState, ServerStates};

@@ -30,18 +30,21 @@ impl PuntStream {
 
     /// The next frame; none if the ring cannot be waited for any more.
     pub async fn next(&mut self) -> Option<Punt> {
-        self.ring.next(parse).await
+        self.ring.next(Punt::parse).await
     }
 }
 
-/// Splits a record into its header and as much of the rest as the header says.
-fn parse(record: &[u8]) -> Option<Punt> {
-    let (header, rest) = record::split::<PuntHeader>(record)?;
-    Some(Punt {
-        line: header.line,
-        reason: Reason::from_number(header.reason)?,
-        frame: rest.get(..header.len as usize)?.to_vec(),
-    })
+impl Punt {
+    /// Splits a record of the ring into its header and as much of the rest as the header says; none
+    /// if it is shorter, or its reason unknown.
+    pub fn parse(record: &[u8]) -> Option<Self> {
+        let (header, rest) = record::split::<PuntHeader>(record)?;
+        Some(Self {
+            line: header.line,
+            reason: Reason::from_number(header.reason)?,
+            frame: rest.get(..header.len as usize)?.to_vec(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +70,7 @@ mod tests {
 
     #[test]
     fn takes_as_much_as_the_header_says() {
-        let punt = parse(&record(5, Reason::PuntEstablish.number())).unwrap();
+        let punt = Punt::parse(&record(5, Reason::PuntEstablish.number())).unwrap();
         assert_eq!(punt.frame, b"frame");
         assert_eq!(punt.line.c_vid, 1004);
         assert_eq!(punt.reason, Reason::PuntEstablish);
@@ -76,11 +79,11 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit() {
         assert_eq!(
-            parse(&record(16, Reason::PuntEstablish.number())),
+            Punt::parse(&record(16, Reason::PuntEstablish.number())),
             None,
             "longer than the record"
         );
-        assert_eq!(parse(&record(5, 31)), None, "no such reason");
-        assert_eq!(parse(&[0; 15]), None, "shorter than a header");
+        assert_eq!(Punt::parse(&record(5, 31)), None, "no such reason");
+        assert_eq!(Punt::parse(&[0; 15]), None, "shorter than a header");
     }
 }

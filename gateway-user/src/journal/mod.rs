@@ -4,7 +4,7 @@
 //! that only its owner may read it.
 
 mod admit;
-mod codec;
+pub mod codec;
 #[cfg(test)]
 mod tests;
 
