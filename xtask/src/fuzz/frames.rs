@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: random frames, many more than the tests have time for.
+//! Target `frames`: random frames, many more than the tests have time for.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
@@ -12,22 +12,19 @@ use crate::{
     setup,
 };
 
+/// The name of this target.
+pub const NAME: &str = "frames";
+/// In one line, for people.
+pub const ABOUT: &str = "frames through the loaded programs and the model on the host (needs root)";
+/// Ten million take some minutes.
+pub const DEFAULT_FRAMES: u64 = 10_000_000;
+
 const SUITE: &str = "program";
 const CASE: &str = "mutated_frames_agree_with_the_model";
 
-/// Send random and mutated frames through the loaded programs and the model on the host, until they
-/// disagree on one.
-#[derive(clap::Args)]
-pub struct Args {
-    /// How many; ten million take some minutes.
-    #[arg(long, default_value_t = 10_000_000)]
-    frames: u64,
-    /// What the frames follow from; without it, others each time.
-    #[arg(long)]
-    seed: Option<u64>,
-}
-
-pub fn run(args: &Args) -> Result<ExitCode> {
+/// Sends random and mutated frames through the loaded programs and the model on the host, until they
+/// disagree on one. Without a seed, others each time.
+pub fn run(frames: u64, seed: Option<u64>) -> Result<ExitCode> {
     if !is_root() {
         bail!("this loads programs into the kernel, which needs root: run it with sudo -E");
     }
@@ -35,11 +32,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let suite = build_tests(&[SUITE])?
         .remove(SUITE)
         .context("cargo built no executable for the suite")?;
-    let seed = match args.seed {
+    let seed = match seed {
         Some(seed) => seed,
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    let frames = args.frames;
     println!("{frames} frames of seed {seed}");
     let home = folder("tests");
     let error = command(suite)

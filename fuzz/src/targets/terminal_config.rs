@@ -1,0 +1,94 @@
+//! The terminal's configuration.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use doorstep_establish::Tags;
+use doorstep_terminal::config::{Config, ConfigError, WanTags};
+
+use crate::Target;
+use crate::mutate::Shape;
+
+pub const TARGET: Target = Target {
+    name: "terminal_config",
+    about: "the terminal's configuration: interfaces that can exist, each once",
+    check,
+    seeds,
+    shape: Shape::Text,
+    words: &[
+        "tags = \"auto\"",
+        "tags = \"none\"",
+        "[101, 1004]",
+        "[home]",
+        "room_ports",
+        "masquerade = false",
+        "resolver_file",
+        "https://",
+        "192.168.0.1/24",
+        "..",
+        "true",
+    ],
+    inputs: 4_000,
+};
+
+const FILE: &str = "/etc/doorstep/terminal.toml";
+
+const FULL: &str = r#"state_dir = "state"
+[server]
+url = "https://198.51.100.10:7443"
+ca = "ca.pem"
+server_name = "north-net"
+[wan]
+ports = ["wan0", "wan1"]
+tags = [101, 1004]
+route_metric = 60
+garden = false
+[home]
+bridge = "br-home"
+room_ports = ["lan0", "lan1"]
+ipv4 = "192.168.52.1/24"
+masquerade = false
+resolver_file = "resolv.conf"
+"#;
+
+fn seeds() -> Vec<Vec<u8>> {
+    let sample = include_str!("../../../deploy/etc/doorstep/terminal.toml");
+    vec![FULL.into(), sample.into()]
+}
+
+fn check(data: &[u8]) {
+    let text = &*String::from_utf8_lossy(data);
+    match Config::parse(text, Path::new(FILE)) {
+        Ok(config) => holds_together(&config),
+        Err(ConfigError::Value { field, problem, .. }) => {
+            assert!(!field.is_empty() && !problem.is_empty());
+        }
+        Err(ConfigError::Parse { source, .. }) => assert!(!source.message().is_empty()),
+        Err(error) => panic!("nothing was read from a file: {error}"),
+    }
+}
+
+fn holds_together(config: &Config) {
+    assert!(config.server.url.starts_with("https://"));
+    for path in [&config.state_dir, &config.admin_socket, &config.server.ca] {
+        assert!(path.is_absolute(), "{}", path.display());
+    }
+    let home = config.home.iter();
+    let names: Vec<&String> = home
+        .flat_map(|home| home.room_ports.iter().chain([&home.bridge]))
+        .chain(&config.wan.ports)
+        .collect();
+    let distinct: HashSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len());
+    for name in names {
+        // They become parts of paths below /proc/sys/net.
+        assert!(name.len() <= 15 && !name.contains('/') && name != "." && name != "..");
+    }
+    match config.wan.tags {
+        WanTags::Auto => assert_eq!(config.wan.tags.resolve(Tags::NONE), Tags::NONE),
+        WanTags::Fixed(tags) => {
+            assert_eq!(config.wan.tags.resolve(Tags::NONE), tags);
+            assert_eq!(Tags::new(tags.as_slice()), Ok(tags));
+        }
+    }
+}
