@@ -53,8 +53,8 @@ pub struct Server {
 impl Garden {
     /// What a line has as its IPv4 address with its lease: the prefix's own address is nobody's.
     pub fn ipv4(&self, lease: u32) -> Option<Ipv4Addr> {
-        let first = self.v4?.network().to_bits() + 1;
-        Some(Ipv4Addr::from_bits(first + lease))
+        let first = self.v4?.network().to_bits().checked_add(1)?;
+        Some(Ipv4Addr::from_bits(first.checked_add(lease)?))
     }
 
     /// What a line has as its IPv6 prefix with its lease: a /64, because that is what the maps tell
@@ -63,7 +63,8 @@ impl Garden {
     pub fn ipv6(&self, lease: u32, delegated_prefix_len: u8) -> Option<Ipv6Net> {
         let first = self.v6?.network().to_bits();
         let number = u128::from(number_v6(lease, delegated_prefix_len));
-        Ipv6Net::new(Ipv6Addr::from_bits(first + (number << 64)), 64).ok()
+        let own = first.checked_add(number << 64)?;
+        Ipv6Net::new(Ipv6Addr::from_bits(own), 64).ok()
     }
 
     /// The servers' addresses that a line can reach, each once.

@@ -67,7 +67,8 @@ fn each_mistake_is_named_with_its_place() {
     let rows = [
         ("id = \"gw1\"", "id = \"g w\"", "2:6: the gateway's id"),
         ("= 60", "= 47", "4:24: delegated_prefix_len = 47 is not in 48..=64"),
-        ("= 60", "= 39", "11:41: 2001:db8:1000::/40 is longer than delegated_prefix_len, 39"),
+        ("= 60", "= 39", "4:24: delegated_prefix_len = 39 is not in 48..=64"),
+        ("2001:db8:1000::/40", "2001:db8:1000::/61", "11:41: 2001:db8:1000::/61 is longer than delegated_prefix_len, 60"),
         ("name = \"access0\"", "name = \"an-access-port-of-16\"", "6:8: access port"),
         ("name = \"access0\"", "name = \"a\"\n[[access_port]]\nname = \"a\"", "8:8: access port 'a' is named twice"),
         ("name = \"access0\"", "name = \"uplink0\"", "9:10: port 'uplink0' is an access port"),
@@ -103,7 +104,6 @@ fn each_mistake_is_named_with_its_place() {
         assert_ne!(text, GOOD, "{from} is in the file");
         let error = parse(&text).expect_err(to).to_string();
         let place = format!("/etc/doorstep/gateway.toml:{expected}");
-        // The row of a length that no prefix fits is about the second error it makes.
         assert!(error.contains(&place), "{to}: {error}");
     }
 }

@@ -129,6 +129,8 @@ fn access_ports(
     known
 }
 
+/// The value; the nearest of the range for one outside of it, which is told, so that what follows from
+/// it can be checked all the same.
 pub(super) fn ranged<T: PartialOrd + Copy + std::fmt::Display>(
     problems: &mut Problems<'_>,
     field: &str,
@@ -137,18 +139,18 @@ pub(super) fn ranged<T: PartialOrd + Copy + std::fmt::Display>(
     range: std::ops::RangeInclusive<T>,
 ) -> T {
     let Some(value) = value else { return default };
+    let (start, end) = (*range.start(), *range.end());
     if !range.contains(value.get_ref()) {
         problems.add(
             value.span(),
-            format_args!(
-                "{field} = {} is not in {}..={}",
-                value.get_ref(),
-                range.start(),
-                range.end()
-            ),
+            format_args!("{field} = {} is not in {start}..={end}", value.get_ref()),
         );
     }
-    value.into_inner()
+    match value.into_inner() {
+        value if value < start => start,
+        value if value > end => end,
+        value => value,
+    }
 }
 
 pub(super) fn name(problems: &mut Problems<'_>, what: &str, value: &Spanned<String>) {
