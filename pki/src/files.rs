@@ -98,7 +98,8 @@ pub fn to_hex(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 pub fn from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    if text.len() != 64 || !text.is_ascii() {
+    // The standard library's parser would take a sign for a digit.
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = Zeroizing::new([0; 32]);
@@ -113,6 +114,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits_and_nothing_else() {
+        let good = to_hex(&[0x5a; 32]);
+        assert_eq!(from_hex(&good).as_deref(), Some(&[0x5a; 32]));
+        assert_eq!(from_hex(&good.to_uppercase()).as_deref(), Some(&[0x5a; 32]));
+        assert_eq!(from_hex(&good[1..]), None);
+        for bad in ["+a", "5g", "é"] {
+            let text = format!("{bad}{}", &good[bad.len()..]);
+            assert_eq!(from_hex(&text), None, "{bad}");
+        }
+    }
 
     #[test]
     fn replaced_as_a_whole_and_new_ones_never_overwritten() {
