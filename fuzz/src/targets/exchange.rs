@@ -95,8 +95,8 @@ impl World {
                 let body = self.responder.poll(self.now, &mut self.rng);
                 self.said.extend(body);
             }
-            2 => self.to_terminal(which),
-            3 => self.to_gateway(which, TERMINAL),
+            2 => self.terminal_hears(which),
+            3 => self.gateway_hears(which, TERMINAL),
             4 => {
                 if let Some((_, nonce)) = self.current {
                     self.responder.brought_up(nonce, TERMINAL, self.now);
@@ -112,7 +112,7 @@ impl World {
             7 => self.said.push(self.initiator.release()),
             8 => self.generation += 1,
             9 => self.responder.raise_generation(self.generation),
-            10 => self.to_gateway(which, NEIGHBOUR),
+            10 => self.gateway_hears(which, NEIGHBOUR),
             11 => self.said.push(self.initiator.confirm()),
             12 => {
                 self.responder.end();
@@ -150,7 +150,7 @@ impl World {
         self.said.get(at).cloned()
     }
 
-    fn to_gateway(&mut self, which: usize, from: Mac) {
+    fn gateway_hears(&mut self, which: usize, from: Mac) {
         let Some(body) = self.heard(which) else {
             return;
         };
@@ -170,7 +170,7 @@ impl World {
         assert_eq!(self.initiator.terminal(), self.accepted);
     }
 
-    fn to_terminal(&mut self, which: usize) {
+    fn terminal_hears(&mut self, which: usize) {
         let Some(body) = self.heard(which) else {
             return;
         };
