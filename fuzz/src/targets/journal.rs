@@ -22,7 +22,7 @@ pub const TARGET: Target = Target {
     about: "rows of the journal: the same once written, and no key in an error",
     check,
     seeds,
-    shape: Shape::Text,
+    shape: Shape::Bytes,
     words: &[
         "null",
         "{}",
@@ -72,7 +72,7 @@ fn seeds() -> Vec<Vec<u8>> {
         },
     ];
     let sessions = phases.map(|phase| {
-        encode(&SessionRow {
+        both_forms(&SessionRow {
             connect: connect(),
             slot: 7,
             place: Place {
@@ -100,8 +100,19 @@ fn seeds() -> Vec<Vec<u8>> {
         receipt: Some(receipt.clone()),
     };
     let block = Block { at_unix_ms: -1 };
-    let others = [encode(&fence), encode(&receipt), encode(&block)];
-    sessions.into_iter().chain(others).collect()
+    let others = [both_forms(&fence), both_forms(&receipt), both_forms(&block)];
+    sessions.into_iter().chain(others).flatten().collect()
+}
+
+/// As it is written now, and as JSON, which older daemons wrote.
+fn both_forms<T: Serialize>(row: &T) -> [Vec<u8>; 2] {
+    let mut json = vec![1];
+    serde_json::to_writer(&mut json, row).expect("JSON");
+    assert_eq!(
+        decode::<serde_json::Value>(&json).ok(),
+        serde_json::to_value(row).ok()
+    );
+    [encode(row), json]
 }
 
 fn check(data: &[u8]) {
