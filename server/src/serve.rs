@@ -251,7 +251,8 @@ async fn poll(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
     }
 }
 
-fn lock_data_dir(config: &Config) -> Result<File> {
+/// Nobody else works in the folder as long as the file is open.
+pub fn lock_data_dir(config: &Config) -> Result<File> {
     let path = config.data_dir.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {

@@ -14,3 +14,5 @@ mod inputs;
 mod services;
 #[path = "sessions.rs"]
 mod sessions;
+#[path = "transfer.rs"]
+mod transfer;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod client;
+mod database;
 mod keys;
 mod pki;
 mod run;
@@ -68,6 +69,11 @@ enum Command {
     Audit {
         #[command(subcommand)]
         action: AuditAction,
+    },
+    /// The database: its schema, and all its rows in one file
+    Database {
+        #[command(subcommand)]
+        action: database::Action,
     },
     /// The operator's authority, and its gateways' certificates
     Pki {
@@ -290,6 +296,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Run { config, log_format } => run::run(&config.config, log_format),
         Command::Audit { action } => audit::audit(action, output),
+        Command::Database { action } => database::database(action, output),
         Command::Pki { action } => pki::pki(action, output),
         Command::Keys { action } => keys::keys(action, output),
         Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),

@@ -121,7 +121,7 @@ async fn connect(database: &Database, url: &str) -> Result<Postgres> {
 }
 
 /// SQLite gives its journal files the mode of the database file.
-fn private_file(path: &Path) -> std::io::Result<()> {
+pub(super) fn private_file(path: &Path) -> std::io::Result<()> {
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)

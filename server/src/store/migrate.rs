@@ -13,7 +13,7 @@ const MIGRATIONS: [&str; 2] = [
 
 const VERSION_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)";
-const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+pub(super) const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
 
 /// The migrations that a database of this version lacks, with their numbers.
 fn missing(version: i64) -> Result<impl Iterator<Item = (i64, &'static str)>> {

@@ -21,6 +21,7 @@ mod sessions;
 mod sql;
 mod steps;
 mod subscribers;
+pub mod transfer;
 mod work;
 
 use std::fmt;

@@ -1,0 +1,201 @@
+//! `database`: works on the database itself, by the server's configuration.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use doorstep_daemon::output::{self, Output};
+use doorstep_server::config::Config;
+use doorstep_server::keys;
+use doorstep_server::serve;
+use doorstep_server::store::transfer::{self, Summary};
+use doorstep_server::store::{AuditLog, Database};
+use serde_json::json;
+
+use super::{ConfigFile, client};
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Bring the schema up to date, as a start of the server does; makes the database where there is
+    /// none
+    Migrate {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Write all rows to one file, as of one moment, whether or not the server runs. Numbers and keys
+    /// stay sealed in it
+    Export {
+        /// Must not exist yet
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Put all rows of an export into an empty database, SQLite or PostgreSQL, or none of them. The
+    /// server that uses it needs the keys of the one that was exported
+    Import {
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Copy a SQLite database while the server runs
+    Backup {
+        /// Must not exist yet
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+pub fn database(action: Action, output: Output) -> Result<()> {
+    match action {
+        Action::Migrate { config } => {
+            let config = Config::load(&config.config)?;
+            client::block_on(migrate(&config, output))
+        }
+        Action::Export { file, config } => {
+            let config = Config::load(&config.config)?;
+            client::block_on(export(&config, &file, output))
+        }
+        Action::Import { file, config } => {
+            let config = Config::load(&config.config)?;
+            client::block_on(import(&config, &file, output))
+        }
+        Action::Backup { file, config } => backup(&Config::load(&config.config)?, &file, output),
+    }
+}
+
+/// That no server uses the file meanwhile. Servers on PostgreSQL are kept out by its own locks.
+fn alone(config: &Config) -> Result<Option<File>> {
+    match config.database {
+        Database::Sqlite(_) => serve::lock_data_dir(config).map(Some),
+        Database::Postgres(_) => Ok(None),
+    }
+}
+
+async fn migrate(config: &Config, output: Output) -> Result<()> {
+    let _alone = alone(config)?;
+    let migrated = transfer::migrate(&config.database).await?;
+    match output {
+        Output::Json => output::json(&json!({
+            "database": config.database.to_string(),
+            "from": migrated.from,
+            "to": migrated.to,
+        })),
+        Output::Table => output::print(&format!(
+            "{}: {}\n",
+            config.database,
+            match (migrated.from, migrated.to) {
+                (0, to) => format!("new, with schema version {to}"),
+                (from, to) if from == to => format!("has schema version {to} already"),
+                (from, to) => format!("from schema version {from} to {to}"),
+            }
+        )),
+    }
+}
+
+async fn export(config: &Config, file: &Path, output: Output) -> Result<()> {
+    if file.exists() {
+        bail!("{} is there already; it is not overwritten", file.display());
+    }
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    // Readable by its owner only, and without its name until it is whole.
+    let mut unfinished = tempfile::Builder::new()
+        .prefix(".doorstep-export-")
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let mut out = BufWriter::with_capacity(256 * 1024, unfinished.as_file_mut());
+    let summary = transfer::export(&config.database, &config.operator, &mut out).await?;
+    out.flush()
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    drop(out);
+    unfinished
+        .as_file()
+        .sync_all()
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    unfinished
+        .persist_noclobber(file)
+        .map_err(|error| error.error)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    show(config, file, &summary, None, output)
+}
+
+async fn import(config: &Config, file: &Path, output: Output) -> Result<()> {
+    let _alone = alone(config)?;
+    let input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let input = BufReader::with_capacity(256 * 1024, input);
+    let summary = transfer::import(&config.database, &config.operator, input)
+        .await
+        .with_context(|| file.display().to_string())?;
+    let proven = audit(config).await;
+    if let Err(error) = &proven {
+        eprintln!(
+            "note: the audit log cannot be proven here: {error:#}; the keys folder must be the one \
+             of the server that was exported"
+        );
+    }
+    show(config, file, &summary, Some(proven.is_ok()), output)
+}
+
+/// Whether the log's head is one that this server's key has sealed.
+async fn audit(config: &Config) -> Result<()> {
+    let key = keys::audit_key(config)?;
+    let log = AuditLog::open(&config.database, &key).await?;
+    Ok(key.check(&log.head())?)
+}
+
+fn show(
+    config: &Config,
+    file: &Path,
+    summary: &Summary,
+    proven: Option<bool>,
+    output: Output,
+) -> Result<()> {
+    let rows: u64 = summary.rows.values().sum();
+    if output == Output::Json {
+        let mut value = json!({
+            "database": config.database.to_string(),
+            "file": file,
+            "schema": summary.schema,
+            "rows": summary.rows,
+            "sha256": summary.sha256,
+        });
+        if let Some(proven) = proven {
+            value["audit_head_proven"] = proven.into();
+        }
+        return output::json(&value);
+    }
+    let tables: Vec<_> = summary
+        .rows
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(table, count)| format!("{table} {count}"))
+        .collect();
+    output::print(&output::fields(&[
+        ("database", config.database.to_string()),
+        ("file", file.display().to_string()),
+        ("schema version", summary.schema.to_string()),
+        ("rows", rows.to_string()),
+        ("of them", tables.join(", ")),
+        ("SHA-256", summary.sha256.clone()),
+    ]))
+}
+
+fn backup(config: &Config, file: &Path, output: Output) -> Result<()> {
+    let made = transfer::backup(&config.database, file)?;
+    match output {
+        Output::Json => output::json(&json!({
+            "database": config.database.to_string(),
+            "file": file,
+            "schema": made.schema,
+            "bytes": made.bytes,
+        })),
+        Output::Table => output::print(&output::fields(&[
+            ("database", config.database.to_string()),
+            ("file", file.display().to_string()),
+            ("schema version", made.schema.to_string()),
+            ("bytes", made.bytes.to_string()),
+        ])),
+    }
+}
