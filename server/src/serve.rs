@@ -106,8 +106,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             .context("the public listener failed")
     });
 
-    let operator = OperatorServer::new(OperatorService::new(Arc::clone(&engine), listen, now_ms()))
-        .max_decoding_message_size(MAX_REQUEST_LEN);
+    let operator = OperatorServer::new(OperatorService::new(
+        Arc::clone(&engine),
+        listen,
+        now_ms(),
+        shutdown.clone(),
+    ))
+    .max_decoding_message_size(MAX_REQUEST_LEN);
     let pki = PkiServer::new(PkiService::new(enroller)).max_decoding_message_size(MAX_REQUEST_LEN);
     let operator = Server::builder().add_service(operator).add_service(pki);
     let admin = tokio::spawn(admin.serve(operator, shutdown.clone()));

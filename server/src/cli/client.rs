@@ -14,7 +14,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 
 use super::tables::when;
-use super::{ServiceArgs, SessionAction, SubscriberAction, tables, views};
+use super::{ServiceArgs, SessionAction, SubscriberAction, bulk, tables, views};
 
 pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
@@ -134,6 +134,7 @@ pub async fn subscribers(
 ) -> Result<()> {
     let mut client = connect(socket).await?;
     match action.unwrap_or(SubscriberAction::List) {
+        SubscriberAction::Import(given) => bulk::import(client, given, output).await,
         SubscriberAction::List => {
             let all = all_subscribers(&mut client).await?;
             tables::subscribers(all, output)
@@ -199,6 +200,7 @@ pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Outp
             let sessions = all_sessions(&mut client, "", all).await?;
             return tables::sessions(sessions, output);
         }
+        SessionAction::Connect(given) => return bulk::connect(client, given, output).await,
         SessionAction::Show { id } => {
             client
                 .show_session(pb::ShowSessionRequest { session_id: id })

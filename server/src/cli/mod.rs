@@ -1,6 +1,9 @@
 //! The command line.
 
 mod audit;
+mod bulk;
+mod bulk_csv;
+mod bulk_report;
 mod client;
 mod database;
 mod keys;
@@ -113,6 +116,8 @@ enum SubscriberAction {
     List,
     /// One of them, with its sessions
     Show { id: String },
+    /// Make the subscribers of a file known; those that are known already are skipped (audited)
+    Import(bulk::ImportArgs),
     /// Give a subscriber a new secret; the old one is void at once
     ResetSecret { id: String },
     /// Put a subscriber and all its sessions on a plan of the configuration (audited)
@@ -142,6 +147,9 @@ enum SessionAction {
     Force { id: String },
     /// Give a session another service while it goes on (audited). What is left out stays as it is
     Service(ServiceArgs),
+    /// Open the sessions of a file and have their gateways instructed; those that are there already
+    /// are skipped (audited)
+    Connect(bulk::ConnectArgs),
     /// End a session (audited)
     Disconnect { id: String },
 }

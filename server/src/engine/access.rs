@@ -45,6 +45,27 @@ impl Engine {
         phone: Option<Phone>,
         id_card: Option<IdCard>,
     ) -> Result<(Uuid, Secret)> {
+        let (new, secret) = self.new_subscriber(phone, id_card)?;
+        let id = new.id;
+        self.store
+            .change_if_not_busy(id, move |work| {
+                if work.insert_subscriber(&new, now_ms())? {
+                    Ok(())
+                } else {
+                    Err(EngineError::AlreadyRegistered)
+                }
+            })
+            .await?;
+        tracing::debug!(subscriber = %id, "subscriber registered");
+        Ok((id, secret))
+    }
+
+    /// A row under a fresh id, with the secret that it holds the hash of.
+    pub(super) fn new_subscriber(
+        &self,
+        phone: Option<Phone>,
+        id_card: Option<IdCard>,
+    ) -> Result<(NewSubscriber, Secret)> {
         let id = Uuid::new_v4();
         let secret = Secret::generate()?;
         let sealed = |purpose, value: &str| -> Result<_> {
@@ -63,17 +84,7 @@ impl Engine {
                 .transpose()?,
             secret_hash: secret.hash(),
         };
-        self.store
-            .change_if_not_busy(id, move |work| {
-                if work.insert_subscriber(&new, now_ms())? {
-                    Ok(())
-                } else {
-                    Err(EngineError::AlreadyRegistered)
-                }
-            })
-            .await?;
-        tracing::debug!(subscriber = %id, "subscriber registered");
-        Ok((id, secret))
+        Ok((new, secret))
     }
 
     /// Whether the credentials are good.
@@ -111,6 +122,7 @@ impl Engine {
                     subscriber: &row,
                     location: &location,
                     gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    who: Who::Subscriber,
                     at_ms,
                 };
                 engine.decide_access(work, &ask, &request, form)
@@ -153,19 +165,17 @@ impl Engine {
                 self.start_move(work, ask, &row.session)?
             }
             AccessKind::Connect => {
-                if sessions.iter().any(|row| row.session.state.is_live()) {
+                if let Some(opened) = Self::opened_for(work, ask, &sessions)? {
+                    opened
+                } else if sessions.iter().any(|row| row.session.state.is_live()) {
                     return Err(EngineError::Precondition(
                         "the subscriber has a session already; ask for a move, or for an additional one"
                             .to_owned(),
                     ));
+                } else {
+                    Self::supersede(work, ask, &sessions)?;
+                    self.connect(work, ask)?
                 }
-                for refused in &sessions {
-                    // What was refused before is superseded.
-                    let generation = work.take_generations(subscriber, 1)?;
-                    let event = Event::Release { generation };
-                    Self::drive(work, &refused.session, event, Who::Subscriber, at_ms)?;
-                }
-                self.connect(work, ask)?
             }
             AccessKind::Additional => {
                 let limit = self.config.limits.sessions_per_subscriber;
@@ -265,7 +275,25 @@ impl Engine {
         Secret::from_slice(&bytes).ok_or(EngineError::Vault(crate::vault::VaultError::Open))
     }
 
-    fn connect(&self, work: &mut Work<'_>, ask: &Ask<'_>) -> Result<(Uuid, u64, SealedSecret)> {
+    /// Releases what was refused before.
+    pub(super) fn supersede(
+        work: &mut Work<'_>,
+        ask: &Ask<'_>,
+        refused: &[SessionRow],
+    ) -> Result<()> {
+        for refused in refused {
+            let generation = work.take_generations(ask.subscriber.id, 1)?;
+            let event = Event::Release { generation };
+            Self::drive(work, &refused.session, event, ask.who, ask.at_ms)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn connect(
+        &self,
+        work: &mut Work<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<(Uuid, u64, SealedSecret)> {
         let id = Uuid::now_v7();
         let subscriber = ask.subscriber.id;
         let addresses = Self::lease(work, ask.gateway, subscriber, id)?;
@@ -286,7 +314,7 @@ impl Engine {
             service: self.grant(ask.subscriber),
             detail: format!("waits for gateway {}", ask.gateway.id),
         };
-        work.insert_session(session, Who::Subscriber, ask.at_ms)?;
+        work.insert_session(session, ask.who, ask.at_ms)?;
         Ok((id, generation, key))
     }
 
@@ -348,11 +376,12 @@ impl Engine {
 const NO_SUCH_SESSION: &str = "session_id: the subscriber has no such session";
 
 /// What a request comes down to once its seal is open.
-struct Ask<'a> {
-    subscriber: &'a Subscriber,
-    location: &'a LocationId,
-    gateway: &'a Gateway,
-    at_ms: i64,
+pub(super) struct Ask<'a> {
+    pub subscriber: &'a Subscriber,
+    pub location: &'a LocationId,
+    pub gateway: &'a Gateway,
+    pub who: Who,
+    pub at_ms: i64,
 }
 
 /// The session meant: the one named, or the only one.

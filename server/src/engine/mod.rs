@@ -2,6 +2,7 @@
 //! who must look again.
 
 mod access;
+mod bulk;
 mod enroll;
 mod gateway;
 mod operator;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use access::{AccessKind, AccessRequest, Granted};
+pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
 use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
 pub use service::Wanted;

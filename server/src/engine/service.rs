@@ -214,7 +214,7 @@ impl Engine {
         }
     }
 
-    fn known_plan(&self, name: &str) -> Result<&Plan> {
+    pub(super) fn known_plan(&self, name: &str) -> Result<&Plan> {
         self.config.plan(name).ok_or_else(|| {
             let names: Vec<_> = self.config.plans.iter().map(|p| p.name.as_str()).collect();
             EngineError::Invalid(if names.is_empty() {

@@ -6,4 +6,5 @@ pub mod convert;
 pub mod enrollment;
 mod gateway_stream;
 pub mod operator;
+mod operator_bulk;
 pub mod pki;

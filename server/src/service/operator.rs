@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering;
 
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_server::Operator;
-use tonic::{Request, Response, Status};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::convert::{self, Violations};
+use super::operator_bulk::{Bulk, Outcomes};
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError};
 use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
 
@@ -21,11 +23,18 @@ pub struct OperatorService {
     engine: Arc<Engine>,
     listen: SocketAddr,
     started_ms: i64,
+    bulk: Bulk,
 }
 
 impl OperatorService {
-    pub fn new(engine: Arc<Engine>, listen: SocketAddr, started_ms: i64) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        listen: SocketAddr,
+        started_ms: i64,
+        shutdown: CancellationToken,
+    ) -> Self {
         OperatorService {
+            bulk: Bulk::new(Arc::clone(&engine), shutdown),
             engine,
             listen,
             started_ms,
@@ -287,6 +296,24 @@ impl Operator for OperatorService {
             .await
             .map_err(engine_failed)?;
         Ok(Response::new(self.subscriber(id).await?))
+    }
+
+    type ImportSubscribersStream = Outcomes;
+
+    async fn import_subscribers(
+        &self,
+        request: Request<Streaming<pb::SubscriberToImport>>,
+    ) -> Result<Response<Outcomes>, Status> {
+        Ok(Response::new(self.bulk.import(request.into_inner())))
+    }
+
+    type ConnectSessionsStream = Outcomes;
+
+    async fn connect_sessions(
+        &self,
+        request: Request<Streaming<pb::SessionToConnect>>,
+    ) -> Result<Response<Outcomes>, Status> {
+        Ok(Response::new(self.bulk.connect(request.into_inner())))
     }
 
     async fn list_gateways(

@@ -8,6 +8,7 @@
 mod audit;
 mod database;
 mod enrollments;
+mod find;
 mod flush;
 mod group;
 mod lists;

@@ -1,0 +1,251 @@
+//! Many at once: `subscribers import` and `sessions connect`, from a file of rows to a report.
+
+use std::io::{IsTerminal as _, stderr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use clap::Args;
+use doorstep_daemon::client::refused;
+use doorstep_daemon::output::{self, Output};
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::operator_client::OperatorClient;
+use indicatif::{ProgressBar, ProgressStyle};
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::bulk_csv::{self, Columns, Rows};
+use super::bulk_report::Report;
+
+/// How often progress is told where it is no terminal, in rows.
+const TELL_EVERY: u64 = 10_000;
+
+const SUBSCRIBERS: Columns = Columns {
+    known: &["phone", "id-card", "plan"],
+    needed: &[&["phone", "id-card"]],
+};
+const SESSIONS: Columns = Columns {
+    known: &["subscriber", "phone", "id-card", "location"],
+    needed: &[&["location"], &["subscriber", "phone", "id-card"]],
+};
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// CSV with a first line that names its columns: phone, id-card (one of the two, or both), plan
+    file: PathBuf,
+    /// Write the new subscribers' secrets to a new file, as CSV: line, subscriber, secret. Without it
+    /// they are lost, and `subscribers reset-secret` makes others
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+    /// Write the report to a file as well
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ConnectArgs {
+    /// Every row of the file
+    #[arg(long, required = true)]
+    all: bool,
+    /// CSV with a first line that names its columns: subscriber (id), or phone and id-card (one of
+    /// the two, or both), and location
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// Also for subscribers who have a session elsewhere, which goes on
+    #[arg(long)]
+    additional: bool,
+    /// Write the report to a file as well
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+pub async fn import(
+    mut client: OperatorClient<Channel>,
+    given: ImportArgs,
+    output: Output,
+) -> Result<()> {
+    let total = bulk_csv::count(&given.file, &SUBSCRIBERS)?;
+    let mut secrets = given.secrets.as_deref().map(Secrets::create).transpose()?;
+    let rows = Rows::open(&given.file, &SUBSCRIBERS, |line, field| {
+        pb::SubscriberToImport {
+            line,
+            phone: field("phone"),
+            id_card: field("id-card"),
+            plan: field("plan"),
+        }
+    })?;
+    let mut report = Report::new("imported", rows.told());
+    let ended = match client.import_subscribers(rows.into_stream()).await {
+        Ok(answers) => {
+            follow(answers.into_inner(), total, &mut report, |outcome| {
+                secrets.as_mut().map_or(Ok(()), |file| file.write(outcome))
+            })
+            .await
+        }
+        Err(status) => Err(refused(status)),
+    };
+    if let Some(secrets) = secrets {
+        secrets.finish()?;
+    }
+    conclude(report, ended, given.report.as_deref(), output)
+}
+
+pub async fn connect(
+    mut client: OperatorClient<Channel>,
+    given: ConnectArgs,
+    output: Output,
+) -> Result<()> {
+    let total = bulk_csv::count(&given.from, &SESSIONS)?;
+    let additional = given.additional;
+    let rows = Rows::open(&given.from, &SESSIONS, move |line, field| {
+        pb::SessionToConnect {
+            line,
+            subscriber_id: field("subscriber"),
+            phone: field("phone"),
+            id_card: field("id-card"),
+            location_id: field("location"),
+            additional,
+        }
+    })?;
+    let mut report = Report::new("connected", rows.told());
+    let ended = match client.connect_sessions(rows.into_stream()).await {
+        Ok(answers) => follow(answers.into_inner(), total, &mut report, |_| Ok(())).await,
+        Err(status) => Err(refused(status)),
+    };
+    conclude(report, ended, given.report.as_deref(), output)
+}
+
+/// Takes outcomes until the last, and shows how far it is.
+async fn follow(
+    mut answers: Streaming<pb::RowOutcomes>,
+    total: u64,
+    report: &mut Report,
+    mut each: impl FnMut(&pb::RowOutcome) -> Result<()>,
+) -> Result<()> {
+    let progress = Progress::new(total);
+    while let Some(group) = answers.message().await.map_err(refused)? {
+        for outcome in group.outcomes {
+            each(&outcome)?;
+            report.add(outcome);
+        }
+        progress.reached(report.answered());
+    }
+    Ok(())
+}
+
+/// Prints the report in any case; then what went wrong.
+fn conclude(
+    mut report: Report,
+    ended: Result<()>,
+    file: Option<&Path>,
+    output: Output,
+) -> Result<()> {
+    let unreadable = report.close();
+    let text = report.text(output)?;
+    if let Some(file) = file {
+        std::fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    output::print(&text)?;
+    ended?;
+    if let Some(problem) = unreadable {
+        bail!("{problem}");
+    }
+    if report.unanswered() > 0 {
+        bail!(
+            "the server ended before {} rows were done; begin anew, what is done is skipped then",
+            report.unanswered()
+        );
+    }
+    match report.refused() {
+        0 => Ok(()),
+        count => bail!("{count} rows were refused; the report says which, and why"),
+    }
+}
+
+/// A bar on a terminal, lines now and then elsewhere; on standard error.
+struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    told: std::cell::Cell<u64>,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "{bar:40} {human_pos} of {human_len} rows, {per_sec}, {eta} left",
+            );
+            let bar = ProgressBar::new(total);
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Progress {
+            bar,
+            total,
+            told: std::cell::Cell::new(0),
+        }
+    }
+
+    fn reached(&self, rows: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(rows);
+        } else if rows / TELL_EVERY > self.told.get() {
+            self.told.set(rows / TELL_EVERY);
+            eprintln!("{rows} of {} rows", self.total);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The new subscribers' secrets, readable by the file's owner only.
+struct Secrets {
+    path: PathBuf,
+    file: csv::Writer<std::fs::File>,
+}
+
+impl Secrets {
+    fn create(path: &Path) -> Result<Self> {
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        let mut secrets = Secrets {
+            path: path.to_owned(),
+            file: csv::Writer::from_writer(file),
+        };
+        secrets.record(&["line", "subscriber", "secret"])?;
+        Ok(secrets)
+    }
+
+    fn write(&mut self, outcome: &pb::RowOutcome) -> Result<()> {
+        if outcome.secret.is_empty() {
+            return Ok(());
+        }
+        let secret = base64::engine::general_purpose::STANDARD.encode(&outcome.secret);
+        self.record(&[&outcome.line.to_string(), &outcome.subscriber_id, &secret])
+    }
+
+    fn record(&mut self, fields: &[&str]) -> Result<()> {
+        self.file
+            .write_record(fields)
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.file
+            .flush()
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}

@@ -1,0 +1,119 @@
+//! What became of the rows of a file.
+
+use anyhow::Result;
+use doorstep_daemon::output::{Output, fields, table};
+use doorstep_proto::v1 as pb;
+use serde::Serialize;
+
+use super::bulk_csv::{Shared, look};
+
+/// A row that was refused.
+#[derive(Debug, Serialize)]
+struct Refusal {
+    line: u64,
+    reason: String,
+}
+
+#[derive(Debug)]
+pub struct Report {
+    /// What was done to the others, in one word.
+    verb: &'static str,
+    told: Shared,
+    done: u64,
+    present: u64,
+    refusals: Vec<Refusal>,
+    unanswered: u64,
+}
+
+impl Report {
+    pub fn new(verb: &'static str, told: Shared) -> Self {
+        Report {
+            verb,
+            told,
+            done: 0,
+            present: 0,
+            refusals: Vec::new(),
+            unanswered: 0,
+        }
+    }
+
+    pub fn add(&mut self, outcome: pb::RowOutcome) {
+        match outcome.result() {
+            pb::RowResult::Done => self.done += 1,
+            pb::RowResult::Present => self.present += 1,
+            pb::RowResult::Refused | pb::RowResult::Unspecified => self.refusals.push(Refusal {
+                line: outcome.line,
+                reason: outcome.reason,
+            }),
+        }
+    }
+
+    pub fn answered(&self) -> u64 {
+        self.done + self.present + self.refused()
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.refusals.len() as u64
+    }
+
+    /// Rows that the server was given and has said nothing of.
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered
+    }
+
+    /// Takes over what the sending end has told; why it could not read the whole file.
+    pub fn close(&mut self) -> Option<String> {
+        let answered = self.answered();
+        let (sent, refused, unreadable) = look(&self.told, |told| {
+            (
+                told.sent,
+                std::mem::take(&mut told.refused),
+                told.unreadable.take(),
+            )
+        });
+        self.unanswered = sent.saturating_sub(answered);
+        let refused = refused.into_iter();
+        self.refusals
+            .extend(refused.map(|(line, reason)| Refusal { line, reason }));
+        self.refusals.sort_by_key(|refusal| refusal.line);
+        unreadable
+    }
+
+    pub fn text(&self, output: Output) -> Result<String> {
+        let rows = self.answered() + self.unanswered;
+        if output == Output::Json {
+            let value = serde_json::json!({
+                "rows": rows,
+                self.verb: self.done,
+                "present": self.present,
+                "refused": self.refused(),
+                "unanswered": self.unanswered,
+                "refusals": self.refusals,
+            });
+            return Ok(format!("{}\n", serde_json::to_string_pretty(&value)?));
+        }
+        let mut text = fields(&[
+            ("rows", rows.to_string()),
+            (self.verb, self.done.to_string()),
+            ("there already", self.present.to_string()),
+            ("refused", self.refused().to_string()),
+            (
+                "unanswered",
+                match self.unanswered {
+                    0 => String::new(),
+                    count => count.to_string(),
+                },
+            ),
+        ]);
+        if !self.refusals.is_empty() {
+            let rows: Vec<_> = self
+                .refusals
+                .iter()
+                .map(|refusal| [refusal.line.to_string(), refusal.reason.clone()])
+                .collect();
+            text.push('\n');
+            text += &table(&["LINE", "REASON"], &rows);
+        }
+        Ok(text)
+    }
+}

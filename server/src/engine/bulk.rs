@@ -1,0 +1,310 @@
+//! What the operator has done for many at once: row by row, each for itself, so that it can be cut
+//! off anywhere and begun again. A group of rows shares what the store writes together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use doorstep_location::LocationId;
+use futures::future::join_all;
+use uuid::Uuid;
+
+use super::access::Ask;
+use super::{Engine, EngineError, Result, now_ms};
+use crate::identity::{IdCard, Phone};
+use crate::session::SealedSecret;
+use crate::store::{Answer, Need, Number, SessionRow, Who, Work};
+use crate::vault::{Purpose, Secret};
+
+/// A subscriber that the operator knows and this server shall know.
+#[derive(Clone, Debug)]
+pub struct ToImport {
+    pub phone: Option<Phone>,
+    pub id_card: Option<IdCard>,
+    /// None: the default plan.
+    pub plan: Option<String>,
+}
+
+#[derive(Debug)]
+pub enum Imported {
+    New(Uuid, Secret),
+    /// Somebody has these numbers already.
+    Present(Uuid),
+}
+
+/// Who is meant.
+#[derive(Clone, Debug)]
+pub enum Which {
+    Id(Uuid),
+    Numbers(Option<Phone>, Option<IdCard>),
+}
+
+/// A session that the operator wants.
+#[derive(Clone, Debug)]
+pub struct ToBind {
+    pub subscriber: Which,
+    pub location: LocationId,
+    /// Beside the sessions that there are.
+    pub additional: bool,
+}
+
+/// The subscriber's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub subscriber: Uuid,
+    pub session: Uuid,
+    /// It was there already.
+    pub present: bool,
+}
+
+/// What is told apart by what the operator opened a session with.
+const OPENED: &[u8] = b"opened by the operator";
+
+impl Engine {
+    /// Makes subscribers known; outcomes in the order of the rows.
+    pub async fn import_subscribers(
+        self: &Arc<Self>,
+        rows: Vec<ToImport>,
+    ) -> Result<Vec<Result<Imported>>> {
+        let numbers: Vec<_> = rows
+            .iter()
+            .map(|row| self.numbers(row.phone.as_ref(), row.id_card.as_ref()))
+            .collect();
+        let owners = self.owners(&numbers).await?;
+        let imported = rows.into_iter().zip(&numbers).map(|(row, numbers)| {
+            let known = one_owner(numbers, &owners);
+            async move {
+                match known {
+                    Ok(None) => self.import_one(row, numbers).await,
+                    Ok(Some(id)) => Ok(Imported::Present(id)),
+                    Err(error) => Err(error),
+                }
+            }
+        });
+        let mut imported = join_all(imported).await;
+        // Who came twice in this group is known by now.
+        let again =
+            |outcome: &Result<Imported>| matches!(outcome, Err(EngineError::AlreadyRegistered));
+        if imported.iter().any(again) {
+            let owners = self.owners(&numbers).await?;
+            for (outcome, numbers) in imported.iter_mut().zip(&numbers) {
+                if again(outcome)
+                    && let Some(known) = one_owner(numbers, &owners).transpose()
+                {
+                    *outcome = known.map(Imported::Present);
+                }
+            }
+        }
+        Ok(imported)
+    }
+
+    async fn import_one(
+        self: &Arc<Self>,
+        row: ToImport,
+        numbers: &[Vec<Number>],
+    ) -> Result<Imported> {
+        if let Some(plan) = &row.plan {
+            self.known_plan(plan)?;
+        }
+        let (new, secret) = self.new_subscriber(row.phone, row.id_card)?;
+        let id = new.id;
+        // The same number again in one group comes behind this one, not beside it.
+        let index = numbers.iter().flatten().next().map(|number| match number {
+            Number::Phone(index) | Number::IdCard(index) => index,
+        });
+        let key = index
+            .and_then(|index| index.last_chunk())
+            .map_or(id, |tail| Uuid::from_bytes(*tail));
+        let at_ms = now_ms();
+        self.store
+            .change(key, move |work| {
+                if !work.insert_subscriber(&new, at_ms)? {
+                    return Err(EngineError::AlreadyRegistered);
+                }
+                let plan = row.plan.as_deref();
+                if plan.is_some() {
+                    work.set_plan(id, plan)?;
+                }
+                work.audit(
+                    Who::Operator,
+                    "import-subscriber",
+                    Some(id),
+                    None,
+                    plan.unwrap_or_default(),
+                    at_ms,
+                );
+                Ok(())
+            })
+            .await?;
+        Ok(Imported::New(id, secret))
+    }
+
+    /// Opens sessions; outcomes in the order of the rows.
+    pub async fn bind_sessions(self: &Arc<Self>, rows: Vec<ToBind>) -> Result<Vec<Result<Bound>>> {
+        let numbers: Vec<_> = rows
+            .iter()
+            .map(|row| match &row.subscriber {
+                Which::Id(_) => Vec::new(),
+                Which::Numbers(phone, id_card) => self.numbers(phone.as_ref(), id_card.as_ref()),
+            })
+            .collect();
+        let owners = self.owners(&numbers).await?;
+        let bound = rows.into_iter().zip(&numbers).map(|(row, numbers)| {
+            let subscriber = match row.subscriber {
+                Which::Id(id) => Ok(Some(id)),
+                Which::Numbers(..) => one_owner(numbers, &owners),
+            };
+            async move {
+                let subscriber = subscriber?.ok_or(EngineError::NotFound(
+                    "no subscriber is registered with what is given",
+                ))?;
+                self.bind_one(subscriber, row.location, row.additional)
+                    .await
+            }
+        });
+        Ok(join_all(bound).await)
+    }
+
+    async fn bind_one(
+        self: &Arc<Self>,
+        subscriber: Uuid,
+        location: LocationId,
+        additional: bool,
+    ) -> Result<Bound> {
+        let engine = Arc::clone(self);
+        let at_ms = now_ms();
+        self.store
+            .change(subscriber, move |work| {
+                work.expect([Need::Subscriber(subscriber), Need::SessionsOf(subscriber)])?;
+                let row = work.subscriber(subscriber)?;
+                let row = row.ok_or(EngineError::NotFound("there is no such subscriber"))?;
+                let gateway = engine.config.gateway_for(&location);
+                let ask = Ask {
+                    subscriber: &row,
+                    location: &location,
+                    gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    who: Who::Operator,
+                    at_ms,
+                };
+                engine.bind(work, &ask, additional)
+            })
+            .await
+    }
+
+    fn bind(&self, work: &mut Work<'_>, ask: &Ask<'_>, additional: bool) -> Result<Bound> {
+        let subscriber = ask.subscriber.id;
+        let sessions = work.sessions_of(subscriber)?;
+        let there = sessions.iter().find(|row| is_bound_to(row, ask.location));
+        if let Some(row) = there {
+            return Ok(Bound {
+                subscriber,
+                session: row.session.id,
+                present: true,
+            });
+        }
+        if additional {
+            let limit = self.config.limits.sessions_per_subscriber;
+            if sessions.len() >= limit {
+                return Err(EngineError::Exhausted(format!(
+                    "the subscriber has {limit} sessions, which is the limit (refused ones count)"
+                )));
+            }
+        } else if sessions.iter().any(|row| row.session.state.is_live()) {
+            return Err(EngineError::Precondition(
+                "the subscriber has a session at another location; disconnect it, or ask for an \
+                 additional one"
+                    .to_owned(),
+            ));
+        } else {
+            Self::supersede(work, ask, &sessions)?;
+        }
+        let (session, generation, key) = self.connect(work, ask)?;
+        let opened = Answer {
+            digest: OPENED.to_vec(),
+            session,
+            generation,
+            key,
+            at_ms: ask.at_ms,
+        };
+        // As if it had been asked for under the session's own id: see `opened_for`.
+        work.record_answer(subscriber, session, &opened);
+        work.audit(
+            Who::Operator,
+            "connect-session",
+            Some(subscriber),
+            Some(session),
+            &format!("at {} with generation {generation}", ask.gateway.id),
+            ask.at_ms,
+        );
+        Ok(Bound {
+            subscriber,
+            session,
+            present: false,
+        })
+    }
+
+    /// A session that the operator has opened for the very location that the subscriber's terminal
+    /// now asks for: it gets this one, with the key that the gateway has of it.
+    pub(super) fn opened_for(
+        work: &mut Work<'_>,
+        ask: &Ask<'_>,
+        sessions: &[SessionRow],
+    ) -> Result<Option<(Uuid, u64, SealedSecret)>> {
+        for SessionRow { session, .. } in sessions {
+            if !session.state.is_connected_side() || session.connection.location != *ask.location {
+                continue;
+            }
+            let opened = work.answer(ask.subscriber.id, session.id)?;
+            if let Some(opened) = opened
+                && opened.digest == OPENED
+                && opened.generation == session.generation
+            {
+                return Ok(Some((session.id, opened.generation, opened.key)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// For each number that is given, as every key that is in use has it.
+    fn numbers(&self, phone: Option<&Phone>, id_card: Option<&IdCard>) -> Vec<Vec<Number>> {
+        let indexes = |purpose, value: &str| self.vault.indexes(purpose, value).into_iter();
+        let phone = phone.map(|phone| {
+            indexes(Purpose::Phone, phone.as_str())
+                .map(Number::Phone)
+                .collect()
+        });
+        let id_card = id_card.map(|card| {
+            indexes(Purpose::IdCard, card.as_str())
+                .map(Number::IdCard)
+                .collect()
+        });
+        phone.into_iter().chain(id_card).collect()
+    }
+
+    async fn owners(&self, numbers: &[Vec<Vec<Number>>]) -> Result<HashMap<Number, Uuid>> {
+        let all = numbers.iter().flatten().flatten().cloned();
+        Ok(self.store.owners(all).await?)
+    }
+}
+
+/// Whose all these numbers are; none: nobody's.
+fn one_owner(numbers: &[Vec<Number>], owners: &HashMap<Number, Uuid>) -> Result<Option<Uuid>> {
+    let owner = |keys: &Vec<Number>| keys.iter().find_map(|number| owners.get(number)).copied();
+    let mut found = numbers.iter().map(owner);
+    let first = found.next().flatten();
+    if found.all(|other| other == first) {
+        Ok(first)
+    } else {
+        Err(EngineError::Precondition(
+            "the phone and the ID-card number are not of one and the same subscriber".to_owned(),
+        ))
+    }
+}
+
+/// There already, or on its way.
+fn is_bound_to(row: &SessionRow, location: &LocationId) -> bool {
+    let session = &row.session;
+    match &session.target {
+        Some(target) => target.connection.location == *location,
+        None => session.state.is_connected_side() && session.connection.location == *location,
+    }
+}
