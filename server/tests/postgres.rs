@@ -4,6 +4,8 @@
     reason = "each of the files below has what they have in common as a module of its own"
 )]
 
+#[path = "bulk.rs"]
+mod bulk;
 #[path = "crashes.rs"]
 mod crashes;
 #[path = "gateways.rs"]

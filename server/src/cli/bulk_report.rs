@@ -61,22 +61,17 @@ impl Report {
         self.unanswered
     }
 
-    /// Takes over what the sending end has told; why it could not read the whole file.
-    pub fn close(&mut self) -> Option<String> {
+    /// Takes over what the sending end has told.
+    pub fn close(&mut self) {
         let answered = self.answered();
-        let (sent, refused, unreadable) = look(&self.told, |told| {
-            (
-                told.sent,
-                std::mem::take(&mut told.refused),
-                told.unreadable.take(),
-            )
+        let (sent, refused) = look(&self.told, |told| {
+            (told.sent, std::mem::take(&mut told.refused))
         });
         self.unanswered = sent.saturating_sub(answered);
         let refused = refused.into_iter();
         self.refusals
             .extend(refused.map(|(line, reason)| Refusal { line, reason }));
         self.refusals.sort_by_key(|refusal| refusal.line);
-        unreadable
     }
 
     pub fn text(&self, output: Output) -> Result<String> {
