@@ -210,8 +210,8 @@ impl Engine {
             }
         } else if sessions.iter().any(|row| row.session.state.is_live()) {
             return Err(EngineError::Precondition(
-                "the subscriber has a session at another location; disconnect it, or ask for an \
-                 additional one"
+                "the subscriber has a session at another location, or one that is ending; disconnect \
+                 it, or ask for an additional one"
                     .to_owned(),
             ));
         } else {
