@@ -124,6 +124,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         shutdown.clone(),
     ));
     let sweeper = tokio::spawn(sweep(Arc::clone(&engine), shutdown.clone()));
+    let walker = tokio::spawn({
+        let (engine, stop) = (Arc::clone(&engine), shutdown.clone());
+        async move {
+            engine.walk_identity_rows(stop).await;
+            Ok(())
+        }
+    });
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
         %listen,
@@ -143,6 +150,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             ("keeper of certificates", keeper),
             ("sweeper", sweeper),
             ("poller", poller),
+            ("walk over rows of older identity keys", walker),
         ],
         streams,
         _lock: lock,
@@ -220,6 +228,15 @@ async fn keep(
             ),
             Err(error) => tracing::error!(%error, "the look at the certificates crashed"),
         }
+        let own = Arc::clone(&engine);
+        match tokio::task::spawn_blocking(move || own.refresh_identity_keys()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(
+                error = format!("{error:#}"),
+                "identity keys cannot be taken up; the former ones are used on"
+            ),
+            Err(error) => tracing::error!(%error, "the look at the identity keys crashed"),
+        }
         if let Err(error) = revocations.refresh(&engine.store).await {
             tracing::error!(%error, "cannot read which certificates are revoked");
         }
@@ -256,7 +273,26 @@ async fn poll(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
     }
 }
 
-/// Nobody else works in the folder as long as the file is open.
+/// Whether a server works in the configuration's folder now.
+pub fn is_running(config: &Config) -> Result<bool> {
+    let path = config.data_dir.join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot open {}", path.display()));
+        }
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// Held by whoever works in the folder: a server, or a command while none runs.
 pub fn lock_data_dir(config: &Config) -> Result<File> {
     let path = config.data_dir.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;

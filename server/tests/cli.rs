@@ -198,6 +198,42 @@ fn keys_daemon_and_clients() {
     assert_eq!(fails(dir, &["pki", "token", "gw1", "--expires", "8d"]).0, 2);
     let revoked = json(dir, &["pki", "revoke", "gw1"]);
     assert!(revoked["issued_until_unix_ms"].as_i64().unwrap() > 0);
+    let identity = |arguments: &[&str]| {
+        json(
+            dir,
+            &[&["keys", "identity"], arguments, &["--config", config]].concat(),
+        )
+    };
+    let listed = identity(&["list"]);
+    assert_eq!(listed[0]["state"], "current");
+    assert!(listed[0]["subscribers"].is_null(), "not counted for it");
+    identity(&["add"]);
+    let (_, error) = fails(
+        dir,
+        &["keys", "identity", "retire", "1", "--config", config],
+    );
+    assert!(error.contains("identity key 0001 seals"), "{error}");
+    let listed = identity(&["use", "2"]);
+    assert_eq!(listed[1]["state"], "old");
+    assert_eq!(listed[1]["subscribers"], 0);
+    // The server takes the files up by and by.
+    let taken_up = Instant::now();
+    let newest = || {
+        let key = &json(dir, &["status"])["identity_keys"][0];
+        (key["key"] == 2, key["state"] == "current")
+    };
+    while newest() != (true, true) {
+        assert!(
+            taken_up.elapsed() < Duration::from_secs(20),
+            "the key is not taken up"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let listed = identity(&["retire", "1"]);
+    assert_eq!(listed[1]["state"], "retired");
+    let keys = &json(dir, &["status"])["identity_keys"];
+    assert_eq!(keys.as_array().unwrap().len(), 1);
+    assert_eq!(keys[0]["key"], 2);
     // A second daemon on the same folder is refused, and the first goes on.
     let (_, error) = fails(dir, &["run", "--config", config]);
     assert!(error.contains("another server runs"), "{error}");

@@ -12,6 +12,8 @@ mod crashes;
 mod gateways;
 #[path = "inputs.rs"]
 mod inputs;
+#[path = "rotation.rs"]
+mod rotation;
 #[path = "services.rs"]
 mod services;
 #[path = "sessions.rs"]

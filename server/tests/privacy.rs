@@ -4,7 +4,9 @@
 mod common;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{HOME_1, ID_CARD, PHONE, Server, Subscriber, planted};
 use doorstep_proto::v1 as pb;
@@ -143,20 +145,24 @@ async fn planted_numbers_and_keys_are_nowhere() {
     };
     look(&server);
 
-    // Another identity key comes to seal; what the first one has sealed is read on.
+    // Another identity key comes to seal; what the first one has sealed is renewed.
     keys::identity::add(&server.config).unwrap();
     keys::identity::begin_use(&server.config, KeyId::new(2).unwrap()).unwrap();
     server.restart().await;
     look(&server);
     Subscriber::register(&server, OTHER_PHONE).await;
-    let listed = server
-        .operator()
-        .await
-        .list_subscribers(pb::ListSubscribersRequest::default())
-        .await
-        .unwrap()
-        .into_inner()
-        .subscribers;
+    let all_masked = async |server: &Server| {
+        let request = pb::ListSubscribersRequest::default();
+        let listed = server.operator().await.list_subscribers(request).await?;
+        Ok::<Vec<String>, tonic::Status>(
+            listed
+                .into_inner()
+                .subscribers
+                .into_iter()
+                .map(|one| one.phone_masked)
+                .collect(),
+        )
+    };
     let masked = |phone: &str| {
         format!(
             "{}****{}",
@@ -164,30 +170,52 @@ async fn planted_numbers_and_keys_are_nowhere() {
             &phone[phone.len() - 4..]
         )
     };
-    for phone in [PHONE, OTHER_PHONE] {
-        assert!(
-            listed
-                .iter()
-                .any(|one| one.phone_masked.ends_with(&masked(phone))),
-            "both keys open"
-        );
-    }
+    let shows_both = |listed: &[String]| {
+        [PHONE, OTHER_PHONE]
+            .iter()
+            .all(|phone| listed.iter().any(|one| one.ends_with(&masked(phone))))
+    };
+    assert!(
+        shows_both(&all_masked(&server).await.unwrap()),
+        "both keys open"
+    );
+    look(&server);
+    let walking = async {
+        loop {
+            let keys = server.running.as_ref().unwrap().engine.identity_keys();
+            let needs = keys.await.unwrap().into_iter().filter_map(|key| key.needs);
+            if needs.map(|needs| needs.total()).sum::<u64>() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), walking)
+        .await
+        .expect("rows are not renewed");
+    look(&server);
+    let request = pb::RetireIdentityKeyRequest { key: 1 };
+    let kept = server.operator().await.retire_identity_key(request).await;
+    let first_key = PathBuf::from(kept.unwrap().into_inner().file);
+    server.restart().await;
+    assert!(
+        shows_both(&all_masked(&server).await.unwrap()),
+        "the first key is not needed"
+    );
     look(&server);
 
-    // Without the first key the server says which one it needs, and nothing else.
+    // With the keys of an old backup instead of its own the server says which one it needs, and
+    // nothing else.
     server.stop().await;
     look(&server);
-    keys::identity::retire(&server.config, KeyId::new(1).unwrap(), 0).unwrap();
+    std::fs::rename(&first_key, first_key.with_extension("key")).unwrap();
+    let second_key = server.config.keys_dir().join("identity-0002.key");
+    std::fs::rename(&second_key, second_key.with_extension("retired")).unwrap();
     server.resume().await;
-    let refused = server
-        .operator()
-        .await
-        .list_subscribers(pb::ListSubscribersRequest::default())
-        .await
-        .unwrap_err();
+    let refused = all_masked(&server).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Internal);
     let told = refused.message();
-    assert!(told.contains("needs identity key 0001"), "{told}");
+    assert!(told.contains("needs identity key 0002"), "{told}");
     assert!(!told.contains(PHONE) && !told.contains(ID_CARD), "{told}");
     server.stop().await;
     look(&server);

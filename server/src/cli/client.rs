@@ -24,7 +24,7 @@ pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
         .block_on(command)
 }
 
-async fn connect(socket: &Path) -> Result<OperatorClient<Channel>> {
+pub(super) async fn connect(socket: &Path) -> Result<OperatorClient<Channel>> {
     let channel = client::connect(socket, "server").await?;
     Ok(OperatorClient::new(channel).max_decoding_message_size(64 * 1024 * 1024))
 }
@@ -79,7 +79,38 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
                 status.legacy_seal_uses
             ),
         ),
+        ("identity keys", identity_keys(&status.identity_keys)),
     ]))
+}
+
+/// Such as `2 current, 1 old (needed by 20 subscribers, 3 sessions, 7 answers)`.
+fn identity_keys(keys: &[pb::IdentityKeyView]) -> String {
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|key| {
+            let needed = [
+                (key.subscribers, "subscribers"),
+                (key.sessions, "sessions"),
+                (key.answers, "answers"),
+            ];
+            let needed: Vec<String> = needed
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("{count} {what}"))
+                .collect();
+            if needed.is_empty() {
+                format!("{} {}", key.key, key.state)
+            } else {
+                format!(
+                    "{} {} (needed by {})",
+                    key.key,
+                    key.state,
+                    needed.join(", ")
+                )
+            }
+        })
+        .collect();
+    keys.join(", ")
 }
 
 pub async fn gateways(socket: &Path, output: Output) -> Result<()> {

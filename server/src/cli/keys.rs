@@ -1,17 +1,24 @@
-//! `keys`: works on the files, whether or not a server runs.
+//! `keys`: works on the files, whether or not a server runs; a key is retired by the server that
+//! runs, if one does.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::client::refused;
 use doorstep_daemon::output::{self, Output};
 use doorstep_location::LocationId;
+use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
+use doorstep_server::keys::identity::{KeyFile, State};
 use doorstep_server::keys::{self, pki};
+use doorstep_server::store::{Database, Needs, Store};
 use doorstep_server::vault::KeyId;
+use doorstep_server::{engine, serve};
 use serde_json::json;
 
 use super::tables::when;
-use super::{IdentityAction, KeysAction};
+use super::{IdentityAction, KeysAction, client};
 
 pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     match action {
@@ -104,21 +111,68 @@ fn identity(action: IdentityAction, output: Output) -> Result<()> {
         }
         IdentityAction::Use { key, config } => {
             let config = Config::load(&config.config)?;
-            let id = KeyId::new(key).context("identity keys are numbered from 1")?;
-            keys::identity::begin_use(&config, id)?;
+            keys::identity::begin_use(&config, id(key)?)?;
+            config
+        }
+        IdentityAction::Retire { key, config } => {
+            let config = Config::load(&config.config)?;
+            let kept = retire(&config, id(key)?)?;
+            eprintln!(
+                "note: {kept} is kept for backups of the database from before; remove it when there \
+                 are none any more"
+            );
             config
         }
     };
-    let listed = keys::identity::list(&config)?;
+    show_identity(&config, output)
+}
+
+fn id(number: u32) -> Result<KeyId> {
+    KeyId::new(number).context("identity keys are numbered from 1")
+}
+
+/// By the server that runs on the configuration's folder, or else here. Where the key is kept.
+fn retire(config: &Config, id: KeyId) -> Result<String> {
+    let mut kept = String::new();
+    client::block_on(async {
+        kept = if serve::is_running(config)? {
+            let mut client = client::connect(&config.admin_socket).await?;
+            let key = id.number();
+            let request = pb::RetireIdentityKeyRequest { key };
+            let answer = client.retire_identity_key(request).await;
+            answer.map_err(refused)?.into_inner().file
+        } else {
+            engine::retire_offline(config, id)
+                .await?
+                .display()
+                .to_string()
+        };
+        Ok(())
+    })?;
+    Ok(kept)
+}
+
+fn show_identity(config: &Config, output: Output) -> Result<()> {
+    let listed = keys::identity::list(config)?;
+    let needs = needs(config, &listed);
+    // None where it is not known, and for the current key.
+    let needed = |key: &KeyFile| {
+        let known = needs.as_ref().filter(|_| key.state != State::Current);
+        known.map(|needs| needs.get(&key.id).copied().unwrap_or_default())
+    };
     match output {
         Output::Json => {
             let views: Vec<_> = listed
-                .into_iter()
+                .iter()
                 .map(|key| {
+                    let needed = needed(key);
                     json!({
                         "key": key.id.number(),
                         "state": key.state.name(),
                         "file": key.path,
+                        "subscribers": needed.map(|needed| needed.subscribers),
+                        "sessions": needed.map(|needed| needed.sessions),
+                        "answers": needed.map(|needed| needed.answers),
                     })
                 })
                 .collect();
@@ -126,16 +180,49 @@ fn identity(action: IdentityAction, output: Output) -> Result<()> {
         }
         Output::Table => {
             let rows: Vec<_> = listed
-                .into_iter()
+                .iter()
                 .map(|key| {
+                    let needed = needed(key);
+                    let count = |of: fn(&Needs) -> u64| {
+                        needed.map_or("-".to_owned(), |needed| of(&needed).to_string())
+                    };
                     [
                         key.id.to_string(),
                         key.state.name().to_owned(),
+                        count(|needed| needed.subscribers),
+                        count(|needed| needed.sessions),
+                        count(|needed| needed.answers),
                         key.path.display().to_string(),
                     ]
                 })
                 .collect();
-            output::print(&output::table(&["KEY", "STATE", "FILE"], &rows))
+            output::print(&output::table(
+                &["KEY", "STATE", "SUBSCRIBERS", "SESSIONS", "ANSWERS", "FILE"],
+                &rows,
+            ))
+        }
+    }
+}
+
+/// Rows of the database that need a key, the current one aside; none where the database cannot tell.
+fn needs(config: &Config, listed: &[KeyFile]) -> Option<BTreeMap<KeyId, Needs>> {
+    let current = listed.iter().find(|key| key.state == State::Current)?.id;
+    if let Database::Sqlite(path) = &config.database
+        && !path.exists()
+    {
+        // No server has run yet.
+        return Some(BTreeMap::new());
+    }
+    let mut needs = BTreeMap::new();
+    let looked = client::block_on(async {
+        needs = Store::look_at_needs(&config.database, current).await?;
+        Ok(())
+    });
+    match looked {
+        Ok(()) => Some(needs),
+        Err(error) => {
+            eprintln!("note: how many rows need which key is not known: {error:#}");
+            None
         }
     }
 }

@@ -185,19 +185,30 @@ struct ServiceArgs {
 
 #[derive(Debug, Subcommand)]
 enum IdentityAction {
-    /// Which there are, and which one seals; no secrets
+    /// Which there are, which one seals, and how many rows of the database need the others; no
+    /// secrets
     List {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Make a new one, which opens but does not seal yet. Copy its file to every replica, and
-    /// restart them all, before it is used
+    /// Make a new one, which opens but does not seal yet. Copy its file to every replica before it
+    /// is used; running servers take it up within seconds, and `status` shows it
     Add {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Seal with a key that was added; older ones still open. Do so on every replica, and restart it
+    /// Seal with a key that was added; older ones still open. Do so on every replica. The running
+    /// servers then renew all rows that need an older key
     Use {
+        /// Number of the key
+        #[arg(value_name = "NUMBER")]
+        key: u32,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Have an old key not be read any more (audited). Refused while rows of the database need it.
+    /// Its file is kept, for backups from before; do so on every replica
+    Retire {
         /// Number of the key
         #[arg(value_name = "NUMBER")]
         key: u32,

@@ -20,6 +20,29 @@ pub struct Status {
     legacy_seal_uses: u64,
     receipts: u64,
     watches: u32,
+    identity_keys: Vec<IdentityKey>,
+}
+
+/// Rows that cannot be read without the key; 0 for the current one.
+#[derive(Serialize)]
+struct IdentityKey {
+    key: u32,
+    state: String,
+    subscribers: u64,
+    sessions: u64,
+    answers: u64,
+}
+
+impl From<pb::IdentityKeyView> for IdentityKey {
+    fn from(key: pb::IdentityKeyView) -> Self {
+        IdentityKey {
+            key: key.key,
+            state: key.state,
+            subscribers: key.subscribers,
+            sessions: key.sessions,
+            answers: key.answers,
+        }
+    }
 }
 
 impl From<pb::OperatorStatusResponse> for Status {
@@ -41,6 +64,11 @@ impl From<pb::OperatorStatusResponse> for Status {
             legacy_seal_uses: status.legacy_seal_uses,
             receipts: status.receipts,
             watches: status.watches,
+            identity_keys: status
+                .identity_keys
+                .into_iter()
+                .map(IdentityKey::from)
+                .collect(),
         }
     }
 }

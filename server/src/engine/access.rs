@@ -12,7 +12,7 @@ use crate::config::Gateway;
 use crate::identity::{IdCard, Phone};
 use crate::session::machine::{Event, Outcome};
 use crate::session::{Connection, SealedSecret, Session, State, Target};
-use crate::store::{Answer, Need, NewSubscriber, SessionRow, Subscriber, Who, Work};
+use crate::store::{Answer, Need, SessionRow, Subscriber, Who, Work};
 use crate::vault::{Purpose, Secret};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Engine {
         phone: Option<Phone>,
         id_card: Option<IdCard>,
     ) -> Result<(Uuid, Secret)> {
-        let (new, secret) = self.new_subscriber(phone, id_card)?;
+        let (new, secret) = self.new_subscriber(phone.as_ref(), id_card.as_ref())?;
         let id = new.id;
         self.store
             .change_if_not_busy(id, move |work| {
@@ -58,33 +58,6 @@ impl Engine {
             .await?;
         tracing::debug!(subscriber = %id, "subscriber registered");
         Ok((id, secret))
-    }
-
-    /// A row under a fresh id, with the secret that it holds the hash of.
-    pub(super) fn new_subscriber(
-        &self,
-        phone: Option<Phone>,
-        id_card: Option<IdCard>,
-    ) -> Result<(NewSubscriber, Secret)> {
-        let id = Uuid::new_v4();
-        let secret = Secret::generate()?;
-        let sealed = |purpose, value: &str| -> Result<_> {
-            Ok((
-                self.vault.index(purpose, value),
-                self.vault.seal(purpose, id, value.as_bytes())?,
-            ))
-        };
-        let new = NewSubscriber {
-            id,
-            phone: phone
-                .map(|phone| sealed(Purpose::Phone, phone.as_str()))
-                .transpose()?,
-            id_card: id_card
-                .map(|card| sealed(Purpose::IdCard, card.as_str()))
-                .transpose()?,
-            secret_hash: secret.hash(),
-        };
-        Ok((new, secret))
     }
 
     /// Whether the credentials are good.
@@ -270,7 +243,7 @@ impl Engine {
         sealed: &SealedSecret,
     ) -> Result<Secret> {
         let bytes = self
-            .vault
+            .vault()
             .open(Purpose::SessionKey { generation }, session, &sealed.0)?;
         Secret::from_slice(&bytes).ok_or(EngineError::Vault(crate::vault::VaultError::Open))
     }
@@ -365,7 +338,7 @@ impl Engine {
 
     fn new_key(&self, session: Uuid, generation: u64) -> Result<SealedSecret> {
         let key = Secret::generate()?;
-        Ok(SealedSecret(self.vault.seal(
+        Ok(SealedSecret(self.vault().seal(
             Purpose::SessionKey { generation },
             session,
             key.as_bytes(),

@@ -12,7 +12,7 @@ use super::access::Ask;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::identity::{IdCard, Phone};
 use crate::session::SealedSecret;
-use crate::store::{Answer, Need, Number, SessionRow, Who, Work};
+use crate::store::{Answer, Need, SessionRow, Who, Work};
 use crate::vault::{Purpose, Secret};
 
 /// A subscriber that the operator knows and this server shall know.
@@ -59,6 +59,12 @@ pub struct Bound {
 /// What is told apart by what the operator opened a session with.
 const OPENED: &[u8] = b"opened by the operator";
 
+/// What one number is claimed by, under each identity key.
+type Claims = Vec<Vec<u8>>;
+
+/// Whose claims are.
+type Owners = HashMap<Vec<u8>, Uuid>;
+
 impl Engine {
     /// Makes subscribers known; outcomes in the order of the rows.
     pub async fn import_subscribers(
@@ -67,7 +73,7 @@ impl Engine {
     ) -> Result<Vec<Result<Imported>>> {
         let numbers: Vec<_> = rows
             .iter()
-            .map(|row| self.numbers(row.phone.as_ref(), row.id_card.as_ref()))
+            .map(|row| self.claims(row.phone.as_ref(), row.id_card.as_ref()))
             .collect();
         let owners = self.owners(&numbers).await?;
         let imported = rows.into_iter().zip(&numbers).map(|(row, numbers)| {
@@ -97,22 +103,16 @@ impl Engine {
         Ok(imported)
     }
 
-    async fn import_one(
-        self: &Arc<Self>,
-        row: ToImport,
-        numbers: &[Vec<Number>],
-    ) -> Result<Imported> {
+    async fn import_one(self: &Arc<Self>, row: ToImport, numbers: &[Claims]) -> Result<Imported> {
         if let Some(plan) = &row.plan {
             self.known_plan(plan)?;
         }
-        let (new, secret) = self.new_subscriber(row.phone, row.id_card)?;
+        let (new, secret) = self.new_subscriber(row.phone.as_ref(), row.id_card.as_ref())?;
         let id = new.id;
         // The same number again in one group comes behind this one, not beside it.
-        let index = numbers.iter().flatten().next().map(|number| match number {
-            Number::Phone(index) | Number::IdCard(index) => index,
-        });
-        let key = index
-            .and_then(|index| index.last_chunk())
+        let first = numbers.iter().flatten().next();
+        let key = first
+            .and_then(|claim| claim.last_chunk())
             .map_or(id, |tail| Uuid::from_bytes(*tail));
         let at_ms = now_ms();
         self.store
@@ -144,7 +144,7 @@ impl Engine {
             .iter()
             .map(|row| match &row.subscriber {
                 Which::Id(_) => Vec::new(),
-                Which::Numbers(phone, id_card) => self.numbers(phone.as_ref(), id_card.as_ref()),
+                Which::Numbers(phone, id_card) => self.claims(phone.as_ref(), id_card.as_ref()),
             })
             .collect();
         let owners = self.owners(&numbers).await?;
@@ -264,31 +264,23 @@ impl Engine {
         Ok(None)
     }
 
-    /// For each number that is given, as every key that is in use has it.
-    fn numbers(&self, phone: Option<&Phone>, id_card: Option<&IdCard>) -> Vec<Vec<Number>> {
-        let indexes = |purpose, value: &str| self.vault.indexes(purpose, value).into_iter();
-        let phone = phone.map(|phone| {
-            indexes(Purpose::Phone, phone.as_str())
-                .map(Number::Phone)
-                .collect()
-        });
-        let id_card = id_card.map(|card| {
-            indexes(Purpose::IdCard, card.as_str())
-                .map(Number::IdCard)
-                .collect()
-        });
+    /// For each number that is given, what it is claimed by under every identity key.
+    fn claims(&self, phone: Option<&Phone>, id_card: Option<&IdCard>) -> Vec<Claims> {
+        let vault = self.vault();
+        let phone = phone.map(|phone| vault.indexes(Purpose::Phone, phone.as_str()));
+        let id_card = id_card.map(|card| vault.indexes(Purpose::IdCard, card.as_str()));
         phone.into_iter().chain(id_card).collect()
     }
 
-    async fn owners(&self, numbers: &[Vec<Vec<Number>>]) -> Result<HashMap<Number, Uuid>> {
-        let all = numbers.iter().flatten().flatten().cloned();
+    async fn owners(&self, claims: &[Vec<Claims>]) -> Result<Owners> {
+        let all = claims.iter().flatten().flatten().map(Vec::as_slice);
         Ok(self.store.owners(all).await?)
     }
 }
 
 /// Whose all these numbers are; none: nobody's.
-fn one_owner(numbers: &[Vec<Number>], owners: &HashMap<Number, Uuid>) -> Result<Option<Uuid>> {
-    let owner = |keys: &Vec<Number>| keys.iter().find_map(|number| owners.get(number)).copied();
+fn one_owner(numbers: &[Claims], owners: &Owners) -> Result<Option<Uuid>> {
+    let owner = |claims: &Claims| claims.iter().find_map(|claim| owners.get(claim)).copied();
     let mut found = numbers.iter().map(owner);
     let first = found.next().flatten();
     if found.all(|other| other == first) {

@@ -5,18 +5,21 @@ mod access;
 mod bulk;
 mod enroll;
 mod gateway;
+mod identity;
 mod operator;
 mod places;
 mod service;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use access::{AccessKind, AccessRequest, Granted};
 pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
 use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
+pub use identity::{IdentityKey, retire_offline};
 pub use service::Wanted;
+use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::hub::Hub;
@@ -88,7 +91,10 @@ pub struct Engine {
     pub store: Store,
     pub hub: Arc<Hub>,
     keyring: Keyring,
-    vault: Vault,
+    /// As the key files were when they were last looked at.
+    vault: RwLock<Arc<Vault>>,
+    /// Has the walk over rows of older identity keys begin at once.
+    walk_now: Notify,
 }
 
 impl Engine {
@@ -108,7 +114,8 @@ impl Engine {
             store,
             hub,
             keyring: keys.keyring,
-            vault: keys.vault,
+            vault: RwLock::new(Arc::new(keys.vault)),
+            walk_now: Notify::new(),
         });
         engine.follow_pools().await?;
         // Before a gateway can ask: its Hello is answered by what the plans say now.

@@ -80,11 +80,12 @@ impl Engine {
 
     /// A subscriber's numbers for people to see: phone, ID card; empty where there is none.
     pub fn masked_numbers(&self, row: &Subscriber) -> Result<(String, String)> {
+        let vault = self.vault();
         let read = |purpose, sealed: &Option<Vec<u8>>| -> Result<Option<String>> {
             sealed
                 .as_ref()
                 .map(|sealed| {
-                    let opened = self.vault.open(purpose, row.id, sealed)?;
+                    let opened = vault.open(purpose, row.id, sealed)?;
                     Ok(String::from_utf8_lossy(&opened).into_owned())
                 })
                 .transpose()

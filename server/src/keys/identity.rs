@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{existing_dir, files, secret_bytes, write_secret};
 use crate::config::Config;
+use crate::store::Needs;
 use crate::vault::{IdentityKey, KeyId, Vault};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,20 @@ fn files_in(dir: &Path) -> Result<Vec<KeyFile>> {
     Ok(found)
 }
 
+/// Those of a list that are read, in the order in which a vault has them.
+pub fn in_use(listed: &[KeyFile]) -> impl Iterator<Item = KeyId> {
+    let current = listed.iter().filter(|key| key.state == State::Current);
+    let others = listed
+        .iter()
+        .filter(|key| matches!(key.state, State::Next | State::Old));
+    current.chain(others).map(|key| key.id)
+}
+
+/// The keys that are not retired, read anew.
+pub fn load(config: &Config) -> Result<Vault> {
+    vault(&existing_dir(config)?)
+}
+
 /// All keys that are not retired.
 pub(super) fn vault(dir: &Path) -> Result<Vault> {
     let mut current = None;
@@ -151,7 +166,7 @@ pub fn add(config: &Config) -> Result<KeyFile> {
     })
 }
 
-/// Has a key that was added seal from the next start of the server on.
+/// Has a key that was added seal from now on: a running server takes it up within seconds.
 pub fn begin_use(config: &Config, id: KeyId) -> Result<()> {
     let dir = existing_dir(config)?;
     let file = find(&dir, id)?;
@@ -163,25 +178,44 @@ pub fn begin_use(config: &Config, id: KeyId) -> Result<()> {
     rename(&dir, &file.path, &path(&dir, id, "key"))
 }
 
-/// Takes an old key out of use. `rows`: how many values in the database are still of this key, or
-/// claimed under no other; only with none it is safe.
-pub fn retire(config: &Config, id: KeyId, rows: u64) -> Result<PathBuf> {
+/// Whether a key may be retired as far as the files tell; the current key.
+pub fn check_old(config: &Config, id: KeyId) -> Result<KeyId> {
     let dir = existing_dir(config)?;
-    let file = find(&dir, id)?;
-    match file.state {
+    let listed = files_in(&dir)?;
+    match find(&dir, id)?.state {
         State::Old => {}
-        State::Current => bail!("identity key {id} seals; use a newer one first"),
-        State::Next | State::Retired => bail!("identity key {id} is {}", file.state.name()),
+        State::Current => bail!(
+            "identity key {id} seals; `keys identity add` and `use` another one before this one is \
+             retired"
+        ),
+        State::Next => bail!("identity key {id} is not in use yet; there is nothing to retire"),
+        State::Retired => bail!("identity key {id} is retired already"),
     }
-    if rows > 0 {
+    let current = listed.iter().find(|key| key.state == State::Current);
+    Ok(current.context("no identity key seals")?.id)
+}
+
+/// Takes an old key out of use; where its file is kept. `needs`: rows in the database that are still
+/// of this key; only with none it is safe.
+pub fn retire(config: &Config, id: KeyId, needs: Needs) -> Result<PathBuf> {
+    check_old(config, id)?;
+    let dir = existing_dir(config)?;
+    if needs.total() > 0 {
         bail!(
-            "{rows} values in the database still need identity key {id}; the running server renews \
-             them by and by: ask again later"
+            "{needs} still need identity key {id}. A running server renews them by and by: start one \
+             if none runs, and ask again when `keys identity list` shows none"
         );
     }
+    let file = find(&dir, id)?;
     let to = path(&dir, id, "retired");
     rename(&dir, &file.path, &to)?;
     Ok(to)
+}
+
+/// Makes a key that was retired one that is read again.
+pub fn put_back(config: &Config, id: KeyId) -> Result<()> {
+    let dir = existing_dir(config)?;
+    rename(&dir, &path(&dir, id, "retired"), &path(&dir, id, "key"))
 }
 
 fn find(dir: &Path, id: KeyId) -> Result<KeyFile> {
@@ -254,9 +288,22 @@ ipv4_pool = "198.51.100.0/29"
             .unwrap()
             .unwrap();
 
-        assert!(error(retire(&config, id(1), 3).map(drop)).contains("3 values"));
-        assert!(error(retire(&config, id(2), 0).map(drop)).contains("0002 seals"));
-        let kept = retire(&config, id(1), 0).unwrap();
+        assert_eq!(
+            in_use(&list(&config).unwrap()).collect::<Vec<_>>(),
+            [id(2), id(1)]
+        );
+        let needs = Needs {
+            subscribers: 3,
+            ..Needs::default()
+        };
+        assert!(error(retire(&config, id(1), needs).map(drop)).contains("3 subscribers"));
+        let none = Needs::default();
+        assert!(error(retire(&config, id(2), none).map(drop)).contains("0002 seals"));
+        retire(&config, id(1), none).unwrap();
+        assert!(error(retire(&config, id(1), none).map(drop)).contains("retired already"));
+        put_back(&config, id(1)).unwrap();
+        assert_eq!(states(), [(2, "current"), (1, "old")]);
+        let kept = retire(&config, id(1), none).unwrap();
         assert!(kept.exists(), "a backup may need it");
         assert_eq!(states(), [(2, "current"), (1, "retired")]);
         let opened = open().open(Purpose::Phone, owner, &renewed.number.sealed);

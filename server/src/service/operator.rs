@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::convert::{self, Violations};
 use super::operator_bulk::{Bulk, Outcomes};
-use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError};
+use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError, IdentityKey};
 use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
+use crate::vault::KeyId;
 
 const DEFAULT_PAGE: u32 = 500;
 const MAX_PAGE: u32 = 1000;
@@ -127,6 +128,17 @@ fn page(limit: u32) -> u32 {
     }
 }
 
+fn identity_key_view(key: IdentityKey) -> pb::IdentityKeyView {
+    let needs = key.needs.unwrap_or_default();
+    pb::IdentityKeyView {
+        key: key.id.number(),
+        state: key.state.name().to_owned(),
+        subscribers: needs.subscribers,
+        sessions: needs.sessions,
+        answers: needs.answers,
+    }
+}
+
 #[tonic::async_trait]
 impl Operator for OperatorService {
     async fn status(
@@ -156,6 +168,27 @@ impl Operator for OperatorService {
             legacy_seal_uses: store.audit_count(AUDIT_LEGACY_SEAL).await.map_err(failed)?,
             receipts: counts.receipts,
             watches: count(self.engine.hub.watches_open()),
+            identity_keys: self
+                .engine
+                .identity_keys()
+                .await
+                .map_err(engine_failed)?
+                .into_iter()
+                .map(identity_key_view)
+                .collect(),
+        }))
+    }
+
+    async fn retire_identity_key(
+        &self,
+        request: Request<pb::RetireIdentityKeyRequest>,
+    ) -> Result<Response<pb::RetireIdentityKeyResponse>, Status> {
+        let key = KeyId::new(request.get_ref().key)
+            .ok_or_else(|| Status::invalid_argument("key: identity keys are numbered from 1"))?;
+        let kept = self.engine.retire_identity_key(key).await;
+        let kept = kept.map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
+        Ok(Response::new(pb::RetireIdentityKeyResponse {
+            file: kept.display().to_string(),
         }))
     }
 

@@ -4,43 +4,25 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::numbers::SELECT_CLAIMS;
 use super::sql::{Statement, Value};
-use super::work::Number;
 use super::{Result, Store};
 
 impl Store {
-    /// Who has which of these numbers, as of now.
+    /// Who has which of these claims, as of now.
     pub async fn owners(
         &self,
-        numbers: impl IntoIterator<Item = Number>,
-    ) -> Result<HashMap<Number, Uuid>> {
-        let (mut phones, mut id_cards) = (Vec::new(), Vec::new());
-        for number in numbers {
-            match number {
-                Number::Phone(index) => phones.push(Value::from(index.as_slice())),
-                Number::IdCard(index) => id_cards.push(Value::from(index.as_slice())),
-            }
-        }
-        let read = self
-            .backend
-            .read(vec![
-                Statement::keys(
-                    "SELECT phone_index, id FROM subscribers WHERE phone_index",
-                    phones,
-                ),
-                Statement::keys(
-                    "SELECT id_card_index, id FROM subscribers WHERE id_card_index",
-                    id_cards,
-                ),
-            ])
+        claims: impl IntoIterator<Item = &[u8]>,
+    ) -> Result<HashMap<Vec<u8>, Uuid>> {
+        let claims = claims.into_iter().map(Value::from).collect();
+        let rows = self
+            .read_one(Statement::keys(SELECT_CLAIMS, claims))
             .await?;
-        let mut owners = HashMap::new();
-        for (of, rows) in [Number::Phone, Number::IdCard].into_iter().zip(&read) {
-            for row in rows {
+        rows.iter()
+            .map(|row| {
                 let row = &mut row.read();
-                owners.insert(of(row.bytes()?), row.id()?);
-            }
-        }
-        Ok(owners)
+                Ok((row.bytes()?, row.id()?))
+            })
+            .collect()
     }
 }

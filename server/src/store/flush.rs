@@ -3,7 +3,7 @@
 use super::receipts::CountersRow;
 use super::sql::{Statement, Takes, Value};
 use super::work::{Changes, Lease, waits};
-use super::{lists, receipts, requests, sessions, steps, subscribers};
+use super::{lists, numbers, receipts, requests, sessions, steps, subscribers};
 use crate::session::State;
 
 const WAITING: (&str, &str) = (
@@ -30,6 +30,15 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
             |cell| cell.row.values(),
         ),
     )];
+    all.push(Statement::new(
+        Takes::InsertAll,
+        numbers::WRITE_CLAIMS,
+        by_key(
+            changes.claims.iter().filter(|(_, cell)| cell.changed),
+            |(claim, _)| claim.as_slice(),
+            |(claim, cell)| vec![claim.as_slice().into(), cell.row.into()],
+        ),
+    ));
     sessions_and_waiting(changes, &mut all);
     leases(changes, &mut all);
     all.push(Statement::new(
@@ -39,6 +48,15 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
             changes.answers.iter().filter(|(_, cell)| cell.changed),
             |(key, _)| **key,
             |((subscriber, request), cell)| cell.row.values(*subscriber, *request),
+        ),
+    ));
+    all.push(Statement::new(
+        Takes::InsertAll,
+        numbers::WRITE_WALKS,
+        by_key(
+            changes.walks.iter().filter(|(_, cell)| cell.changed),
+            |(key, _)| **key,
+            |(key, cell)| vec![i64::from(key.number()).into(), cell.row.into()],
         ),
     ));
     let insert = |text, rows| Statement::new(Takes::Insert, text, rows);

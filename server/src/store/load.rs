@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::sql::{Backend, Statement, Takes, Value};
-use super::work::{Need, Number, Rows, WINDOW};
-use super::{Result, requests, sessions, subscribers};
+use super::work::{Need, Rows, WINDOW};
+use super::{Result, numbers, requests, sessions, subscribers};
 
 pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Need>) -> Result<()> {
     let mut by_session = Vec::new();
     let mut by_subscriber = Vec::new();
     let mut all_of = Vec::new();
     let mut by_request = Vec::new();
-    let mut phones = Vec::new();
-    let mut id_cards = Vec::new();
+    let mut claims = Vec::new();
+    let mut walks = Vec::new();
     let mut places = Vec::new();
     for need in &needs {
         match need {
@@ -20,8 +20,8 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Need::Subscriber(id) => by_subscriber.push(Value::from(*id)),
             Need::SessionsOf(id) => all_of.push(Value::from(*id)),
             Need::Answer { request, .. } => by_request.push(Value::from(*request)),
-            Need::Number(Number::Phone(index)) => phones.push(Value::from(index.as_slice())),
-            Need::Number(Number::IdCard(index)) => id_cards.push(Value::from(index.as_slice())),
+            Need::Claim(claim) => claims.push(Value::from(claim.as_slice())),
+            Need::Walk(key) => walks.push(Value::from(i64::from(key.number()))),
             Need::Places { gateway, window } => places.push(vec![
                 gateway.as_str().into(),
                 (window * WINDOW).into(),
@@ -37,15 +37,9 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
                 all_of,
             ),
             Statement::keys(subscribers::select_subscribers!("WHERE id"), by_subscriber),
-            Statement::keys(requests::SELECT, by_request),
-            Statement::keys(
-                "SELECT phone_index FROM subscribers WHERE phone_index",
-                phones,
-            ),
-            Statement::keys(
-                "SELECT id_card_index FROM subscribers WHERE id_card_index",
-                id_cards,
-            ),
+            Statement::keys(requests::select_requests!("WHERE request_id"), by_request),
+            Statement::keys(numbers::SELECT_CLAIMS, claims),
+            Statement::keys(numbers::SELECT_WALKS, walks),
             Statement::new(Takes::Join, PLACES, places),
         ])
         .await?;
@@ -62,8 +56,11 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
                     let (key, answer) = requests::read(row)?;
                     rows.put_answer(key, answer);
                 }
-                4 => rows.put_number(Number::Phone(row.read().bytes()?)),
-                5 => rows.put_number(Number::IdCard(row.read().bytes()?)),
+                4 => {
+                    let row = &mut row.read();
+                    rows.put_claim(row.bytes()?, row.id()?);
+                }
+                5 => rows.put_walk(numbers::read_walk(row)?),
                 _ => {
                     let row = &mut row.read();
                     rows.put_taken(row.text()?, row.int()?);

@@ -6,9 +6,10 @@ use super::sql::{postgres, sqlite};
 use super::{Result, StoreError};
 
 /// In their order; none is ever changed once it is released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_enrollments.sql"),
+    include_str!("migrations/0003_claims.sql"),
 ];
 
 const VERSION_TABLE: &str =
@@ -89,4 +90,37 @@ async fn postgres_once(pool: &PgPool) -> Result<()> {
             .map_err(postgres::failed)?;
     }
     transaction.commit().await.map_err(postgres::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_an_earlier_version_are_claimed() {
+        let mut database = rusqlite::Connection::open_in_memory().unwrap();
+        database.execute_batch(VERSION_TABLE).unwrap();
+        for (number, text) in (1..).zip(&MIGRATIONS[..2]) {
+            database.execute_batch(&for_sqlite(text)).unwrap();
+            let version = format!("INSERT INTO schema_version VALUES ({number})");
+            database.execute_batch(&version).unwrap();
+        }
+        database
+            .execute_batch(
+                "INSERT INTO subscribers (id, version, generation, phone_index, id_card_index, \
+                 secret_hash, created_ms) VALUES (x'01', 1, 0, x'aa', x'bb', x'00', 0), \
+                 (x'02', 1, 0, NULL, x'cc', x'00', 0)",
+            )
+            .unwrap();
+        sqlite(&mut database).unwrap();
+        let claims: String = database
+            .query_row(
+                "SELECT group_concat(hex(claim) || hex(subscriber)) FROM \
+                 (SELECT * FROM claims ORDER BY claim)",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(claims, "AA01,BB01,CC02");
+    }
 }

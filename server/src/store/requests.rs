@@ -16,13 +16,25 @@ pub struct Answer {
     pub at_ms: i64,
 }
 
-pub(super) const SELECT: &str = "SELECT request_id, subscriber, digest, session, generation, \
-     session_key, at_ms FROM requests WHERE request_id";
+macro_rules! select_requests {
+    ($rest:literal) => {
+        concat!(
+            "SELECT request_id, subscriber, digest, session, generation, session_key, at_ms \
+             FROM requests ",
+            $rest
+        )
+    };
+}
+pub(super) use select_requests;
 
+/// An answer stays as it was given; only its key may be sealed anew. A second answer to the same
+/// request has another session or generation, and is not returned.
 pub(super) const WRITE: (&str, &str) = (
     "INSERT INTO requests (request_id, subscriber, digest, session, generation, session_key, \
      at_ms)",
-    "ON CONFLICT DO NOTHING RETURNING request_id",
+    "ON CONFLICT (request_id, subscriber) DO UPDATE SET session_key = excluded.session_key \
+     WHERE requests.session = excluded.session AND requests.generation = excluded.generation \
+     RETURNING request_id",
 );
 
 impl Answer {

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::sql::{Row, Value};
-use super::work::Number;
 use super::{Page, Result, Store};
 
 #[derive(Clone)]
@@ -14,21 +13,10 @@ pub struct NewSubscriber {
     /// Index and sealed form.
     pub phone: Option<(Vec<u8>, Vec<u8>)>,
     pub id_card: Option<(Vec<u8>, Vec<u8>)>,
+    /// The indexes of both numbers, under every identity key there is. Whoever has one of them
+    /// already has the number.
+    pub claims: Vec<Vec<u8>>,
     pub secret_hash: Vec<u8>,
-}
-
-impl NewSubscriber {
-    pub(super) fn numbers(&self) -> impl Iterator<Item = Number> {
-        let phone = self
-            .phone
-            .as_ref()
-            .map(|phone| Number::Phone(phone.0.clone()));
-        let card = self
-            .id_card
-            .as_ref()
-            .map(|card| Number::IdCard(card.0.clone()));
-        phone.into_iter().chain(card)
-    }
 }
 
 /// A subscriber's row.

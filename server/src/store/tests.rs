@@ -17,6 +17,7 @@ fn new(number: u8) -> NewSubscriber {
         id: Uuid::from_u128(u128::from(number) + 1),
         phone: Some((vec![number], vec![0])),
         id_card: None,
+        claims: vec![vec![number]],
         secret_hash: vec![number],
     }
 }
@@ -55,6 +56,51 @@ async fn one_number_is_registered_once_however_it_comes() {
     });
     let inserted = futures::future::try_join_all(same).await.unwrap();
     assert_eq!(inserted.iter().filter(|inserted| **inserted).count(), 1);
+}
+
+/// Two rows with one number, from a time when it was claimed under one key only.
+#[tokio::test]
+async fn a_number_that_two_have_is_renewed_for_both_and_found_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let (one, other) = (new(1), new(2));
+    insert(&store, one.clone()).await.unwrap();
+    insert(&store, other.clone()).await.unwrap();
+    let was = store.subscriber(one.id).await.unwrap().unwrap().subscriber;
+    let renewed = |claims: Vec<Vec<u8>>, sealed: u8| crate::vault::Renewed {
+        number: crate::vault::Number {
+            index: claims[0].clone(),
+            sealed: vec![sealed],
+        },
+        claims,
+    };
+    let renew = async |was: &Subscriber, phone: crate::vault::Renewed| {
+        let (id, was) = (was.id, was.clone());
+        store
+            .change(id, move |work| work.renew_numbers(&was, Some(&phone), None))
+            .await
+            .unwrap()
+    };
+    let taken = renewed(vec![vec![2], vec![1]], 9);
+    assert_eq!(renew(&was, taken).await, Renewal::Twice);
+    let row = store.subscriber(one.id).await.unwrap().unwrap().subscriber;
+    assert_eq!(
+        (row.phone_index.as_deref(), row.phone_sealed.as_deref()),
+        (None, Some([9].as_slice())),
+        "it is read, and not found"
+    );
+    for (claim, owner) in [(1, one.id), (2, other.id)] {
+        let found = owner(&store, claim).await;
+        assert_eq!(found, Some(owner));
+    }
+    // What was read before the row changed is not written over it.
+    let late = renewed(vec![vec![3], vec![1]], 8);
+    assert_eq!(renew(&was, late).await, Renewal::Changed);
+    let own = renewed(vec![vec![3], vec![1]], 8);
+    assert_eq!(renew(&row, own).await, Renewal::Done);
+    let row = store.subscriber(one.id).await.unwrap().unwrap().subscriber;
+    assert_eq!(row.phone_index, Some(vec![3]));
+    assert_eq!(owner(&store, 3).await, Some(one.id));
 }
 
 #[tokio::test]
@@ -156,4 +202,9 @@ async fn what_two_servers_note_is_one_chain() {
     let mut log = AuditLog::open(&database, &key).await.unwrap();
     let fault = verify(&mut log).await.unwrap_err();
     assert_eq!(fault.first_bad(), Some(40));
+}
+
+async fn owner(store: &Store, claim: u8) -> Option<Uuid> {
+    let owners = store.owners([[claim].as_slice()]).await.unwrap();
+    owners.get([claim].as_slice()).copied()
 }

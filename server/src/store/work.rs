@@ -16,6 +16,7 @@ use super::{
 use crate::audit::Event;
 use crate::session::machine::Change;
 use crate::session::{Addresses, Session, State};
+use crate::vault::KeyId;
 
 /// What a job needs to see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,15 +35,10 @@ pub enum Need {
         gateway: String,
         window: i64,
     },
-    /// Whether a number is registered.
-    Number(Number),
-}
-
-/// A subscriber's number, as it is found.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Number {
-    Phone(Vec<u8>),
-    IdCard(Vec<u8>),
+    /// Who has a number, by its index under one of the identity keys.
+    Claim(Vec<u8>),
+    /// Whether it was told already that no row needs this identity key any more.
+    Walk(KeyId),
 }
 
 /// Places looked at together.
@@ -65,7 +61,10 @@ pub(super) struct Changes {
     pub leases: BTreeMap<(String, i64), Lease>,
     /// Whatever these sessions have at these gateways, where the place is not known.
     pub free_all: BTreeSet<(String, Uuid)>,
-    pub numbers: BTreeSet<Number>,
+    /// Numbers by their indexes, and whose they are.
+    pub claims: BTreeMap<Vec<u8>, Cell<Uuid>>,
+    /// When all rows of an identity key had been renewed.
+    pub walks: BTreeMap<KeyId, Cell<i64>>,
     pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
     pub steps: Vec<StepRow>,
     pub receipts: Vec<ReceiptRow>,
@@ -140,8 +139,18 @@ impl Rows {
             .or_insert(Lease::Taken);
     }
 
-    pub fn put_number(&mut self, number: Number) {
-        self.now.numbers.insert(number);
+    pub fn put_claim(&mut self, claim: Vec<u8>, subscriber: Uuid) {
+        self.now.claims.entry(claim).or_insert(Cell {
+            row: subscriber,
+            changed: false,
+        });
+    }
+
+    pub fn put_walk(&mut self, (key, finished_ms): (KeyId, i64)) {
+        self.now.walks.entry(key).or_insert(Cell {
+            row: finished_ms,
+            changed: false,
+        });
     }
 
     pub fn put_unreleased(&mut self, subscriber: Uuid, session: Uuid) {
@@ -188,7 +197,8 @@ impl Changes {
         self.answers.extend(newer.answers);
         self.leases.extend(newer.leases);
         self.free_all.extend(newer.free_all);
-        self.numbers.extend(newer.numbers);
+        self.claims.extend(newer.claims);
+        self.walks.extend(newer.walks);
         self.unreleased.extend(newer.unreleased);
         self.steps.extend(newer.steps);
         self.receipts.extend(newer.receipts);
@@ -203,6 +213,8 @@ impl Changes {
         !self.sessions.values().any(|cell| cell.changed)
             && !self.subscribers.values().any(|cell| cell.changed)
             && !self.answers.values().any(|cell| cell.changed)
+            && !self.claims.values().any(|cell| cell.changed)
+            && !self.walks.values().any(|cell| cell.changed)
             && self.leases.values().all(|lease| *lease == Lease::Taken)
             && self.receipts.is_empty()
             && self.counters.is_empty()
@@ -296,37 +308,57 @@ impl Work<'_> {
         Ok(self.rows.now.answers.get(&key).map(|cell| cell.row.clone()))
     }
 
-    pub fn is_registered(&mut self, number: &Number) -> Result<bool> {
-        if self.changes.numbers.contains(number) {
+    /// Whose the number with this index is.
+    pub fn claimed_by(&mut self, claim: &[u8]) -> Result<Option<Uuid>> {
+        if let Some(cell) = self.changes.claims.get(claim) {
+            return Ok(Some(cell.row));
+        }
+        self.need(Need::Claim(claim.to_vec()))?;
+        Ok(self.rows.now.claims.get(claim).map(|cell| cell.row))
+    }
+
+    pub(super) fn walk_finished(&mut self, key: KeyId) -> Result<bool> {
+        if self.changes.walks.contains_key(&key) {
             return Ok(true);
         }
-        self.need(Need::Number(number.clone()))?;
-        Ok(self.rows.now.numbers.contains(number))
+        self.need(Need::Walk(key))?;
+        Ok(self.rows.now.walks.contains_key(&key))
     }
 }
 
 /// Changing.
 impl Work<'_> {
-    fn write_subscriber(&mut self, row: Subscriber) {
+    pub(super) fn write_subscriber(&mut self, row: Subscriber) {
         self.changes
             .subscribers
             .insert(row.id, Cell { row, changed: true });
     }
 
-    fn write_session(&mut self, row: SessionRow) {
+    pub(super) fn write_session(&mut self, row: SessionRow) {
         let id = row.session.id;
         self.changes
             .sessions
             .insert(id, Cell { row, changed: true });
     }
 
+    pub(super) fn write_claim(&mut self, claim: Vec<u8>, subscriber: Uuid) {
+        let row = subscriber;
+        self.changes
+            .claims
+            .insert(claim, Cell { row, changed: true });
+    }
+
+    pub(super) fn write_walk(&mut self, key: KeyId, finished_ms: i64) {
+        let row = finished_ms;
+        self.changes.walks.insert(key, Cell { row, changed: true });
+    }
+
     /// `false` if one of the numbers is registered already.
     pub fn insert_subscriber(&mut self, new: &NewSubscriber, at_ms: i64) -> Result<bool> {
-        let numbers: Vec<Number> = new.numbers().collect();
         let mut taken = false;
-        for number in &numbers {
+        for claim in &new.claims {
             // All are looked for, so that all are loaded together.
-            taken |= self.is_registered(number).unwrap_or(false);
+            taken |= self.claimed_by(claim).is_ok_and(|owner| owner.is_some());
         }
         if !self.missing.is_empty() {
             return Err(StoreError::NotLoaded);
@@ -334,7 +366,9 @@ impl Work<'_> {
         if taken {
             return Ok(false);
         }
-        self.changes.numbers.extend(numbers);
+        for claim in &new.claims {
+            self.write_claim(claim.clone(), new.id);
+        }
         self.write_subscriber(Subscriber::new(new, at_ms));
         Ok(true)
     }

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use key::{IdentityKey, KeyId};
-pub use rotation::{Number, Rotation};
+pub use rotation::{Number, Renewed, Rotation};
 
 const NONCE_LEN: usize = 12;
 
@@ -120,6 +120,18 @@ impl Vault {
     /// Of the key that seals.
     pub fn current_id(&self) -> KeyId {
         self.current().id()
+    }
+
+    /// All of them, the current one first, then the others, newest first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.keys.iter().map(IdentityKey::id)
+    }
+
+    /// Those before the current one, the oldest first.
+    pub fn older_ids(&self) -> Vec<KeyId> {
+        let mut ids: Vec<KeyId> = self.ids().filter(|id| *id < self.current_id()).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Under the current key.

@@ -58,7 +58,8 @@ impl<'v> Rotation<'v> {
         Rotation { vault }
     }
 
-    /// Values less than these bytes are of older keys: `WHERE phone_sealed < ?`.
+    /// Values less than these bytes are of older keys: `WHERE phone_sealed < ?`
+    /// (`store/numbers.rs`).
     #[must_use]
     pub fn before(&self) -> [u8; KeyId::LEN] {
         self.vault.current_id().to_bytes()
