@@ -89,9 +89,8 @@ async fn a_number_that_two_have_is_renewed_for_both_and_found_for_one() {
         (None, Some([9].as_slice())),
         "it is read, and not found"
     );
-    for (claim, owner) in [(1, one.id), (2, other.id)] {
-        let found = owner(&store, claim).await;
-        assert_eq!(found, Some(owner));
+    for (claim, who) in [(1, one.id), (2, other.id)] {
+        assert_eq!(owner(&store, claim).await, Some(who));
     }
     // What was read before the row changed is not written over it.
     let late = renewed(vec![vec![3], vec![1]], 8);
