@@ -509,7 +509,7 @@ async fn retire(config: &Config, store: &Store, id: KeyId) -> anyhow::Result<Pat
     let path = tokio::task::spawn_blocking(move || keys::identity::retire(&own, id, needed))
         .await
         .context("the key's file cannot be renamed")??;
-    // What was under way while it was counted; nothing reads the file before all of it is in place.
+    // What was under way while it was counted, by this server or another one.
     let done = match needs().await {
         Ok(Needs {
             subscribers: 0,
