@@ -18,19 +18,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::config::Config;
 use crate::engine::{Engine, now_ms};
 use crate::enroll::{Enroller, Revocations};
 use crate::keys;
 use crate::keys::server::ServerTls;
+use crate::limits::Admission;
 use crate::listener;
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
 use crate::service::enrollment::EnrollmentService;
 use crate::service::operator::OperatorService;
 use crate::service::pki::PkiService;
+use crate::verification::Verifier;
 
 /// Largest request of a terminal.
 const MAX_REQUEST_LEN: usize = 16 * 1024;
@@ -74,8 +75,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let streams = TaskTracker::new();
     let limits = config.limits;
 
-    let access = AccessServer::new(AccessService::new(Arc::clone(&engine), shutdown.clone()))
-        .max_decoding_message_size(MAX_REQUEST_LEN);
+    let verifier = config
+        .verification
+        .as_ref()
+        .map(Verifier::new)
+        .transpose()?;
+    let access = AccessService::new(Arc::clone(&engine), verifier, shutdown.clone());
+    let access = AccessServer::new(access).max_decoding_message_size(MAX_REQUEST_LEN);
     let control = GatewayControlServer::new(ControlService::new(
         Arc::clone(&engine),
         revocations.clone(),
@@ -92,12 +98,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(16 * 1024)
-        .load_shed(true)
-        .layer(GlobalConcurrencyLimitLayer::new(limits.concurrent_requests))
+        .layer(Admission::new(Arc::clone(&engine.guard)))
         .add_service(access)
         .add_service(control)
         .add_service(enrollment);
-    let incoming = listener::incoming(listener, Arc::clone(&tls), shutdown.clone());
+    let incoming = listener::incoming(
+        listener,
+        Arc::clone(&tls),
+        Arc::clone(&engine.guard),
+        shutdown.clone(),
+    );
     let stop = shutdown.clone();
     let public = tokio::spawn(async move {
         public

@@ -67,6 +67,7 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
         ),
         ("receipts", status.receipts.to_string()),
         ("watches", status.watches.to_string()),
+        ("refused", refused_load(&status.refused)),
         (
             "legacy seal",
             format!(
@@ -111,6 +112,20 @@ fn identity_keys(keys: &[pb::IdentityKeyView]) -> String {
         })
         .collect();
     keys.join(", ")
+}
+
+/// Reasons that have occurred.
+fn refused_load(counts: &[pb::RefusedCount]) -> String {
+    let occurred: Vec<_> = counts
+        .iter()
+        .filter(|entry| entry.count > 0)
+        .map(|entry| format!("{} {}", entry.count, entry.reason))
+        .collect();
+    if occurred.is_empty() {
+        "nothing".to_owned()
+    } else {
+        occurred.join(", ")
+    }
 }
 
 pub async fn gateways(socket: &Path, output: Output) -> Result<()> {

@@ -21,6 +21,8 @@ pub struct Status {
     receipts: u64,
     watches: u32,
     identity_keys: Vec<IdentityKey>,
+    /// Load not taken since the start, by reason.
+    refused: BTreeMap<String, u64>,
 }
 
 /// Rows that cannot be read without the key; 0 for the current one.
@@ -68,6 +70,11 @@ impl From<pb::OperatorStatusResponse> for Status {
                 .identity_keys
                 .into_iter()
                 .map(IdentityKey::from)
+                .collect(),
+            refused: status
+                .refused
+                .into_iter()
+                .map(|entry| (entry.reason, entry.count))
                 .collect(),
         }
     }

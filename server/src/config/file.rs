@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::{
     Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
-    Plan, is_name,
+    Plan, is_name, verification::VerificationFile,
 };
 use crate::pool;
 use crate::session::service::{MAX_PRIORITY, Service};
@@ -39,6 +39,8 @@ pub(super) struct File {
     legacy_seal: Option<LegacySeal>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    register: RegisterFile,
     #[serde(default)]
     certificates: CertificatesFile,
     #[serde(default)]
@@ -66,6 +68,12 @@ struct PlanFile {
 struct CertificatesFile {
     gateway_hours: Option<Spanned<u64>>,
     server_hours: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterFile {
+    verification: Option<Spanned<VerificationFile>>,
 }
 
 #[derive(Deserialize)]
@@ -158,14 +166,18 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         return Err((at, format!("default_plan: there is no [[plan]] \"{name}\"")));
     }
     let limits = file.limits;
-    if limits.concurrent_requests == 0
-        || limits.streams_per_connection == 0
-        || limits.request_timeout_ms == 0
-        || limits.watches == 0
-        || limits.sessions_per_subscriber == 0
-    {
-        return Err((0, "limits: every limit must be at least 1".to_owned()));
-    }
+    limits.check().map_err(|problem| (0, problem))?;
+    let verification = file
+        .register
+        .verification
+        .map(|given| {
+            let at = given.span().start;
+            given
+                .into_inner()
+                .check(folder, &limits)
+                .map_err(|problem| (at, format!("register.verification: {problem}")))
+        })
+        .transpose()?;
     let certificates = Certificates {
         gateway: lifetime("gateway_hours", file.certificates.gateway_hours, 7 * 24)?,
         server: lifetime("server_hours", file.certificates.server_hours, 30 * 24)?,
@@ -194,6 +206,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
             .legacy_seal
             .map(|seal| folder.join(seal.passphrase_file)),
         limits,
+        verification,
         certificates,
         gateways,
         plans,

@@ -1,6 +1,8 @@
 //! The configuration file: TOML, every default here, errors with file, line and column.
 
 mod file;
+mod limits;
+mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,9 @@ use std::time::Duration;
 use doorstep_location::{LocationId, LocationPrefix};
 pub use doorstep_pki::token::is_name;
 use ipnet::{Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Serialize};
+pub use limits::{Limits, Rate};
+use serde::Serialize;
+pub use verification::{Hook, Verification};
 
 use crate::pool::Pool;
 use crate::session::service::Service;
@@ -37,34 +41,6 @@ pub enum ConfigError {
         column: usize,
         problem: String,
     },
-}
-
-/// What one client, or all of them, may take.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Requests worked on at once, all connections together; more are refused at once.
-    pub concurrent_requests: usize,
-    /// HTTP/2 streams of one connection.
-    pub streams_per_connection: u32,
-    /// Milliseconds a unary call may take.
-    pub request_timeout_ms: u64,
-    /// Open Watch streams.
-    pub watches: usize,
-    /// Sessions of one subscriber that are not released.
-    pub sessions_per_subscriber: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            concurrent_requests: 256,
-            streams_per_connection: 64,
-            request_timeout_ms: 10_000,
-            watches: 16_384,
-            sessions_per_subscriber: 8,
-        }
-    }
 }
 
 /// How long certificates hold that this server issues.
@@ -97,6 +73,8 @@ pub struct Config {
     pub unconfirmed_after: Duration,
     pub legacy_passphrase_file: Option<PathBuf>,
     pub limits: Limits,
+    /// Who says whether a number is its owner's; without it every registration is believed.
+    pub verification: Option<Verification>,
     pub certificates: Certificates,
     pub gateways: Vec<Gateway>,
     pub plans: Vec<Plan>,

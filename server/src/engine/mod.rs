@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::keys::Keys;
+use crate::limits::Guard;
 use crate::session::Session;
 use crate::session::machine::{self, Denied, Event, Outcome};
 use crate::store::{Database, Store, StoreError, Who, Work};
@@ -90,6 +91,7 @@ pub struct Engine {
     pub config: Arc<Config>,
     pub store: Store,
     pub hub: Arc<Hub>,
+    pub guard: Arc<Guard>,
     keyring: Keyring,
     /// As the key files were when they were last looked at.
     vault: RwLock<Arc<Vault>>,
@@ -109,10 +111,12 @@ impl Engine {
             move |hint| others.hear(hint),
         )
         .await?;
+        let guard = Guard::new(&config.limits);
         let engine = Arc::new(Engine {
             config,
             store,
             hub,
+            guard,
             keyring: keys.keyring,
             vault: RwLock::new(Arc::new(keys.vault)),
             walk_now: Notify::new(),

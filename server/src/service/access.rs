@@ -13,30 +13,64 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::convert::{self, Violations};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::hub::{News, Watch};
+use crate::identity::{IdCard, Phone};
+use crate::limits::{Place, Reason};
 use crate::session::State;
 use crate::store::StepRow;
 use crate::vault::Secret;
+use crate::verification::{Claim, Verifier};
 
 /// News of another server may get lost: the table is looked at after this long in any case.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 pub struct AccessService {
     engine: Arc<Engine>,
+    verifier: Option<Verifier>,
     shutdown: CancellationToken,
 }
 
 impl AccessService {
-    pub fn new(engine: Arc<Engine>, shutdown: CancellationToken) -> Self {
-        AccessService { engine, shutdown }
+    pub fn new(
+        engine: Arc<Engine>,
+        verifier: Option<Verifier>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        AccessService {
+            engine,
+            verifier,
+            shutdown,
+        }
+    }
+
+    fn status(&self, error: &EngineError) -> Status {
+        if matches!(error, EngineError::Busy) {
+            self.engine.guard.refusals.count(Reason::Store);
+        }
+        convert::status(error)
+    }
+
+    /// Asks the operator's hook, if there is one. Before anything is looked up, so that nobody
+    /// learns which numbers are registered without owning them.
+    async fn verify(&self, claim: &Claim<'_>) -> Result<(), Status> {
+        let Some(verifier) = &self.verifier else {
+            return Ok(());
+        };
+        let Some(place) = verifier.place() else {
+            let refusals = &self.engine.guard.refusals;
+            return Err(refusals.refuse(Reason::Verifications, None));
+        };
+        let verdict = verifier.ask(claim, place).await;
+        convert::verdict(verdict)
     }
 
     async fn authenticate(&self, (id, secret): (Uuid, Secret)) -> Result<Uuid, Status> {
+        self.engine.guard.credentials(id, &secret)?;
         self.engine
             .authenticate(id, &secret)
             .await
-            .map_err(|error| convert::status(&error))?;
+            .map_err(|error| self.status(&error))?;
         Ok(id)
     }
 }
@@ -51,11 +85,20 @@ impl Access for AccessService {
             request.get_ref(),
             self.engine.config.country_code.as_deref(),
         )?;
+        let code = convert::verification_code(&request.get_ref().verification_code)?;
+        self.verify(&Claim {
+            operator: &self.engine.config.operator,
+            phone: phone.as_ref().map(Phone::as_str),
+            id_card: id_card.as_ref().map(IdCard::as_str),
+            code,
+            source: request.remote_addr().map(|peer| peer.ip().to_canonical()),
+        })
+        .await?;
         let (id, secret) = self
             .engine
             .register(phone, id_card)
             .await
-            .map_err(|error| convert::status(&error))?;
+            .map_err(|error| self.status(&error))?;
         Ok(Response::new(pb::RegisterResponse {
             credentials: Some(pb::Credentials {
                 subscriber_id: id.to_string(),
@@ -74,7 +117,7 @@ impl Access for AccessService {
             .engine
             .request_access(subscriber, request)
             .await
-            .map_err(|error| convert::status(&error))?;
+            .map_err(|error| self.status(&error))?;
         Ok(Response::new(pb::RequestAccessResponse {
             session_id: granted.session.to_string(),
             generation: granted.generation,
@@ -98,7 +141,7 @@ impl Access for AccessService {
             .engine
             .release(subscriber, session)
             .await
-            .map_err(|error| convert::status(&error))?;
+            .map_err(|error| self.status(&error))?;
         Ok(Response::new(pb::ReleaseResponse {
             session_id: released.to_string(),
         }))
@@ -121,15 +164,17 @@ impl Access for AccessService {
         self.engine
             .owns(subscriber, session)
             .await
-            .map_err(|error| convert::status(&error))?;
-        let watch = self.engine.hub.watch(session).ok_or_else(|| {
-            Status::resource_exhausted("too many Watch streams are open; try again later")
-        })?;
+            .map_err(|error| self.status(&error))?;
+        let guard = &self.engine.guard;
+        let place = guard.watch(subscriber)?;
+        let watch = self.engine.hub.watch(session);
+        let watch = watch.ok_or_else(|| guard.refusals.refuse(Reason::Watches, None))?;
         let follower = Follower {
             engine: Arc::clone(&self.engine),
             shutdown: self.shutdown.clone(),
             session,
             watch,
+            _place: place,
             seen: None,
             ready: VecDeque::new(),
             ended: false,
@@ -148,6 +193,7 @@ struct Follower {
     shutdown: CancellationToken,
     session: Uuid,
     watch: Watch,
+    _place: Place<Uuid>,
     /// The step told last, or to be told next to last.
     seen: Option<Uuid>,
     ready: VecDeque<Arc<StepRow>>,

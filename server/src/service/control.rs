@@ -61,6 +61,9 @@ impl GatewayControl for ControlService {
     ) -> Result<Response<Self::ControlStream>, Status> {
         // Before a single byte of the stream is read: only gateways may speak here.
         let shown = enrollment::shown(&request)?;
+        // Hello is checked against the certificate, so its name is the gateway's.
+        let name = shown.names.first().map_or("", String::as_str);
+        self.engine.guard.gateway_stream(name)?;
         let peer = request
             .remote_addr()
             .map(|address| address.to_string())

@@ -1,19 +1,29 @@
 //! Protobuf to plain types and back, the only place where the two meet.
 
+use std::collections::HashMap;
+
 use doorstep_proto::v1 as pb;
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
 use crate::engine::{AccessKind, AccessRequest, EngineError, Wanted};
 use crate::identity::{IdCard, Phone};
+use crate::limits::{Reason, exhausted};
 use crate::session::State;
 use crate::session::instruct::{Held, Phase};
 use crate::session::service::{Service, ServiceError};
 use crate::store::{Counters, CountersRow, ReceiptRow, SessionRow, StepRow};
 use crate::vault::Secret;
+use crate::verification::Verdict;
 
 /// Longest sealed location id looked at; both forms are shorter.
 const MAX_SEALED_LEN: usize = 1024;
+/// Longest verification code taken.
+const MAX_CODE_LEN: usize = 64;
+/// Reason of the `google.rpc.ErrorInfo` that asks for a code.
+const CODE_NEEDED: &str = "VERIFICATION_CODE_NEEDED";
+const ERROR_DOMAIN: &str = "doorstep";
 /// Longest text kept of what a gateway says for people.
 const MAX_TEXT_LEN: usize = 256;
 
@@ -53,7 +63,9 @@ pub fn status(error: &EngineError) -> Status {
         EngineError::AlreadyRegistered => Status::already_exists(text),
         EngineError::NoGateway | EngineError::NotFound(_) => Status::not_found(text),
         EngineError::Precondition(_) => Status::failed_precondition(text),
-        EngineError::Exhausted(_) | EngineError::Busy => Status::resource_exhausted(text),
+        // No time heals this one by itself, so there is no hint when to come again.
+        EngineError::Exhausted(_) => Status::resource_exhausted(text),
+        EngineError::Busy => exhausted(&text, None),
         EngineError::Interrupted(_) => Status::unavailable(text),
         EngineError::Store(_) | EngineError::Vault(_) => {
             tracing::error!(%error, "request failed");
@@ -116,6 +128,46 @@ pub fn numbers(
         Ok((phone, id_card))
     } else {
         Err(violations.status())
+    }
+}
+
+/// A code as somebody has typed it: empty if there is none.
+pub fn verification_code(code: &str) -> Result<Option<&str>, Status> {
+    match code.trim() {
+        "" => Ok(None),
+        code if code.len() <= MAX_CODE_LEN && code.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(code))
+        }
+        _ => {
+            let mut violations = Violations::default();
+            violations.add(
+                "verification_code",
+                format_args!("must be at most {MAX_CODE_LEN} letters and digits"),
+            );
+            Err(violations.status())
+        }
+    }
+}
+
+/// What the operator's hook says of a registration.
+pub fn verdict(verdict: Verdict) -> Result<(), Status> {
+    match verdict {
+        Verdict::Accepted => Ok(()),
+        Verdict::CodeSent => Err(Status::with_error_details(
+            Code::FailedPrecondition,
+            "verification_code: a code has been sent to the number given; register again with it",
+            ErrorDetails::with_error_info(CODE_NEEDED, ERROR_DOMAIN, HashMap::new()),
+        )),
+        Verdict::Refused(reason) if reason.is_empty() => Err(Status::permission_denied(
+            "the operator does not accept this registration; ask the operator",
+        )),
+        Verdict::Refused(reason) => Err(Status::permission_denied(format!(
+            "the operator does not accept this registration: {}",
+            tidy(&reason)
+        ))),
+        Verdict::Failed => Err(Status::unavailable(
+            "the registration cannot be verified at present; register again later",
+        )),
     }
 }
 
@@ -259,6 +311,13 @@ pub fn session_view(
         service_acknowledged: session.service.is_acknowledged(),
         service_problem: session.service.problem,
         plan: session.service.plan.unwrap_or_default(),
+    }
+}
+
+pub fn refused((reason, count): (Reason, u64)) -> pb::RefusedCount {
+    pb::RefusedCount {
+        reason: reason.name().to_owned(),
+        count,
     }
 }
 

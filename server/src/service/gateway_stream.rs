@@ -13,6 +13,7 @@ use super::control::Outgoing;
 use super::convert;
 use crate::engine::{Applied, Engine, EngineError, GatewayEvent, now_ms};
 use crate::hub::Link;
+use crate::limits::Reason;
 use crate::session::Session;
 use crate::session::instruct::{self, Held, Instruction, Kind};
 use crate::session::machine::Ignored;
@@ -221,7 +222,14 @@ impl GatewayStream<'_> {
     }
 
     pub async fn read(&self, inbound: &mut Streaming<pb::GatewayMessage>) -> Result<(), Status> {
+        let guard = &self.engine.guard;
+        let bucket = guard.gateway_messages();
         while let Some(message) = inbound.message().await? {
+            // What is not read waits at the gateway, by the flow control of HTTP/2: nothing is lost.
+            while let Err(wait) = bucket.take() {
+                guard.refusals.count(Reason::GatewayMessages);
+                tokio::time::sleep(wait).await;
+            }
             self.handle(message).await?;
         }
         Ok(())

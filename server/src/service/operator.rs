@@ -176,6 +176,13 @@ impl Operator for OperatorService {
                 .into_iter()
                 .map(identity_key_view)
                 .collect(),
+            refused: self
+                .engine
+                .guard
+                .refusals
+                .counts()
+                .map(convert::refused)
+                .collect(),
         }))
     }
 

@@ -1,9 +1,12 @@
 //! The public port: TLS with whatever certificate is in force when a client comes.
 
+mod guarded;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guarded::Guarded;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -12,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::keys::server::ServerTls;
+use crate::limits::{Guard, Source};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes under way; who comes then waits in the kernel's queue.
@@ -23,8 +27,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn incoming(
     listener: TcpListener,
     tls: Arc<ServerTls>,
+    guard: Arc<Guard>,
     stop: CancellationToken,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+) -> ReceiverStream<io::Result<Guarded<TlsStream<TcpStream>>>> {
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
         let slots = Arc::new(Semaphore::new(HANDSHAKES));
@@ -44,6 +49,10 @@ pub fn incoming(
                     continue;
                 }
             };
+            let Some(place) = guard.connection(Source::from(peer)) else {
+                tracing::debug!(%peer, "too many connections; closed");
+                continue;
+            };
             let acceptor = TlsAcceptor::from(tls.current());
             let (sender, stop) = (sender.clone(), stop.clone());
             tokio::spawn(async move {
@@ -58,7 +67,7 @@ pub fn incoming(
                 match done {
                     Ok(Ok(stream)) => {
                         // The server that would serve it may be gone.
-                        let _ = sender.send(Ok(stream)).await;
+                        let _ = sender.send(Ok(Guarded::new(stream, place))).await;
                     }
                     Ok(Err(error)) if is_about_certificate(&error) => {
                         tracing::warn!(%peer, %error, "a client's certificate was refused");
