@@ -25,6 +25,7 @@ async fn registration_checks_its_numbers() {
             .register(pb::RegisterRequest {
                 phone: phone.to_owned(),
                 id_card: id_card.to_owned(),
+                verification_code: String::new(),
             })
             .await
             .unwrap_err();
@@ -38,6 +39,7 @@ async fn registration_checks_its_numbers() {
     let both = pb::RegisterRequest {
         phone: PHONE.to_owned(),
         id_card: ID_CARD.to_owned(),
+        verification_code: String::new(),
     };
     client.register(both).await.unwrap();
     for (phone, id_card) in [
@@ -49,6 +51,7 @@ async fn registration_checks_its_numbers() {
             .register(pb::RegisterRequest {
                 phone: phone.to_owned(),
                 id_card: id_card.to_owned(),
+                verification_code: String::new(),
             })
             .await
             .unwrap_err();

@@ -67,6 +67,7 @@ async fn planted_numbers_and_keys_are_nowhere() {
     let registration = pb::RegisterRequest {
         phone: PHONE.to_owned(),
         id_card: ID_CARD.to_owned(),
+        verification_code: String::new(),
     };
     let credentials = client
         .register(registration.clone())

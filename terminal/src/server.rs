@@ -13,11 +13,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::config;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A registration may wait for the operator to send a message to a phone.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -109,13 +112,24 @@ impl Server {
         self.renewed.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Registers. Not repeated: the answer may have been lost after it took effect.
+    /// Registers. Repeated only if the server says that it was too busy to do anything: any other
+    /// answer may have been lost after it took effect.
     pub async fn register(
         &self,
         request: pb::RegisterRequest,
     ) -> Result<pb::RegisterResponse, Status> {
-        let call = async { self.client().register(request).await };
-        timed(call).await
+        let deadline = Instant::now() + REGISTER_TIMEOUT;
+        loop {
+            let request = request.clone();
+            let call = async { self.client().register(request).await };
+            match timed(REGISTER_TIMEOUT, call).await {
+                Err(status) => match hinted(&status) {
+                    Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
+                    _ => return Err(status),
+                },
+                answer => return answer,
+            }
+        }
     }
 
     /// Asks for access, until the server answers or `deadline` passes. The request's id makes a
@@ -153,13 +167,17 @@ impl Server {
         loop {
             let mut renewed = self.renewed.subscribe();
             let result = tokio::select! {
-                result = timed(call()) => result,
+                result = timed(CALL_TIMEOUT, call()) => result,
                 // Asked over links that are gone: ask again over the new ones.
                 Ok(()) = renewed.changed() => continue,
             };
             match result {
-                Err(status) if is_transient(&status) && Instant::now() + pause < deadline => {
-                    sleep(jittered(pause)).await;
+                Err(status) if is_transient(&status) => {
+                    let wait = wait(&status, pause);
+                    if Instant::now() + wait.max(pause) >= deadline {
+                        return Err(status);
+                    }
+                    sleep(wait).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 result => return result,
@@ -180,17 +198,18 @@ impl Server {
                     continue;
                 }
             };
-            match outcome {
+            let wait = match outcome {
                 Followed::Released => return,
                 Followed::Lost { status, worked } => {
                     tell(Update::Lost(describe(&status)));
                     if worked {
                         pause = FIRST_PAUSE;
                     }
+                    wait(&status, pause)
                 }
-            }
+            };
             tokio::select! {
-                () = sleep(jittered(pause)) => {}
+                () = sleep(wait) => {}
                 _ = renewed.changed() => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -203,7 +222,7 @@ impl Server {
         tell: &mut (impl FnMut(Update) + Send),
     ) -> Followed {
         let call = async { self.client().watch(request).await };
-        let mut stream = match timed(call).await {
+        let mut stream = match timed(CALL_TIMEOUT, call).await {
             Ok(stream) => stream,
             Err(status) => {
                 return Followed::Lost {
@@ -257,13 +276,14 @@ pub enum Update {
 }
 
 async fn timed<T>(
+    limit: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {
-    match timeout(CALL_TIMEOUT, call).await {
+    match timeout(limit, call).await {
         Ok(result) => result.map(tonic::Response::into_inner),
         Err(_) => Err(Status::deadline_exceeded(format!(
             "no answer within {} s",
-            CALL_TIMEOUT.as_secs()
+            limit.as_secs()
         ))),
     }
 }
@@ -273,6 +293,21 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.0..=1.0))
 }
 
+/// When a busy server asks to come again; `None` if this is not what it says.
+fn hinted(status: &Status) -> Option<Duration> {
+    if status.code() != Code::ResourceExhausted {
+        return None;
+    }
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// How long to wait before asking again: as the server says, or else anything up to the pause.
+fn wait(status: &Status, pause: Duration) -> Duration {
+    let wait = jittered(pause);
+    hinted(status).map_or(wait, |hint| hint.saturating_add(wait))
+}
+
+/// A limit that no time heals comes without a hint.
 fn is_transient(status: &Status) -> bool {
     let transient = [
         Code::Unavailable,
@@ -280,7 +315,7 @@ fn is_transient(status: &Status) -> bool {
         Code::Cancelled,
         Code::Unknown,
     ];
-    transient.contains(&status.code())
+    transient.contains(&status.code()) || hinted(status).is_some()
 }
 
 /// What the server answered, or why it did not, with the causes below it.
@@ -299,4 +334,31 @@ pub fn describe(status: &Status) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn a_busy_server_says_when_to_come_again_and_a_full_one_does_not() {
+        let hint = Duration::from_secs(3);
+        let busy = Status::with_error_details(
+            Code::ResourceExhausted,
+            "busy",
+            ErrorDetails::with_retry_info(Some(hint)),
+        );
+        assert!(is_transient(&busy));
+        for _ in 0..20 {
+            let wait = wait(&busy, Duration::from_secs(1));
+            assert!((hint..=Duration::from_secs(4)).contains(&wait), "{wait:?}");
+        }
+        let full = Status::resource_exhausted("8 sessions, which is the limit");
+        assert!(!is_transient(&full));
+        let away = Status::unavailable("away");
+        assert!(is_transient(&away));
+        assert!(wait(&away, Duration::from_secs(1)) <= Duration::from_secs(1));
+    }
 }

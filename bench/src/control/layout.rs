@@ -93,7 +93,13 @@ impl Layout {
              concurrent_requests = 65536\n\
              streams_per_connection = 16384\n\
              request_timeout_ms = 60000\n\
-             watches = 65536\n",
+             watches = 65536\n\
+             concurrent_requests_per_source = 65536\n\
+             connections_per_source = 20000\n\
+             source_rate = { per_minute = 0 }\n\
+             registration_rate = { per_minute = 0 }\n\
+             subscriber_rate = { per_minute = 0 }\n\
+             gateway_message_rate = { per_minute = 0 }\n",
         );
         for (plan, rate) in PLANS.iter().zip(["100M", "200M"]) {
             let _ = write!(

@@ -70,6 +70,7 @@ impl Terminals {
         let request = pb::RegisterRequest {
             phone: format!("139{number:08}"),
             id_card: String::new(),
+            verification_code: String::new(),
         };
         let answer = self.client().register(request).await?.into_inner();
         answer

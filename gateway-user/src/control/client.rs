@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::ServerStates;
@@ -112,6 +113,16 @@ pub(super) enum StreamError {
 }
 
 impl StreamError {
+    /// When the server asks to be dialled again.
+    fn hint(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Status(status) if status.code() == Code::ResourceExhausted => {
+                status.get_details_retry_info()?.retry_delay
+            }
+            _ => None,
+        }
+    }
+
     fn class(&self) -> Class {
         match self {
             Self::File { .. } | Self::Pem { .. } | Self::Operator(..) | Self::Unwelcomed => {
@@ -167,6 +178,8 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
                 }
                 let random = rand::rng().random_range(0.0..=1.0);
                 let pause = backoff.next(error.class(), addresses, random);
+                // An overloaded server knows best when to come again.
+                let pause = pause.saturating_add(error.hint().unwrap_or_default());
                 let pause_ms = pause.as_millis() as u64;
                 let text = Some(error.to_string());
                 // What goes on for hours is said once.

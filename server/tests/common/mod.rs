@@ -5,6 +5,7 @@
     reason = "each test file is a program of its own and uses a part of this"
 )]
 
+pub mod hook;
 pub mod planted;
 
 use std::path::{Path, PathBuf};
@@ -486,6 +487,7 @@ impl Subscriber {
             .register(pb::RegisterRequest {
                 phone: phone.to_owned(),
                 id_card: String::new(),
+                verification_code: String::new(),
             })
             .await
             .unwrap()

@@ -18,12 +18,14 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
     let register = access.register(pb::RegisterRequest {
         phone: format!("{PHONE}x"),
         id_card: format!("{ID_CARD}x"),
+        verification_code: String::new(),
     });
     add("Register", register.await.map(drop));
     // The numbers of someone who is known, and of the same length with another end.
     let register = access.register(pb::RegisterRequest {
         phone: PHONE.to_owned(),
         id_card: ID_CARD.replace('X', "1"),
+        verification_code: String::new(),
     });
     add("Register, check digit", register.await.map(drop));
     let credentials = || Some(home.credentials.clone());

@@ -85,6 +85,9 @@ struct Register {
     /// Number of the identity card.
     #[arg(long)]
     id_card: Option<String>,
+    /// The code that the operator has sent to the number, after a first `register` without it.
+    #[arg(long)]
+    code: Option<String>,
     #[command(flatten)]
     client: Client,
 }
@@ -195,6 +198,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let request = pb::TerminalRegisterRequest {
                 phone: args.phone.unwrap_or_default(),
                 id_card: args.id_card.unwrap_or_default(),
+                verification_code: args.code.unwrap_or_default(),
             };
             let answer = client::connect(&args.client.socket)
                 .await?

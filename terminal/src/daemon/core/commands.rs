@@ -50,6 +50,7 @@ impl Core {
             let request = pb::RegisterRequest {
                 phone: request.phone,
                 id_card: request.id_card,
+                verification_code: request.verification_code,
             };
             let answer = server.register(request).await;
             let _ = events.send(Event::Registered { answer, reply }).await;
