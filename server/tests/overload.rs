@@ -84,6 +84,7 @@ async fn closed_loop(client: &AccessClient<Channel>, clients: u32) -> f64 {
             while start.elapsed() < MEASURED {
                 match register(client.clone()).await {
                     Ok(()) => good += 1,
+                    Err(status) if status.code() == Code::DeadlineExceeded => {}
                     Err(status) => {
                         refused_with_hint(&status);
                         tokio::time::sleep(HOOK / 10).await;
@@ -255,7 +256,7 @@ async fn a_gateway_that_dials_again_and_again_is_told_when_to() {
     let server = Server::start_with(&config(
         "[limits]\n\
          gateway_stream_rate = { per_minute = 1, burst = 2 }\n\
-         gateway_message_rate = { per_minute = 6000, burst = 1 }",
+         gateway_message_rate = { per_minute = 60, burst = 1 }",
     ))
     .await;
     let _first = server.synced_gateway("gw1").await;

@@ -92,7 +92,11 @@ async fn a_program_sends_a_code_and_takes_it() {
 
 #[tokio::test]
 async fn a_program_that_says_nothing_of_use_is_tried_again_later() {
-    for (body, timeout_ms) in [("exit 3", 5000), ("kill -9 $$", 5000), ("sleep 60", 100)] {
+    for (body, timeout_ms) in [
+        ("exit 3", 5000),
+        ("kill -9 $$", 5000),
+        ("exec sleep 60", 100),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let verification = script(dir.path(), body);
         let verification = format!("{verification}\ntimeout_ms = {timeout_ms}");
