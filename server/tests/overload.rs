@@ -155,7 +155,8 @@ async fn at_ten_times_the_load_the_server_does_as_much_as_at_its_peak() {
             "{refused} of {offered} refused: this was no overload"
         );
         last = format!("peak {peak:.0}/s, goodput {goodput:.0}/s, {refused} of {offered} refused");
-        println!("{last}");
+        // Shown with --nocapture.
+        eprintln!("{last}");
         if goodput >= 0.8 * peak {
             assert!(self::refused(&server, "requests").await > 0);
             return;
