@@ -10,6 +10,7 @@ use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::enrollment_client::EnrollmentClient;
 use doorstep_proto::v1::pki_client::PkiClient;
 use doorstep_server::config::Config;
+use doorstep_server::config::Rate;
 use doorstep_server::keys::{self, pki, rotation};
 use pb::gateway_message::Body as FromGateway;
 use tonic::transport::{Certificate, Channel, Endpoint, Identity};
@@ -301,6 +302,8 @@ async fn another_authority_takes_over_and_no_stream_breaks() {
     server.stop().await;
     // So that the server looks at its files every 0.6 seconds.
     server.config.certificates.gateway = Duration::from_secs(60);
+    // Dialled again and again below, until the certificate is refused.
+    server.config.limits.gateway_stream_rate = Rate::new(0, 1);
     server.resume().await;
     let config = server.config.clone();
     let old = keys::ca_pem(&config).unwrap();
