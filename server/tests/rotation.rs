@@ -29,6 +29,7 @@ async fn register(server: &Server, phone: &str) -> Result<pb::Credentials, tonic
     let request = pb::RegisterRequest {
         phone: phone.to_owned(),
         id_card: String::new(),
+        verification_code: String::new(),
     };
     let answer = server.access().await.register(request).await?;
     Ok(answer.into_inner().credentials.unwrap())
@@ -248,6 +249,7 @@ async fn a_key_is_retired_only_when_no_row_needs_it() {
         .register(pb::RegisterRequest {
             phone: PHONE.to_owned(),
             id_card: ID_CARD.to_owned(),
+            verification_code: String::new(),
         })
         .await
         .unwrap();

@@ -47,6 +47,7 @@ async fn filled() -> Server {
     let both = pb::RegisterRequest {
         phone: "13900000009".to_owned(),
         id_card: ID_CARD.to_owned(),
+        verification_code: String::new(),
     };
     server.access().await.register(both).await.unwrap();
     drop((gw1, gw2));
@@ -163,6 +164,7 @@ async fn a_server_goes_on_with_what_was_imported() {
     let again = pb::RegisterRequest {
         phone: PHONE.to_owned(),
         id_card: String::new(),
+        verification_code: String::new(),
     };
     let refused = server.access().await.register(again).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::AlreadyExists);

@@ -82,7 +82,8 @@ impl Access for AccessService {
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
         let (phone, id_card) = convert::numbers(
-            request.get_ref(),
+            &request.get_ref().phone,
+            &request.get_ref().id_card,
             self.engine.config.country_code.as_deref(),
         )?;
         let code = convert::verification_code(&request.get_ref().verification_code)?;

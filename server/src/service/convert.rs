@@ -111,21 +111,22 @@ pub fn credentials(
 
 /// The two numbers of a registration.
 pub fn numbers(
-    request: &pb::RegisterRequest,
+    phone: &str,
+    id_card: &str,
     country_code: Option<&str>,
 ) -> Result<(Option<Phone>, Option<IdCard>), Status> {
     let mut violations = Violations::default();
-    let phone = (!request.phone.is_empty())
-        .then(|| violations.check("phone", Phone::parse(&request.phone, country_code)))
+    let own_phone = (!phone.is_empty())
+        .then(|| violations.check("phone", Phone::parse(phone, country_code)))
         .flatten();
-    let id_card = (!request.id_card.is_empty())
-        .then(|| violations.check("id_card", IdCard::parse(&request.id_card)))
+    let own_card = (!id_card.is_empty())
+        .then(|| violations.check("id_card", IdCard::parse(id_card)))
         .flatten();
-    if request.phone.is_empty() && request.id_card.is_empty() {
+    if phone.is_empty() && id_card.is_empty() {
         violations.add("phone, id_card", "at least one of the two is needed");
     }
     if violations.is_empty() {
-        Ok((phone, id_card))
+        Ok((own_phone, own_card))
     } else {
         Err(violations.status())
     }

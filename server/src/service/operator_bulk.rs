@@ -189,11 +189,8 @@ fn outcomes<T>(
 }
 
 fn to_import(row: pb::SubscriberToImport, country_code: Option<&str>) -> Result<ToImport, String> {
-    let numbers = pb::RegisterRequest {
-        phone: row.phone,
-        id_card: row.id_card,
-    };
-    let (phone, id_card) = convert::numbers(&numbers, country_code).map_err(reason)?;
+    let (phone, id_card) =
+        convert::numbers(&row.phone, &row.id_card, country_code).map_err(reason)?;
     Ok(ToImport {
         phone,
         id_card,
@@ -207,11 +204,8 @@ fn to_bind(row: pb::SessionToConnect, country_code: Option<&str>) -> Result<ToBi
     let given_numbers = !row.phone.is_empty() || !row.id_card.is_empty();
     let subscriber = match (row.subscriber_id.as_str(), given_numbers) {
         ("", _) => {
-            let numbers = pb::RegisterRequest {
-                phone: row.phone,
-                id_card: row.id_card,
-            };
-            let (phone, id_card) = convert::numbers(&numbers, country_code).map_err(reason)?;
+            let (phone, id_card) =
+                convert::numbers(&row.phone, &row.id_card, country_code).map_err(reason)?;
             Some(Which::Numbers(phone, id_card))
         }
         (id, false) => violations
