@@ -34,6 +34,16 @@ impl LocationPrefix {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
+    /// The texts of all prefixes that contain `location`, the most specific first: six of them.
+    pub fn texts_containing(location: &LocationId) -> impl Iterator<Item = &str> {
+        let text = location.as_str();
+        let ends = text.match_indices('-').map(|(at, _)| at);
+        std::iter::once(text.len())
+            .chain(ends.rev())
+            .chain([CITY_LEN])
+            .map(move |end| &text[..end])
+    }
+
     /// How many components are fixed: 0 for a city, 1 for a district, up to 5 for one home.
     #[must_use]
     pub fn specificity(&self) -> usize {

@@ -188,7 +188,20 @@ fn prefixes_match_whole_components() {
         let prefix: LocationPrefix = text.parse().unwrap();
         assert_eq!(home.starts_with(&prefix), expected, "{text}");
         assert_eq!(prefix.specificity(), specificity, "{text}");
+        let found = LocationPrefix::texts_containing(&home).any(|text| text == prefix.as_str());
+        assert_eq!(found, expected, "{text}");
     }
+    assert_eq!(
+        LocationPrefix::texts_containing(&home).collect::<Vec<_>>(),
+        [
+            HOME,
+            "110103-xinjingjiayuan-001-002",
+            "110103-xinjingjiayuan-001",
+            "110103-xinjingjiayuan",
+            "110103",
+            "1101"
+        ]
+    );
     for bad in [
         "",
         "11",

@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+/// Thousands of streams, and requests that live for milliseconds: less time, and less memory that
+/// is held in pieces, than with the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod cli;
 
 use std::process::ExitCode;

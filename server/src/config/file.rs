@@ -208,7 +208,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         limits,
         verification,
         certificates,
-        gateways,
+        gateways: gateways.into(),
         plans,
         default_plan: file.default_plan.map(Spanned::into_inner),
     })

@@ -1,6 +1,7 @@
 //! The configuration file: TOML, every default here, errors with file, line and column.
 
 mod file;
+mod gateways;
 mod limits;
 mod verification;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use doorstep_location::{LocationId, LocationPrefix};
 pub use doorstep_pki::token::is_name;
+pub use gateways::Gateways;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use limits::{Limits, Rate};
 use serde::Serialize;
@@ -76,7 +78,7 @@ pub struct Config {
     /// Who says whether a number is its owner's; without it every registration is believed.
     pub verification: Option<Verification>,
     pub certificates: Certificates,
-    pub gateways: Vec<Gateway>,
+    pub gateways: Gateways,
     pub plans: Vec<Plan>,
     pub default_plan: Option<String>,
 }
@@ -155,7 +157,7 @@ impl Config {
     }
 
     pub fn gateway(&self, id: &str) -> Option<&Gateway> {
-        self.gateways.iter().find(|gateway| gateway.id == id)
+        self.gateways.get(id)
     }
 
     pub fn plan(&self, name: &str) -> Option<&Plan> {
@@ -169,17 +171,7 @@ impl Config {
 
     /// The gateway that serves a location: of all prefixes that contain it, the most specific.
     pub fn gateway_for(&self, location: &LocationId) -> Option<&Gateway> {
-        self.gateways
-            .iter()
-            .flat_map(|gateway| {
-                gateway
-                    .locations
-                    .iter()
-                    .map(move |prefix| (prefix, gateway))
-            })
-            .filter(|(prefix, _)| prefix.contains(location))
-            .max_by_key(|(prefix, _)| prefix.specificity())
-            .map(|(_, gateway)| gateway)
+        self.gateways.serving(location)
     }
 
     pub fn keys_dir(&self) -> PathBuf {

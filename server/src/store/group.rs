@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::audit::append;
+use super::cache::{Cache, Written};
 use super::others::Others;
 use super::sql::Backend;
 use super::work::{Changes, Need, Rows};
@@ -169,6 +170,7 @@ where
 #[derive(Clone)]
 pub(super) struct Shared {
     pub backend: Backend,
+    pub cache: Arc<Cache>,
     pub audit: Arc<AuditKey>,
     pub others: Arc<Others>,
     pub committed: OnCommit,
@@ -193,69 +195,99 @@ impl Shared {
     }
 
     async fn batch(&self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
-        let mut attempt = 0;
-        loop {
-            match self.attempt(jobs).await {
+        for attempt in 0..ATTEMPTS {
+            match self.attempt(jobs, attempt == 0).await {
                 Err(StoreError::Conflict) => {
-                    attempt += 1;
-                    if attempt == ATTEMPTS {
-                        return Err(StoreError::Conflict);
-                    }
-                    let most = Duration::from_millis(1 << attempt);
+                    // What was assumed is read the next time; only then others are in the way.
+                    let most = Duration::from_millis((1 << attempt) - 1);
                     tokio::time::sleep(most.mul_f64(rand::random())).await;
                 }
                 other => return other,
             }
         }
+        Err(StoreError::Conflict)
     }
 
-    async fn attempt(&self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
-        let changes = decide(&self.backend, jobs).await?;
+    async fn attempt(&self, jobs: &mut [Box<dyn Job>], assume: bool) -> Result<()> {
+        let mut changes = self.decide(jobs, assume).await?.into_changes();
         if changes.is_empty() {
             return Ok(());
         }
-        let mut statements = statements(&changes);
-        statements.extend(append(&self.backend, &self.audit, &changes.audits).await?);
-        statements.extend(self.others.tell(&changes));
-        self.backend.write(statements).await?;
-        (self.committed)(&durable(changes));
+        let written = self.write(&changes).await;
+        if let Err(error) = written {
+            self.cache.forget_all(&changes);
+            return Err(error);
+        }
+        let instruct = std::mem::take(&mut changes.instruct);
+        let written = Written::new(changes);
+        self.cache.keep(&written);
+        let rows = written.sessions.into_iter();
+        (self.committed)(&Committed {
+            instruct: rows
+                .filter(|row| instruct.contains(&row.session.id))
+                .collect(),
+            steps: written.steps,
+        });
         Ok(())
     }
-}
 
-/// Runs all jobs until none lacks a row any more.
-async fn decide(backend: &Backend, jobs: &mut [Box<dyn Job>]) -> Result<Changes> {
-    let mut rows = Rows::default();
-    let mut open: Vec<usize> = (0..jobs.len()).collect();
-    while !open.is_empty() {
-        let mut needs = BTreeSet::new();
-        open.retain(|index| match jobs[*index].run(&mut rows) {
-            Ok(()) => false,
-            Err(missing) => {
-                needs.extend(missing);
-                true
-            }
-        });
-        if !needs.is_empty() {
-            load(backend, &mut rows, needs).await?;
-        }
+    async fn write(&self, changes: &Changes) -> Result<()> {
+        let mut statements = statements(changes);
+        statements.extend(append(&self.backend, &self.audit, &changes.audits).await?);
+        statements.extend(self.others.tell(changes));
+        self.backend.write(statements).await.map(drop)
     }
-    Ok(rows.into_changes())
-}
 
-fn durable(mut changes: Changes) -> Committed {
-    let instruct = std::mem::take(&mut changes.instruct)
-        .into_iter()
-        .filter_map(|id| changes.sessions.remove(&id))
-        .map(|cell| {
-            let mut row = cell.row;
-            row.version += 1;
-            Arc::new(row)
-        })
-        .collect();
-    Committed {
-        instruct,
-        steps: changes.steps.into_iter().map(Arc::new).collect(),
+    /// Runs all jobs until none lacks a row any more.
+    async fn decide(&self, jobs: &mut [Box<dyn Job>], assume: bool) -> Result<Rows> {
+        let mut rows = Rows::default();
+        self.run(jobs, &mut rows, assume).await?;
+        let doubtful = rows.doubtful(self.backend.is_own());
+        if doubtful.is_empty() {
+            return Ok(rows);
+        }
+        let mut read = Rows::default();
+        load(&self.backend, &mut read, doubtful.clone()).await?;
+        if rows.are_as(&read, &doubtful) {
+            return Ok(rows);
+        }
+        self.cache.forget_all(&rows.into_changes());
+        self.run(jobs, &mut read, false).await?;
+        Ok(read)
+    }
+
+    async fn run(&self, jobs: &mut [Box<dyn Job>], rows: &mut Rows, assume: bool) -> Result<()> {
+        let mut open: Vec<usize> = (0..jobs.len()).collect();
+        while !open.is_empty() {
+            let mut needs = BTreeSet::new();
+            open.retain(|index| match jobs[*index].run(rows) {
+                Ok(()) => false,
+                Err(missing) => {
+                    needs.extend(missing);
+                    true
+                }
+            });
+            if assume {
+                self.assume(rows, &mut needs);
+            }
+            if !needs.is_empty() {
+                load(&self.backend, rows, needs).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what need not be read out of `needs`.
+    fn assume(&self, rows: &mut Rows, needs: &mut BTreeSet<Need>) {
+        self.cache.serve(rows, needs);
+        // Hardly any request has been answered before; writing its answer fails if it was.
+        needs.retain(|need| {
+            let is_answer = matches!(need, Need::Answer { .. });
+            if is_answer {
+                rows.set_assumed(need.clone());
+            }
+            !is_answer
+        });
     }
 }
 

@@ -31,12 +31,14 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
     }
     let read = backend
         .read_to_write(vec![
+            // Before its sessions: whoever adds one writes the subscriber too, so that a set that is
+            // too old comes with a row that cannot be written.
+            Statement::keys(subscribers::select_subscribers!("WHERE id"), by_subscriber),
             Statement::keys(sessions::select_sessions!("WHERE id"), by_session),
             Statement::keys(
                 sessions::select_sessions!("WHERE state <> 'released' AND subscriber"),
                 all_of,
             ),
-            Statement::keys(subscribers::select_subscribers!("WHERE id"), by_subscriber),
             Statement::keys(requests::select_requests!("WHERE request_id"), by_request),
             Statement::keys(numbers::SELECT_CLAIMS, claims),
             Statement::keys(numbers::SELECT_WALKS, walks),
@@ -46,12 +48,12 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
     for (statement, returned) in read.iter().enumerate() {
         for row in returned {
             match statement {
-                0 | 1 => {
+                0 => rows.put_subscriber(subscribers::read(row)?),
+                1 | 2 => {
                     let row = sessions::read(row)?;
                     rows.put_unreleased(row.session.subscriber, row.session.id);
                     rows.put_session(row);
                 }
-                2 => rows.put_subscriber(subscribers::read(row)?),
                 3 => {
                     let (key, answer) = requests::read(row)?;
                     rows.put_answer(key, answer);

@@ -2,10 +2,12 @@
 //!
 //! Reads go to the database directly. Whatever changes goes through [`Store::change`]: many units of
 //! work share one transaction (`group`), each decided in memory (`work`) on rows that were loaded
-//! for it (`load`), and all written by a few statements (`flush`). A write names the version of the
+//! for it (`load`) or are known from the last write (`cache`), and all written by a few statements
+//! (`flush`). A write names the version of the
 //! row that it was decided from, so that no server ever overwrites what another one has changed.
 
 mod audit;
+mod cache;
 mod database;
 mod enrollments;
 mod find;
@@ -47,6 +49,7 @@ pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
 pub use work::{GatewaySeen, Need, Work};
 
 use crate::audit::AuditKey;
+use cache::Cache;
 use group::WhenFull;
 use others::Others;
 use sql::{Backend, Row, Statement, Takes, Value};
@@ -103,6 +106,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    cache: Arc<Cache>,
     lanes: Arc<group::Lanes>,
     others: Arc<Others>,
 }
@@ -126,19 +130,28 @@ impl Store {
         heard: impl Fn(Hint) + Send + Sync + 'static,
     ) -> Result<Self> {
         let backend = database::open(database).await?;
+        let cache = Arc::new(Cache::default());
         let others = Others::new();
         let lanes = group::Lanes::start(
             database::lanes(database),
             &group::Shared {
                 backend: backend.clone(),
+                cache: Arc::clone(&cache),
                 audit: Arc::new(audit),
                 others: Arc::clone(&others),
                 committed: Arc::new(committed),
             },
         );
-        others.start(database, &backend, heard);
+        let kept = Arc::clone(&cache);
+        others.start(database, &backend, move |hint| {
+            match &hint {
+                Hint::Gateway(_, session) | Hint::Steps(session) => kept.forget_session(*session),
+            }
+            heard(hint);
+        });
         Ok(Store {
             backend,
+            cache,
             lanes: Arc::new(lanes),
             others,
         })
@@ -178,6 +191,11 @@ impl Store {
         self.lanes.close().await;
         self.others.stop();
         self.backend.close().await;
+    }
+
+    /// A row that was committed, where it is sure to be the newest and need not be read.
+    fn newest<T>(&self, kept: impl FnOnce(&Cache) -> Option<T>) -> Option<T> {
+        self.backend.is_own().then(|| kept(&self.cache)).flatten()
     }
 
     async fn select(&self, text: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {

@@ -228,6 +228,9 @@ pub(super) fn read(row: &Row) -> Result<SessionRow> {
 
 impl Store {
     pub async fn session(&self, id: Uuid) -> Result<Option<SessionRow>> {
+        if let Some(row) = self.newest(|kept| kept.session(id)) {
+            return Ok(Some(SessionRow::clone(&row)));
+        }
         let rows = self
             .select(select_sessions!("WHERE id = ?"), vec![id.into()])
             .await?;

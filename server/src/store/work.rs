@@ -48,6 +48,8 @@ pub const WINDOW: i64 = 64;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     loaded: HashSet<Need>,
+    /// Those of `loaded` that were not read for this batch.
+    assumed: HashSet<Need>,
     now: Changes,
 }
 
@@ -65,6 +67,7 @@ pub(super) struct Changes {
     pub claims: BTreeMap<Vec<u8>, Cell<Uuid>>,
     /// When all rows of an identity key had been renewed.
     pub walks: BTreeMap<KeyId, Cell<i64>>,
+    /// By subscriber.
     pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
     pub steps: Vec<StepRow>,
     pub receipts: Vec<ReceiptRow>,
@@ -106,6 +109,66 @@ impl Rows {
 
     pub fn set_loaded(&mut self, need: Need) {
         self.loaded.insert(need);
+    }
+
+    /// It was not read: it is as the last write of this server left it, or as it mostly is.
+    pub fn set_assumed(&mut self, need: Need) {
+        self.assumed.insert(need.clone());
+        self.loaded.insert(need);
+    }
+
+    /// What was assumed and is not part of what will be written. Writing fails where a row is not as
+    /// it was assumed; what else was decided on one nobody would ever notice.
+    pub fn doubtful(&self, is_newest: bool) -> BTreeSet<Need> {
+        let changed = |subscriber: &Uuid| {
+            let cell = self.now.subscribers.get(subscriber);
+            cell.is_some_and(|cell| cell.changed)
+        };
+        let is_sure = |need: &Need| match need {
+            Need::Session(id) => {
+                is_newest || self.now.sessions.get(id).is_some_and(|cell| cell.changed)
+            }
+            Need::Subscriber(id) | Need::SessionsOf(id) => is_newest || changed(id),
+            Need::Answer {
+                subscriber,
+                request,
+            } => {
+                let cell = self.now.answers.get(&(*subscriber, *request));
+                cell.is_some_and(|cell| cell.changed)
+            }
+            Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
+        };
+        let doubtful = self.assumed.iter().filter(|need| !is_sure(need));
+        doubtful.cloned().collect()
+    }
+
+    /// Whether these are as others, read since, have them.
+    pub fn are_as(&self, read: &Rows, needs: &BTreeSet<Need>) -> bool {
+        let session = |rows: &Rows, id| Some(rows.now.sessions.get(id)?.row.version);
+        let person = |rows: &Rows, id| Some(rows.now.subscribers.get(id)?.row.version);
+        let open = |rows: &Rows, subscriber: &Uuid| -> Vec<(Uuid, i64)> {
+            let ids = rows.now.unreleased.get(subscriber);
+            let rows = ids.into_iter().flatten().filter_map(|id| {
+                let row = &rows.now.sessions.get(id)?.row;
+                (row.session.state != State::Released).then_some((*id, row.version))
+            });
+            rows.collect()
+        };
+        needs.iter().all(|need| match need {
+            Need::Session(id) => session(self, id) == session(read, id),
+            Need::Subscriber(id) => person(self, id) == person(read, id),
+            Need::SessionsOf(id) => open(self, id) == open(read, id),
+            Need::Answer {
+                subscriber,
+                request,
+            } => !read.now.answers.contains_key(&(*subscriber, *request)),
+            Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
+        })
+    }
+
+    /// The version of a subscriber's row, if it is here.
+    pub fn subscriber_version(&self, id: Uuid) -> Option<i64> {
+        Some(self.now.subscribers.get(&id)?.row.version)
     }
 
     /// A row as the database has it. One that a job has changed meanwhile stays.
@@ -185,7 +248,16 @@ impl Rows {
         Ok(result)
     }
 
-    pub fn into_changes(self) -> Changes {
+    pub fn into_changes(mut self) -> Changes {
+        // Of whom one session was looked at, others may not be known.
+        let all_known = self.loaded.iter().filter_map(|need| match need {
+            Need::SessionsOf(subscriber) => Some(*subscriber),
+            _ => None,
+        });
+        let mut unreleased = std::mem::take(&mut self.now.unreleased);
+        self.now.unreleased = all_known
+            .map(|id| (id, unreleased.remove(&id).unwrap_or_default()))
+            .collect();
         self.now
     }
 }

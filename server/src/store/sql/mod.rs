@@ -222,6 +222,11 @@ pub(super) enum Backend {
 }
 
 impl Backend {
+    /// Whether nobody else writes to it.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Backend::Sqlite(_))
+    }
+
     /// Runs statements that only read, each for itself.
     pub async fn read(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
         match self {
