@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use base64::Engine as _;
-use common::{CONFIG, HOME_1, HOME_1B, HOME_2, ID_CARD, NOWHERE, PHONE, Server, Subscriber};
+use common::{
+    HOME_1, HOME_1B, HOME_2, ID_CARD, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with,
+};
 use doorstep_proto::v1 as pb;
 use pb::AccessKind::{Additional, Connect};
 use serde_json::Value;
@@ -16,7 +18,7 @@ const OTHER_CARD: &str = "440524188001010014";
 
 fn config() -> String {
     let plans = "[[plan]]\nname = \"fast\"\ndownstream = \"1G\"\nupstream = \"1G\"\n";
-    let wide = CONFIG
+    let wide = config_with(UNHURRIED)
         .replace("100.64.1.0/29", "100.65.0.0/16")
         .replace("100.64.2.0/29", "100.66.0.0/16")
         .replace("2001:db8:f:100::/56", "2001:db9::/40")

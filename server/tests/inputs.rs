@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber};
+use common::{CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, config_with};
 use doorstep_proto::v1 as pb;
 use pb::AccessKind::{Additional, Connect, Move};
 use tonic::Code;
@@ -214,10 +214,7 @@ async fn nobody_watches_another_ones_session() {
 
 #[tokio::test]
 async fn sessions_of_one_subscriber_are_limited() {
-    let config = CONFIG.replace(
-        "[[gateway]]\nid = \"gw1\"",
-        "[limits]\nsessions_per_subscriber = 2\n[[gateway]]\nid = \"gw1\"",
-    );
+    let config = config_with("[limits]\nsessions_per_subscriber = 2");
     let server = Server::start_with(&config).await;
     let mut home = Subscriber::register(&server, PHONE).await;
     home.ask(&server, Connect, HOME_1).await.unwrap();
@@ -229,10 +226,7 @@ async fn sessions_of_one_subscriber_are_limited() {
 
 #[tokio::test]
 async fn watches_are_limited() {
-    let config = CONFIG.replace(
-        "[[gateway]]\nid = \"gw1\"",
-        "[limits]\nwatches = 1\n[[gateway]]\nid = \"gw1\"",
-    );
+    let config = config_with("[limits]\nwatches = 1");
     let server = Server::start_with(&config).await;
     let mut home = Subscriber::register(&server, PHONE).await;
     let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;

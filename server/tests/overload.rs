@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::hook::Hook;
-use common::{CONFIG, HOME_1, PHONE, Server, Subscriber};
+use common::{HOME_1, PHONE, Server, Subscriber, config_with};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::access_client::AccessClient;
 use pb::AccessKind::Connect;
@@ -21,11 +21,6 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const HOOK: Duration = Duration::from_millis(50);
 const AT_ONCE: u32 = 4;
 const MEASURED: Duration = Duration::from_millis(1500);
-
-fn config(limits: &str) -> String {
-    let section = format!("{limits}\n[[gateway]]\nid = \"gw1\"");
-    CONFIG.replace("[[gateway]]\nid = \"gw1\"", &section)
-}
 
 /// From an address of its own.
 async fn from(server: &Server, address: &str) -> AccessClient<Channel> {
@@ -130,7 +125,7 @@ async fn open_load(client: &AccessClient<Channel>, per_second: f64) -> (f64, usi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_ten_times_the_load_the_server_does_as_much_as_at_its_peak() {
     let hook = Hook::start(HOOK, |_| "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let server = Server::start_with(&config(&format!(
+    let server = Server::start_with(&config_with(&format!(
         "[limits]\n\
          concurrent_requests = {AT_ONCE}\n\
          streams_per_connection = 1024\n\
@@ -167,7 +162,7 @@ async fn at_ten_times_the_load_the_server_does_as_much_as_at_its_peak() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_noisy_terminal_starves_no_other() {
-    let server = Server::start_with(&config(
+    let server = Server::start_with(&config_with(
         "[limits]\n\
          subscriber_rate = { per_minute = 60, burst = 10 }\n\
          gateway_stream_rate = { per_minute = 60, burst = 10 }",
@@ -220,7 +215,7 @@ async fn a_noisy_terminal_starves_no_other() {
 
 #[tokio::test]
 async fn registrations_of_one_address_are_limited_and_those_of_others_go_on() {
-    let server = Server::start_with(&config(
+    let server = Server::start_with(&config_with(
         "[limits]\nregistration_rate = { per_minute = 1, burst = 2 }",
     ))
     .await;
@@ -236,7 +231,7 @@ async fn registrations_of_one_address_are_limited_and_those_of_others_go_on() {
 
 #[tokio::test]
 async fn connections_of_one_address_are_limited() {
-    let server = Server::start_with(&config("[limits]\nconnections_per_source = 2")).await;
+    let server = Server::start_with(&config_with("[limits]\nconnections_per_source = 2")).await;
     let first = server.dial(server.tls()).await.unwrap();
     let _second = server.dial(server.tls()).await.unwrap();
     server.dial(server.tls()).await.unwrap_err();
@@ -254,7 +249,7 @@ async fn connections_of_one_address_are_limited() {
 
 #[tokio::test]
 async fn a_gateway_that_dials_again_and_again_is_told_when_to() {
-    let server = Server::start_with(&config(
+    let server = Server::start_with(&config_with(
         "[limits]\n\
          gateway_stream_rate = { per_minute = 1, burst = 2 }\n\
          gateway_message_rate = { per_minute = 60, burst = 1 }",

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber};
+use common::{HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with};
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::retire_offline;
 use doorstep_server::identity::Phone;
@@ -19,6 +19,10 @@ const MEANWHILE: u32 = 60;
 
 fn key(number: u32) -> KeyId {
     KeyId::new(number).unwrap()
+}
+
+async fn start() -> Server {
+    Server::start_with(&config_with(UNHURRIED)).await
 }
 
 fn phone(number: u32) -> String {
@@ -102,7 +106,7 @@ async fn retire(server: &Server, number: u32) -> Result<String, tonic::Status> {
 
 #[tokio::test]
 async fn everything_goes_on_while_rows_are_renewed() {
-    let mut server = Server::start().await;
+    let mut server = start().await;
     let ids = register_all(&[&server], 0..BEFORE).await;
     let mut gw1 = server.synced_gateway("gw1").await;
     let mut home = Subscriber::register(&server, PHONE).await;
@@ -206,7 +210,7 @@ async fn everything_goes_on_while_rows_are_renewed() {
 
 #[tokio::test]
 async fn a_number_is_registered_once_by_servers_that_seal_with_different_keys() {
-    let server = Server::start().await;
+    let server = start().await;
     register(&server, &phone(1)).await.unwrap();
     identity::add(&server.config).unwrap();
     refresh(&server);
@@ -242,7 +246,7 @@ async fn a_number_is_registered_once_by_servers_that_seal_with_different_keys() 
 
 #[tokio::test]
 async fn a_key_is_retired_only_when_no_row_needs_it() {
-    let mut server = Server::start().await;
+    let mut server = start().await;
     server
         .access()
         .await
@@ -299,7 +303,7 @@ async fn told_once(server: &Server) {
 /// A file that is lost while the server runs is not taken for one that was retired.
 #[tokio::test]
 async fn a_running_server_keeps_a_key_whose_file_is_gone() {
-    let mut server = Server::start().await;
+    let mut server = start().await;
     register(&server, PHONE).await.unwrap();
     let file = identity::list(&server.config).unwrap()[0].path.clone();
     let aside = file.with_extension("aside");

@@ -57,6 +57,16 @@ ipv4_pool = "100.64.2.0/29"
 ipv6_pool = "2001:db8:2000::/40"
 "#;
 
+/// For tests that ask for more from one address than anybody does.
+pub const UNHURRIED: &str =
+    "[limits]\nregistration_rate = { per_minute = 0 }\nsource_rate = { per_minute = 0 }";
+
+/// The usual configuration with another section in it.
+pub fn config_with(section: &str) -> String {
+    let section = format!("{section}\n[[gateway]]\nid = \"gw1\"");
+    CONFIG.replace("[[gateway]]\nid = \"gw1\"", &section)
+}
+
 /// A configuration for a server in a folder: with a SQLite file in it, or with a database of
 /// PostgreSQL that is the folder's.
 pub fn configure(text: &str, dir: &Path) -> Config {
@@ -108,6 +118,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let mut config = configure(CONFIG, dir.path());
         config.database = self.config.database.clone();
+        config.limits = self.config.limits;
         let (from, to) = (self.config.keys_dir(), config.keys_dir());
         std::fs::create_dir_all(&to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
