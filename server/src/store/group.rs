@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::audit::append;
@@ -172,6 +172,9 @@ pub(super) struct Shared {
     pub backend: Backend,
     pub cache: Arc<Cache>,
     pub audit: Arc<AuditKey>,
+    /// Whose turn it is to append to the audit log. Its head is one row: lanes that did so at the
+    /// same time would only fail one after the other.
+    pub audit_turn: Arc<Mutex<()>>,
     pub others: Arc<Others>,
     pub committed: OnCommit,
 }
@@ -198,6 +201,7 @@ impl Shared {
         for attempt in 0..ATTEMPTS {
             match self.attempt(jobs, attempt == 0).await {
                 Err(StoreError::Conflict) => {
+                    tracing::debug!(attempt, jobs = jobs.len(), "a batch is decided again");
                     // What was assumed is read the next time; only then others are in the way.
                     let most = Duration::from_millis((1 << attempt) - 1);
                     tokio::time::sleep(most.mul_f64(rand::random())).await;
@@ -233,6 +237,10 @@ impl Shared {
 
     async fn write(&self, changes: &Changes) -> Result<()> {
         let mut statements = statements(changes);
+        let _turn = match changes.audits.is_empty() {
+            true => None,
+            false => Some(self.audit_turn.lock().await),
+        };
         statements.extend(append(&self.backend, &self.audit, &changes.audits).await?);
         statements.extend(self.others.tell(changes));
         self.backend.write(statements).await.map(drop)

@@ -138,6 +138,7 @@ impl Store {
                 backend: backend.clone(),
                 cache: Arc::clone(&cache),
                 audit: Arc::new(audit),
+                audit_turn: Arc::default(),
                 others: Arc::clone(&others),
                 committed: Arc::new(committed),
             },
