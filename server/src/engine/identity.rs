@@ -170,7 +170,11 @@ impl Engine {
     pub async fn identity_keys(&self) -> Result<Vec<IdentityKey>> {
         let vault = self.vault();
         let current = vault.current_id();
-        let mut needs = self.store.identity_needs(current).await?;
+        // Where there has never been another key, none of all the rows has to be looked at.
+        let mut needs = match current.number() {
+            1 => BTreeMap::new(),
+            _ => self.store.identity_needs(current).await?,
+        };
         let mut all: Vec<IdentityKey> = vault
             .ids()
             .map(|id| IdentityKey {

@@ -163,7 +163,11 @@ impl Kept {
                 }
                 true
             }
-            Need::Answer { .. } | Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => false,
+            Need::Answer { .. }
+            | Need::Place { .. }
+            | Need::Places { .. }
+            | Need::Claim(_)
+            | Need::Walk(_) => false,
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
     let mut claims = Vec::new();
     let mut walks = Vec::new();
     let mut places = Vec::new();
+    let mut place_by_place = Vec::new();
     for need in &needs {
         match need {
             Need::Session(id) => by_session.push(Value::from(*id)),
@@ -22,6 +23,9 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Need::Answer { request, .. } => by_request.push(Value::from(*request)),
             Need::Claim(claim) => claims.push(Value::from(claim.as_slice())),
             Need::Walk(key) => walks.push(Value::from(i64::from(key.number()))),
+            Need::Place { gateway, place } => {
+                place_by_place.push(vec![gateway.as_str().into(), (*place).into()]);
+            }
             Need::Places { gateway, window } => places.push(vec![
                 gateway.as_str().into(),
                 (window * WINDOW).into(),
@@ -42,6 +46,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Statement::keys(requests::select_requests!("WHERE request_id"), by_request),
             Statement::keys(numbers::SELECT_CLAIMS, claims),
             Statement::keys(numbers::SELECT_WALKS, walks),
+            Statement::new(Takes::Match, PLACE, place_by_place),
             Statement::new(Takes::Join, PLACES, places),
         ])
         .await?;
@@ -76,6 +81,10 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
     Ok(())
 }
 
+const PLACE: (&str, &str) = (
+    "SELECT gateway, place FROM leases WHERE (gateway, place)",
+    "",
+);
 const PLACES: (&str, &str) = (
     "SELECT leases.gateway, leases.place FROM",
     "JOIN leases ON leases.gateway = given.a AND leases.place >= given.b \

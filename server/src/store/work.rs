@@ -30,6 +30,11 @@ pub enum Need {
         subscriber: Uuid,
         request: Uuid,
     },
+    /// Whether a place of a gateway is taken.
+    Place {
+        gateway: String,
+        place: i64,
+    },
     /// Which places of a gateway are taken, `WINDOW` of them from `WINDOW` times this number on.
     Places {
         gateway: String,
@@ -136,7 +141,7 @@ impl Rows {
                 let cell = self.now.answers.get(&(*subscriber, *request));
                 cell.is_some_and(|cell| cell.changed)
             }
-            Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
+            Need::Place { .. } | Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
         };
         let doubtful = self.assumed.iter().filter(|need| !is_sure(need));
         doubtful.cloned().collect()
@@ -162,7 +167,7 @@ impl Rows {
                 subscriber,
                 request,
             } => !read.now.answers.contains_key(&(*subscriber, *request)),
-            Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
+            Need::Place { .. } | Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
         })
     }
 
@@ -575,6 +580,15 @@ impl Work<'_> {
         wanted: i64,
         session: Uuid,
     ) -> Result<Option<i64>> {
+        // Mostly it is free.
+        self.need(Need::Place {
+            gateway: gateway.to_owned(),
+            place: wanted,
+        })?;
+        if self.is_free(gateway, wanted) {
+            self.take(gateway, wanted, session);
+            return Ok(Some(wanted));
+        }
         let windows = (capacity + WINDOW - 1) / WINDOW;
         let first = wanted / WINDOW;
         let mut ahead = 1;
@@ -600,12 +614,16 @@ impl Work<'_> {
             // The first window is looked at from `wanted` on, and once more at the end.
             let from = if step == 0 { wanted } else { start };
             if let Some(place) = (from..end).find(|place| self.is_free(gateway, *place)) {
-                let key = (gateway.to_owned(), place);
-                self.changes.leases.insert(key, Lease::Take(session));
+                self.take(gateway, place, session);
                 return Ok(Some(place));
             }
         }
         Ok(None)
+    }
+
+    fn take(&mut self, gateway: &str, place: i64, session: Uuid) {
+        let key = (gateway.to_owned(), place);
+        self.changes.leases.insert(key, Lease::Take(session));
     }
 
     fn is_free(&self, gateway: &str, place: i64) -> bool {

@@ -29,6 +29,14 @@ impl Postgres {
             .options([
                 ("idle_in_transaction_session_timeout", "5s"),
                 ("lock_timeout", "5s"),
+                // The few statements there are find rows by their keys, however many are given and
+                // however much has changed since tables were last analysed: no plan is better, and
+                // to make one anew costs more than to run it.
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("jit", "off"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
