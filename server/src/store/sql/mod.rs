@@ -5,6 +5,7 @@
 //! own affair: SQLite runs it for each row, which costs nothing within a process, PostgreSQL takes
 //! all rows as arrays, so that there is one way to the server and back.
 
+mod checkpoint;
 pub(super) mod postgres;
 pub(super) mod sqlite;
 

@@ -8,6 +8,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::checkpoint::{self, Commits};
 use super::{GIVEN, Row, Statement, Takes, Value};
 use crate::store::{Result, StoreError};
 
@@ -21,6 +22,9 @@ pub(in crate::store) struct Sqlite {
     writer: Mutex<Option<mpsc::Sender<Task>>>,
     readers: Mutex<Option<mpsc::Sender<Task>>>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    commits: Arc<Commits>,
+    /// Ends the thread of checkpoints when it is dropped.
+    checkpoints: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 impl Sqlite {
@@ -35,10 +39,25 @@ impl Sqlite {
         let (to_writer, tasks) = mpsc::channel();
         threads.push(spawn("sqlite-writer", writer, Arc::new(Mutex::new(tasks)))?);
         let readers = readers(path, READERS, &mut threads)?;
+        let commits = Arc::default();
+        let (checkpoints, stop) = mpsc::channel();
+        let finisher = to_writer.clone();
+        let finish = move || {
+            let task: Task = Box::new(|connection| {
+                if let Err(error) = checkpoint::once(connection) {
+                    tracing::warn!(%error, "the journal cannot be begun anew; it grows");
+                }
+            });
+            // The thread is there as long as this is.
+            let _ = finisher.send(task);
+        };
+        threads.push(checkpoint::start(path, Arc::clone(&commits), stop, finish)?);
         Ok(Sqlite {
             writer: Mutex::new(Some(to_writer)),
             readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
+            commits,
+            checkpoints: Mutex::new(Some(checkpoints)),
         })
     }
 
@@ -50,6 +69,8 @@ impl Sqlite {
             writer: Mutex::new(None),
             readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
+            commits: Arc::default(),
+            checkpoints: Mutex::new(None),
         })
     }
 
@@ -65,12 +86,14 @@ impl Sqlite {
     }
 
     pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
+        let commits = Arc::clone(&self.commits);
         on(&self.writer, move |connection| {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(failed)?;
             let returned = run(&transaction, &statements)?;
             transaction.commit().map_err(failed)?;
+            commits.count();
             Ok(returned)
         })
         .await
@@ -78,6 +101,7 @@ impl Sqlite {
 
     /// Does what was begun and closes the files.
     pub fn close(&self) {
+        lock(&self.checkpoints).take();
         lock(&self.writer).take();
         lock(&self.readers).take();
         for thread in lock(&self.threads).drain(..) {
@@ -145,7 +169,7 @@ fn spawn(
         .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))
 }
 
-fn connect(path: &Path, mode: OpenFlags) -> Result<Connection> {
+pub(super) fn connect(path: &Path, mode: OpenFlags) -> Result<Connection> {
     let open = |source| StoreError::Sqlite {
         path: PathBuf::from(path),
         source,
@@ -156,10 +180,10 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection> {
     let settings = if mode.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
         "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384"
     } else {
-        // FULL: a committed transaction outlives a power cut. A checkpoint for each 16,384 pages
-        // (64 MiB) of the journal, some thousand transitions.
+        // FULL: a committed transaction outlives a power cut. Checkpoints are made by a thread of
+        // their own.
         "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 16384"
+         PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 0"
     };
     connection.execute_batch(settings).map_err(open)?;
     Ok(connection)
