@@ -1,0 +1,4 @@
+//! What an ordinary router on a line asks, and the answers, without I/O.
+//!
+//! Everything here is a read of what the server decided: a frame of a line and the session's own
+//! data go in, the frames that answer it come out. Nothing is allocated and no clock is read.
