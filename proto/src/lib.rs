@@ -1,7 +1,9 @@
 //! The Doorstep protocols.
 //!
-//! The `.proto` files under `doorstep/v1` are the reference; this crate holds nothing but the code
-//! generated from them.
+//! The `.proto` files under `doorstep/v1` are the reference; this crate holds the code generated
+//! from them, and how it becomes bytes.
+
+pub mod codec;
 
 /// Version 1 of all protocols.
 #[expect(

@@ -10,6 +10,8 @@ use doorstep_proto::PROTOCOL_VERSION;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_control_server::GatewayControl;
 use doorstep_proto::v1::gateway_message::Body as FromGateway;
+use futures::StreamExt as _;
+use futures::stream::Map;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +55,7 @@ impl ControlService {
 
 #[tonic::async_trait]
 impl GatewayControl for ControlService {
-    type ControlStream = ReceiverStream<Result<pb::ServerMessage, Status>>;
+    type ControlStream = Messages;
 
     async fn control(
         &self,
@@ -85,11 +87,15 @@ impl GatewayControl for ControlService {
                 let _ = sender.send(Err(status)).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let unbox: fn(Outgoing) -> _ = |message| message.map(|message| *message);
+        Ok(Response::new(ReceiverStream::new(receiver).map(unbox)))
     }
 }
 
-pub type Outgoing = mpsc::Sender<Result<pb::ServerMessage, Status>>;
+/// A message for a gateway, or why its stream ends. The queue of a silent stream is small thanks to
+/// the box.
+pub type Outgoing = Result<Box<pb::ServerMessage>, Status>;
+type Messages = Map<ReceiverStream<Outgoing>, fn(Outgoing) -> Result<pb::ServerMessage, Status>>;
 
 /// Who has dialled.
 struct Caller {
@@ -106,20 +112,11 @@ async fn serve(
         peer,
     }: Caller,
     mut inbound: Streaming<pb::GatewayMessage>,
-    sender: &Outgoing,
+    sender: &mpsc::Sender<Outgoing>,
     shutdown: CancellationToken,
 ) -> Result<(), Status> {
-    let first = tokio::select! {
-        first = tokio::time::timeout(HELLO_WITHIN, inbound.message()) => first,
-        () = shutdown.cancelled() => return Err(shutting_down()),
-    };
-    let hello = match first {
-        Err(_) => return Err(Status::deadline_exceeded("no Hello within 10 s")),
-        Ok(message) => match message?.and_then(|message| message.body) {
-            Some(FromGateway::Hello(hello)) => hello,
-            _ => return Err(Status::invalid_argument("the first message must be Hello")),
-        },
-    };
+    // What is done once waits on the heap, not in the stream's task, which lasts for months.
+    let hello = Box::pin(first_message(&mut inbound, &shutdown)).await?;
     let held = check_hello(engine, &shown.names, &hello)?;
     let gateway = hello.gateway_id;
     let refused = |revoked: Revoked| Status::permission_denied(revoked.to_string());
@@ -127,8 +124,7 @@ async fn serve(
         .check(&gateway, shown.issued_ms)
         .map_err(refused)?;
     let software_version = convert::tidy(&hello.software_version);
-    engine
-        .gateway_seen(&gateway, &software_version, &peer, 0)
+    Box::pin(engine.gateway_seen(&gateway, &software_version, &peer, 0))
         .await
         .map_err(|error| convert::status(&error))?;
     // Registered before the rows are read, so that no change falls between.
@@ -163,16 +159,32 @@ async fn serve(
         tracing::info!("gateway disconnected");
         // Seen until now, for `gateways`.
         let last_receipt = link.last_receipt.load(Ordering::Relaxed);
-        if let Err(error) = engine
-            .gateway_seen(&gateway, &software_version, &peer, last_receipt)
-            .await
-        {
+        let seen = engine.gateway_seen(&gateway, &software_version, &peer, last_receipt);
+        if let Err(error) = Box::pin(seen).await {
             tracing::warn!(%error, "could not note when the gateway was last seen");
         }
         result
     }
     .instrument(span)
     .await
+}
+
+/// The first message, which must be a Hello.
+async fn first_message(
+    inbound: &mut Streaming<pb::GatewayMessage>,
+    shutdown: &CancellationToken,
+) -> Result<pb::Hello, Status> {
+    let first = tokio::select! {
+        first = tokio::time::timeout(HELLO_WITHIN, inbound.message()) => first,
+        () = shutdown.cancelled() => return Err(shutting_down()),
+    };
+    match first {
+        Err(_) => Err(Status::deadline_exceeded("no Hello within 10 s")),
+        Ok(message) => match message?.and_then(|message| message.body) {
+            Some(FromGateway::Hello(hello)) => Ok(hello),
+            _ => Err(Status::invalid_argument("the first message must be Hello")),
+        },
+    }
 }
 
 fn shutting_down() -> Status {

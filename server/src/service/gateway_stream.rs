@@ -3,10 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_message::Body as FromGateway;
 use doorstep_proto::v1::server_message::Body as ToGateway;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryStreamExt as _, poll};
+use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::control::Outgoing;
@@ -19,18 +23,21 @@ use crate::session::instruct::{self, Held, Instruction, Kind};
 use crate::session::machine::Ignored;
 use crate::store::{ReceiptRow, StoreError};
 
+/// Messages of one gateway that are being recorded.
+const UNDER_WAY: usize = 256;
+
 /// A gateway that has said who it is.
 pub struct GatewayStream<'a> {
     pub engine: &'a Arc<Engine>,
     pub gateway: &'a str,
     pub link: &'a Link,
-    pub sender: &'a Outgoing,
+    pub sender: &'a mpsc::Sender<Outgoing>,
 }
 
 impl GatewayStream<'_> {
     async fn send(&self, body: ToGateway) -> Result<(), Status> {
         self.sender
-            .send(Ok(pb::ServerMessage { body: Some(body) }))
+            .send(Ok(Box::new(pb::ServerMessage { body: Some(body) })))
             .await
             .map_err(|_| Status::cancelled("the gateway hung up"))
     }
@@ -41,7 +48,8 @@ impl GatewayStream<'_> {
             operator: self.engine.config.operator.clone(),
         }))
         .await?;
-        self.resynchronise(held)
+        // On the heap, and gone when it is done: the stream lasts for months.
+        Box::pin(self.resynchronise(held))
             .await
             .map_err(|error| convert::status(&error))?;
         self.send(ToGateway::Synced(pb::Synced {})).await?;
@@ -50,7 +58,7 @@ impl GatewayStream<'_> {
                 let row = match fresh {
                     Some(row) => Some(row),
                     None => {
-                        let read = self.engine.store.session(id).await;
+                        let read = Box::pin(self.engine.store.session(id)).await;
                         read.map_err(failed)?.map(Arc::new)
                     }
                 };
@@ -224,15 +232,30 @@ impl GatewayStream<'_> {
     pub async fn read(&self, inbound: &mut Streaming<pb::GatewayMessage>) -> Result<(), Status> {
         let guard = &self.engine.guard;
         let bucket = guard.gateway_messages();
-        while let Some(message) = inbound.message().await? {
+        // Recorded side by side, many in one transaction; in order as far as one session is concerned.
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let message = tokio::select! {
+                Some(handled) = under_way.next() => {
+                    handled?;
+                    continue;
+                }
+                message = inbound.message(), if under_way.len() < UNDER_WAY => message?,
+            };
+            let Some(message) = message else { break };
             // What is not read waits at the gateway, by the flow control of HTTP/2: nothing is lost.
             while let Err(wait) = bucket.take() {
                 guard.refusals.count(Reason::GatewayMessages);
                 tokio::time::sleep(wait).await;
             }
-            self.handle(message).await?;
+            let mut handling = Box::pin(self.handle(message));
+            // The first poll takes its place behind what was said of the same session before.
+            match poll!(&mut handling) {
+                Poll::Ready(handled) => handled?,
+                Poll::Pending => under_way.push(handling),
+            }
         }
-        Ok(())
+        under_way.try_collect().await
     }
 
     async fn handle(&self, message: pb::GatewayMessage) -> Result<(), Status> {
@@ -355,7 +378,9 @@ impl GatewayStream<'_> {
                 return Ok(());
             }
         }
-        self.link.last_receipt.store(row.number, Ordering::Relaxed);
+        self.link
+            .last_receipt
+            .fetch_max(row.number, Ordering::Relaxed);
         self.send(ToGateway::ReceiptAck(pb::ReceiptAck { number: row.number }))
             .await
     }
