@@ -243,7 +243,7 @@ impl Shared {
         };
         statements.extend(append(&self.backend, &self.audit, &changes.audits).await?);
         statements.extend(self.others.tell(changes));
-        self.backend.write(statements).await.map(drop)
+        self.backend.commit(statements).await
     }
 
     /// Runs all jobs until none lacks a row any more.

@@ -252,6 +252,14 @@ impl Backend {
         }
     }
 
+    /// The same for statements that write different rows and whose answers nobody needs.
+    pub async fn commit(&self, statements: Vec<Statement>) -> Result<()> {
+        match self {
+            Backend::Sqlite(sqlite) => sqlite.write(statements).await.map(drop),
+            Backend::Postgres(postgres) => postgres.commit(&statements).await,
+        }
+    }
+
     pub async fn close(&self) {
         match self {
             Backend::Sqlite(sqlite) => sqlite.close(),

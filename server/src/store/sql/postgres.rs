@@ -1,5 +1,7 @@
 //! PostgreSQL: a pool of connections, one statement for all rows.
 
+mod atomic;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +67,22 @@ impl Postgres {
         Ok(returned)
     }
 
+    /// The same for statements that write different rows and whose answers nobody needs.
+    pub async fn commit(&self, statements: &[Statement]) -> Result<()> {
+        let (text, arguments) =
+            atomic::statement(statements).map_err(|error| failed(sqlx::Error::Encode(error)))?;
+        let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+        let done = self.pool.execute(query).await;
+        done.map(drop).map_err(|error| match &error {
+            sqlx::Error::Database(database)
+                if database.code().as_deref() == Some(atomic::NOT_ALL) =>
+            {
+                StoreError::Conflict
+            }
+            _ => failed(error),
+        })
+    }
+
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -99,10 +117,10 @@ async fn run_one(connection: &mut PgConnection, statement: &Statement) -> Result
     let Some(first) = statement.rows.first() else {
         return Ok(Vec::new());
     };
-    let text = text(statement, first);
-    let arguments =
-        arguments(statement, first).map_err(|error| failed(sqlx::Error::Encode(error)))?;
-    let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+    let text = text(statement, first, 1);
+    let mut values = PgArguments::default();
+    arguments(&mut values, statement, first).map_err(|error| failed(sqlx::Error::Encode(error)))?;
+    let query = sqlx::query_with(AssertSqlSafe(text), values);
     let rows = connection.fetch_all(query).await.map_err(failed)?;
     let Some(first) = rows.first() else {
         return Ok(Vec::new());
@@ -125,16 +143,16 @@ async fn run_one(connection: &mut PgConnection, statement: &Statement) -> Result
         .collect()
 }
 
-/// For rows like this one, however many there are.
-fn text(statement: &Statement, row: &[Value]) -> String {
+/// For rows like this one, however many there are; its values begin with this number.
+fn text(statement: &Statement, row: &[Value], from: usize) -> String {
     let (before, after) = (statement.before, statement.after);
     if statement.takes == Takes::Marks {
         let mut sql = String::with_capacity(before.len() + 16);
-        let mut number = 0;
+        let mut number = from;
         for character in before.chars() {
             if character == '?' {
-                number += 1;
                 let _ = write!(sql, "${number}");
+                number += 1;
             } else {
                 sql.push(character);
             }
@@ -143,7 +161,7 @@ fn text(statement: &Statement, row: &[Value]) -> String {
     }
     let arrays: Vec<_> = row
         .iter()
-        .zip(1..)
+        .zip(from..)
         .map(|(value, number)| {
             let kind = match value {
                 Value::Int(_) => "BIGINT",
@@ -166,10 +184,10 @@ fn text(statement: &Statement, row: &[Value]) -> String {
 }
 
 fn arguments(
+    arguments: &mut PgArguments,
     statement: &Statement,
     first: &[Value],
-) -> std::result::Result<PgArguments, sqlx::error::BoxDynError> {
-    let mut arguments = PgArguments::default();
+) -> std::result::Result<(), sqlx::error::BoxDynError> {
     if statement.takes == Takes::Marks {
         for value in first {
             match value {
@@ -178,7 +196,7 @@ fn arguments(
                 Value::Bytes(value) => arguments.add(value.as_deref())?,
             }
         }
-        return Ok(arguments);
+        return Ok(());
     }
     for (column, kind) in first.iter().enumerate() {
         let values = statement.rows.iter().map(|row| &row[column]);
@@ -212,7 +230,7 @@ fn arguments(
             }
         }
     }
-    Ok(arguments)
+    Ok(())
 }
 
 fn value(row: &PgRow, index: usize) -> sqlx::Result<Value> {
