@@ -41,6 +41,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a gateway has not answered is told again at the second look after it.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// Between two walks over rows that may be old; what may go is counted in days.
+const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// How long open requests may take to end once the server shuts down.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -141,6 +143,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             Ok(())
         }
     });
+    let pruner = tokio::spawn({
+        let (engine, stop) = (Arc::clone(&engine), shutdown.clone());
+        async move {
+            engine.prune_for_ever(PRUNE_EVERY, now_ms, stop).await;
+            Ok(())
+        }
+    });
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
         %listen,
@@ -161,6 +170,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             ("sweeper", sweeper),
             ("poller", poller),
             ("walk over rows of older identity keys", walker),
+            ("removal of old rows", pruner),
         ],
         streams,
         _lock: lock,

@@ -12,6 +12,8 @@ mod crashes;
 mod gateways;
 #[path = "inputs.rs"]
 mod inputs;
+#[path = "retention.rs"]
+mod retention;
 #[path = "rotation.rs"]
 mod rotation;
 #[path = "services.rs"]

@@ -4,6 +4,7 @@ mod common;
 
 use common::{HOME_1, HOME_2, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
+use doorstep_server::engine::{Pruned, now_ms};
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
 
@@ -38,4 +39,36 @@ async fn a_move_goes_through_whichever_server_is_asked() {
     gw2.establish().await;
     watch.expect(S::Establishing, 3).await;
     watch.expect(S::Established, 3).await;
+}
+
+/// What one has removed the other does not find, and neither is in the other's way.
+#[tokio::test]
+async fn old_rows_are_removed_once_by_several_servers_at_once() {
+    const SESSIONS: u64 = 20;
+    let one = Server::start_on_postgres().await;
+    let other = one.replica().await;
+    let mut gw1 = other.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&one, PHONE).await;
+    for _ in 0..SESSIONS {
+        let session = home.ask(&one, Connect, HOME_1).await.unwrap().session_id;
+        gw1.establish().await;
+        one.reaches(&session, S::Established).await;
+        home.release("").await.unwrap();
+        let disconnect = gw1.disconnect().await;
+        gw1.receipt(&session, disconnect.generation).await;
+        gw1.receipt_ack().await;
+        one.reaches(&session, S::Released).await;
+    }
+    let years_later = now_ms() + 2_000 * 24 * 3_600_000;
+    let walk = async |server: &Server| {
+        let engine = &server.running.as_ref().unwrap().engine;
+        engine.prune(years_later).await.unwrap()
+    };
+    let (a, b, c) = tokio::join!(walk(&one), walk(&other), walk(&one));
+    let sum = |of: fn(&Pruned) -> u64| of(&a) + of(&b) + of(&c);
+    assert_eq!(sum(|pruned| pruned.requests), SESSIONS);
+    assert_eq!(sum(|pruned| pruned.receipts), SESSIONS);
+    // Connecting, establishing, established, disconnecting; the last one stays.
+    assert_eq!(sum(|pruned| pruned.steps), 4 * SESSIONS);
+    assert_eq!(walk(&other).await, Pruned::default());
 }

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::{
     Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
-    Plan, is_name, verification::VerificationFile,
+    Plan, Retention, is_name, verification::VerificationFile,
 };
 use crate::pool;
 use crate::session::service::{MAX_PRIORITY, Service};
@@ -39,6 +39,8 @@ pub(super) struct File {
     legacy_seal: Option<LegacySeal>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    retention: Retention,
     #[serde(default)]
     register: RegisterFile,
     #[serde(default)]
@@ -167,6 +169,8 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
     }
     let limits = file.limits;
     limits.check().map_err(|problem| (0, problem))?;
+    let retention = file.retention;
+    retention.check().map_err(|problem| (0, problem))?;
     let verification = file
         .register
         .verification
@@ -206,6 +210,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
             .legacy_seal
             .map(|seal| folder.join(seal.passphrase_file)),
         limits,
+        retention,
         verification,
         certificates,
         gateways: gateways.into(),

@@ -3,6 +3,7 @@
 mod file;
 mod gateways;
 mod limits;
+mod retention;
 mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ pub use doorstep_pki::token::is_name;
 pub use gateways::Gateways;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use limits::{Limits, Rate};
+pub use retention::{Retention, kept_for};
 use serde::Serialize;
 pub use verification::{Hook, Verification};
 
@@ -75,6 +77,7 @@ pub struct Config {
     pub unconfirmed_after: Duration,
     pub legacy_passphrase_file: Option<PathBuf>,
     pub limits: Limits,
+    pub retention: Retention,
     /// Who says whether a number is its owner's; without it every registration is believed.
     pub verification: Option<Verification>,
     pub certificates: Certificates,

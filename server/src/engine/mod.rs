@@ -8,6 +8,7 @@ mod gateway;
 mod identity;
 mod operator;
 mod places;
+mod retention;
 mod service;
 
 use std::sync::{Arc, RwLock};
@@ -18,6 +19,7 @@ pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
 use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
 pub use identity::{IdentityKey, retire_offline};
+pub use retention::Pruned;
 pub use service::Wanted;
 use tokio::sync::Notify;
 
