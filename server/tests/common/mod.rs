@@ -7,6 +7,7 @@
 
 pub mod hook;
 pub mod planted;
+pub mod player;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
