@@ -13,6 +13,7 @@
 //! an [`Action::Persist`]; an engine rebuilt by [`Engine::recover`] from what was persisted goes on
 //! where the other ended. Everything is keyed by operator: a server reaches its own sessions only.
 
+mod aged;
 mod blocked;
 mod close;
 mod connect;
@@ -48,6 +49,7 @@ use crate::config::garden::Limits;
 use crate::inventory::Inventory;
 use crate::session::{Line, SessionEntry};
 
+use aged::Aged;
 pub use blocked::{BlockRefusal, LineView};
 use flood::Flood;
 pub use garden::LeaseView;
@@ -102,6 +104,8 @@ pub struct Engine {
     /// Boxed: the table moves what it holds when it grows.
     sessions: HashMap<SessionRef, Box<Session>>,
     fences: HashMap<SessionRef, Fence>,
+    /// Those that may be forgotten after a time.
+    aged: Aged,
     operators: BTreeMap<OperatorIndex, OperatorState>,
     /// Which session has an address, or is to have it.
     addresses: BTreeMap<(OperatorIndex, IpNet), SessionRef>,
@@ -206,6 +210,7 @@ impl Engine {
                 Timer::Accounting(operator) => self.on_accounting_timer(operator, now),
                 Timer::Unclaimed(operator) => self.sweep(operator, now),
                 Timer::Lease(line) => self.on_lease_timer(line, now),
+                Timer::Fences => self.on_fences_timer(now),
             }
         }
         std::mem::take(&mut self.out)
@@ -234,7 +239,7 @@ impl Engine {
             Instruction::ChangeService(change) => self.on_change_service(operator, change),
             Instruction::Malformed(refusal) => self.report(operator, Report::Nack(refusal)),
             Instruction::Synced => self.on_synced(operator, now),
-            Instruction::ReceiptAck { number } => self.on_receipt_ack(operator, number),
+            Instruction::ReceiptAck { number } => self.on_receipt_ack(operator, number, now),
         }
     }
 
@@ -274,7 +279,9 @@ impl Engine {
     }
 
     fn persist_fence(&mut self, session: SessionRef, fence: Fence) {
-        self.fences.insert(session, fence.clone());
+        if let Some(former) = self.fences.insert(session, fence.clone()) {
+            self.aged.replaced(session, &former);
+        }
         self.persist(Write::PutFence(session, fence));
     }
 

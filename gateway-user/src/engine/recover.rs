@@ -7,6 +7,7 @@ use doorstep_gateway_common::garden;
 use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
 use rand::rngs::StdRng;
 
+use super::aged::{self, Aged};
 use super::flood::Flood;
 use super::garden::Leases;
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
@@ -60,6 +61,7 @@ impl Engine {
             .chain(unclaimed.values().flat_map(Unclaimed::slots))
             .collect();
         let operators = operators(&settings, &snapshot);
+        let aged = Aged::new(&settings, &snapshot);
         let mut engine = Self {
             slots: Slots::new(
                 garden::first_slot(settings.max_sessions),
@@ -74,6 +76,7 @@ impl Engine {
             rng,
             sessions: HashMap::new(),
             fences: snapshot.fences,
+            aged,
             operators,
             addresses: BTreeMap::new(),
             on_line: HashMap::new(),
@@ -83,6 +86,10 @@ impl Engine {
             flood: Flood::new(now.at),
             out: Vec::new(),
         };
+        if !engine.aged.is_empty() {
+            let first = Some(now.at + aged::PAUSE);
+            engine.timers.set(Timer::Fences, first);
+        }
         let mut rows: Vec<_> = snapshot.sessions.into_iter().collect();
         rows.sort_unstable_by_key(|(session, _)| *session);
         for (session, row) in rows {

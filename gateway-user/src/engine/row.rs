@@ -115,7 +115,8 @@ impl StepName {
     }
 }
 
-/// The highest generation seen of a session; what is older is refused. Outlives the session.
+/// The highest generation seen of a session; what is older is refused. Outlives the session, as
+/// long as anything older may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fence {
@@ -149,6 +150,7 @@ pub enum Write {
     PutSession(SessionRef, Box<SessionRow>),
     DeleteSession(SessionRef),
     PutFence(SessionRef, Fence),
+    DeleteFence(SessionRef),
     /// Not acknowledged yet. Also sets the operator's last number.
     PutReceipt(OperatorIndex, Receipt),
     DeleteReceipt(OperatorIndex, u64),
@@ -179,6 +181,9 @@ impl Snapshot {
             }
             Write::PutFence(session, fence) => {
                 self.fences.insert(*session, fence.clone());
+            }
+            Write::DeleteFence(session) => {
+                self.fences.remove(session);
             }
             Write::PutReceipt(operator, receipt) => {
                 self.last_numbers.insert(*operator, receipt.number);

@@ -117,10 +117,12 @@ impl Engine {
         self.report(session.operator, Report::Receipt(receipt));
     }
 
-    pub(super) fn on_receipt_ack(&mut self, operator: OperatorIndex, number: u64) {
+    pub(super) fn on_receipt_ack(&mut self, operator: OperatorIndex, number: u64, now: Now) {
         let state = self.operators.entry(operator).or_default();
-        if state.receipts.remove(&number).is_some() {
+        if let Some(receipt) = state.receipts.remove(&number) {
             self.persist(Write::DeleteReceipt(operator, number));
+            let session = receipt.session;
+            self.note_ended(SessionRef { operator, session }, number, now);
         }
     }
 

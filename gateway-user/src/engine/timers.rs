@@ -19,6 +19,8 @@ pub enum Timer {
     Unclaimed(OperatorIndex),
     /// The end of a line's lease of the garden, or to try again.
     Lease(LineKey),
+    /// Fences that may be old.
+    Fences,
 }
 
 /// At most one time for each.

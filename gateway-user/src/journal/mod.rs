@@ -215,6 +215,9 @@ impl Journal {
                         let value = codec::encode(fence);
                         fences.insert(session_key(*session), &value[..])?;
                     }
+                    Write::DeleteFence(session) => {
+                        fences.remove(session_key(*session))?;
+                    }
                     Write::PutReceipt(operator, receipt) => {
                         let value = codec::encode(receipt);
                         receipts.insert((*operator, receipt.number), &value[..])?;

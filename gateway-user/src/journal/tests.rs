@@ -109,6 +109,7 @@ fn write() -> impl Strategy<Value = Write> {
             Write::PutSession(of, row(of.session.as_u128() as u8, generation, phase))
         }),
         of.clone().prop_map(Write::DeleteSession),
+        of.clone().prop_map(Write::DeleteFence),
         (of, 1..u64::MAX, any::<bool>()).prop_map(|(of, generation, receipted)| {
             let fence = Fence {
                 generation,

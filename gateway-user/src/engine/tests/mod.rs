@@ -1,5 +1,6 @@
 //! The engine against models of everything around it: journal, fast path, terminals, servers.
 
+mod aged;
 mod alone;
 mod blocked;
 mod cases;
