@@ -307,8 +307,8 @@ fn wait(status: &Status, pause: Duration) -> Duration {
     hinted(status).map_or(wait, |hint| hint.saturating_add(wait))
 }
 
-/// A limit that no time heals comes without a hint.
-fn is_transient(status: &Status) -> bool {
+/// Whether the server may answer otherwise later. A limit that no time heals comes without a hint.
+pub(crate) fn is_transient(status: &Status) -> bool {
     let transient = [
         Code::Unavailable,
         Code::DeadlineExceeded,

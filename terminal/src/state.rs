@@ -94,6 +94,47 @@ mod key {
     }
 }
 
+/// What is asked of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// The first connection.
+    Connect,
+    /// The same session elsewhere.
+    Move,
+    /// One more session.
+    Additional,
+}
+
+/// A request for access whose answer is not known: the server may have carried it out. Asked again
+/// under the same id it gets the same answer, with the session's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRequest {
+    /// Chosen by this terminal.
+    pub request_id: Uuid,
+    /// What it is.
+    pub wish: Wish,
+    /// Where to.
+    pub sealed_location_id: String,
+    /// Which session moves; empty: the only one.
+    pub session_id: String,
+}
+
+impl OpenRequest {
+    /// Whether the same is asked.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let asks = |it: &Self| {
+            (
+                it.wish,
+                it.sealed_location_id.clone(),
+                it.session_id.clone(),
+            )
+        };
+        asks(self) == asks(other)
+    }
+}
+
 /// Everything kept.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +146,9 @@ pub struct State {
     pub sessions: Vec<SavedSession>,
     /// The sealed location id of the last request, for `qr`.
     pub last_sealed: Option<String>,
+    /// Requests that are under way. Older files have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<OpenRequest>,
 }
 
 /// The state cannot be read or written.

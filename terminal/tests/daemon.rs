@@ -1,10 +1,11 @@
 //! The whole daemon and its command line, with a gateway's end of the line and a server that the
 //! test plays: connect, a second session, a restart, a move, releases.
 
+#[path = "support/operator.rs"]
+mod operator;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,127 +14,13 @@ use doorstep_establish::frame::{self, Envelope};
 use doorstep_establish::{
     Body, Direction, Initiator, Mac, Nonce, Offer, Outcome, SessionKey, Tags, open, seal,
 };
-use doorstep_proto::v1 as pb;
-use doorstep_proto::v1::access_server::{Access, AccessServer};
 use doorstep_terminal::packet::{Hearing, Port};
-use futures::Stream;
+use operator::{Granted, Operator, serve};
 use serde_json::Value;
 use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
 use tokio::process::{Child, Command};
 use tokio::sync::{broadcast, mpsc};
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
-use tonic::transport::{Identity, ServerTlsConfig};
-use tonic::{Request, Response, Status};
 use uuid::Uuid;
-
-type Granted = (Uuid, u64, SessionKey);
-
-/// The operator's side: grants everything, and tells the gateway's side.
-struct Operator {
-    granted: mpsc::UnboundedSender<Granted>,
-    /// How long the terminal waits for its answer, while the gateway knows already.
-    delay: Duration,
-    sessions: Mutex<Vec<(Uuid, u64)>>,
-    states: broadcast::Sender<pb::SessionStatus>,
-}
-
-#[tonic::async_trait]
-impl Access for Operator {
-    async fn register(
-        &self,
-        request: Request<pb::RegisterRequest>,
-    ) -> Result<Response<pb::RegisterResponse>, Status> {
-        if request.into_inner().phone.is_empty() {
-            return Err(Status::invalid_argument("phone: expected digits"));
-        }
-        let subscriber_id = Uuid::new_v4().to_string();
-        let credentials = Some(pb::Credentials {
-            subscriber_id,
-            secret: vec![7; 32],
-        });
-        Ok(Response::new(pb::RegisterResponse { credentials }))
-    }
-
-    async fn request_access(
-        &self,
-        request: Request<pb::RequestAccessRequest>,
-    ) -> Result<Response<pb::RequestAccessResponse>, Status> {
-        let request = request.into_inner();
-        if !request.sealed_location_id.starts_with("d1.") {
-            return Err(Status::invalid_argument("sealed location id: unknown form"));
-        }
-        let (id, generation) = {
-            let mut sessions = self.sessions.lock().unwrap();
-            if request.kind() == pb::AccessKind::Move {
-                let only = &mut sessions[0];
-                only.1 += 2;
-                *only
-            } else {
-                sessions.push((Uuid::new_v4(), 1));
-                *sessions.last().unwrap()
-            }
-        };
-        let key = SessionKey::generate();
-        self.granted.send((id, generation, key.clone())).unwrap();
-        tokio::time::sleep(self.delay).await;
-        Ok(Response::new(pb::RequestAccessResponse {
-            session_id: id.to_string(),
-            generation,
-            session_key: key.as_bytes().to_vec(),
-        }))
-    }
-
-    async fn release(
-        &self,
-        request: Request<pb::ReleaseRequest>,
-    ) -> Result<Response<pb::ReleaseResponse>, Status> {
-        let session_id = request.into_inner().session_id;
-        let state = pb::SessionState::Released.into();
-        self.sessions
-            .lock()
-            .unwrap()
-            .retain(|(id, _)| id.to_string() != session_id);
-        let released = pb::SessionStatus {
-            session_id: session_id.clone(),
-            state,
-            ..Default::default()
-        };
-        let _ = self.states.send(released);
-        Ok(Response::new(pb::ReleaseResponse { session_id }))
-    }
-
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::SessionStatus, Status>> + Send>>;
-
-    async fn watch(
-        &self,
-        request: Request<pb::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let session_id = request.into_inner().session_id;
-        let states = BroadcastStream::new(self.states.subscribe());
-        let states = states.filter_map(move |state| match state {
-            Ok(state) if state.session_id == session_id => Some(Ok(state)),
-            _ => None,
-        });
-        Ok(Response::new(Box::pin(states)))
-    }
-}
-
-/// Serves the operator on loopback; returns its URL.
-async fn serve(operator: Arc<Operator>, folder: &Path) -> String {
-    let made = rcgen::generate_simple_self_signed(["north-net".to_owned()]).unwrap();
-    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    std::fs::write(folder.join("ca.pem"), &cert).unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    let server = tonic::transport::Server::builder()
-        .tls_config(ServerTlsConfig::new().identity(Identity::from_pem(cert, key)))
-        .unwrap()
-        .add_service(AccessServer::from_arc(operator))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(server);
-    url
-}
 
 /// A gateway's end of the line, with an Ethernet address of its own.
 struct Gateway {
@@ -278,6 +165,30 @@ async fn stop(mut daemon: Child) {
     assert!(status.unwrap().success());
 }
 
+/// A home with two rooms, whose operator takes some time to answer.
+async fn home(folder: &Path, delay: Duration) -> (Terminal, mpsc::UnboundedReceiver<Granted>) {
+    let (granted, grants) = mpsc::unbounded_channel();
+    let operator = Arc::new(Operator {
+        granted,
+        delay,
+        sessions: Mutex::default(),
+        answers: Mutex::default(),
+        states: broadcast::channel(16).0,
+    });
+    let url = serve(operator, folder).await;
+    let config = format!(
+        "state_dir = \"state\"\nadmin_socket = \"run/admin.sock\"\n\
+         [server]\nurl = \"{url}\"\nca = \"ca.pem\"\nserver_name = \"north-net\"\n\
+         [wan]\nports = [\"wan0\"]\n\
+         [home]\nroom_ports = [\"room0\", \"room1\"]\nipv4 = \"192.168.77.1/24\"\n\
+         masquerade = {}\nresolver_file = \"resolv.conf\"\n",
+        has_nft()
+    );
+    std::fs::write(folder.join("terminal.toml"), config).unwrap();
+    let folder = folder.to_owned();
+    (Terminal { folder }, grants)
+}
+
 fn listening(status: &Value) -> bool {
     status["ports"][0]["listening"] == true
 }
@@ -286,25 +197,7 @@ fn listening(status: &Value) -> bool {
 fn a_home_connects_moves_and_releases() {
     in_namespace("a_home_connects_moves_and_releases", || async {
         let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().to_owned();
-        let (granted, mut grants) = mpsc::unbounded_channel();
-        let operator = Arc::new(Operator {
-            granted,
-            delay: Duration::from_millis(100),
-            sessions: Mutex::default(),
-            states: broadcast::channel(16).0,
-        });
-        let url = serve(Arc::clone(&operator), &folder).await;
-        let config = format!(
-            "state_dir = \"state\"\nadmin_socket = \"run/admin.sock\"\n\
-             [server]\nurl = \"{url}\"\nca = \"ca.pem\"\nserver_name = \"north-net\"\n\
-             [wan]\nports = [\"wan0\"]\n\
-             [home]\nroom_ports = [\"room0\", \"room1\"]\nipv4 = \"192.168.77.1/24\"\n\
-             masquerade = {}\nresolver_file = \"resolv.conf\"\n",
-            has_nft()
-        );
-        std::fs::write(folder.join("terminal.toml"), config).unwrap();
-        let terminal = Terminal { folder };
+        let (terminal, mut grants) = home(folder.path(), Duration::from_millis(100)).await;
         let before = dump();
         let daemon = terminal.daemon();
         terminal.until("listens", listening).await;
@@ -423,6 +316,61 @@ fn a_home_connects_moves_and_releases() {
         assert_unchanged(&before, "after the release");
         stop(daemon).await;
     });
+}
+
+/// Each request was carried out at the server when the daemon is killed, and its answer, with the
+/// session's key, was on its way.
+#[test]
+fn a_request_that_is_under_way_outlives_the_daemon() {
+    in_namespace(
+        "a_request_that_is_under_way_outlives_the_daemon",
+        || async {
+            let folder = tempfile::tempdir().unwrap();
+            let (terminal, mut grants) = home(folder.path(), Duration::from_secs(2)).await;
+            let before = dump();
+            let mut daemon = terminal.daemon();
+            terminal.until("listens", listening).await;
+            let (code, _, error) = terminal.client("register --phone 13800000000").await;
+            assert_eq!(code, 0, "{error}");
+            for (words, name, number) in [
+                ("request --sealed d1.x", "gw-1", 10),
+                ("move --sealed d1.y", "gw-2", 20),
+                ("request --sealed d1.z --additional", "gw-2", 21),
+            ] {
+                let kill = async {
+                    let grant = grants.recv().await.unwrap();
+                    daemon.kill().await.unwrap();
+                    grant
+                };
+                let (client, grant) = tokio::join!(terminal.client(words), kill);
+                assert_eq!(client.0, 1, "its daemon is gone: {}", client.1);
+                daemon = terminal.daemon();
+                let gateway = Gateway::new(name, Mac([2, 0, 0, 0, 1, number]));
+                let (id, generation) = (grant.0.to_string(), grant.1);
+                let established =
+                    tokio::time::timeout(Duration::from_secs(30), gateway.establish(grant, number));
+                established.await.expect("it does not go on by itself");
+                let online = |session: &Value| {
+                    session["session_id"] == *id
+                        && session["generation"] == generation
+                        && session["state"] == "established"
+                        && session["gateway_id"] == name
+                };
+                let there =
+                    |status: &Value| status["sessions"].as_array().unwrap().iter().any(online);
+                terminal.until(words, there).await;
+                assert!(grants.try_recv().is_err(), "carried out once");
+            }
+            let status = terminal.until("listens", listening).await;
+            for session in status["sessions"].as_array().unwrap() {
+                let id = session["session_id"].as_str().unwrap();
+                let (code, _, error) = terminal.client(&format!("release --session {id}")).await;
+                assert_eq!(code, 0, "{error}");
+            }
+            assert_unchanged(&before, "after the releases");
+            stop(daemon).await;
+        },
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use doorstep_establish::{Establishment, Mac, Nonce, SessionKey, Tags};
 use doorstep_terminal::links::desired::desired;
 use doorstep_terminal::links::{Item, Owned};
-use doorstep_terminal::state::{Credentials, SavedLine, SavedSession, Secret, State};
+use doorstep_terminal::state::{
+    Credentials, OpenRequest, SavedLine, SavedSession, Secret, State, Wish,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -56,6 +58,12 @@ fn seeds() -> Vec<Vec<u8>> {
         }),
         sessions: vec![session(Some(line)), session(None)],
         last_sealed: Some("d1.AAAA".to_owned()),
+        requests: vec![OpenRequest {
+            request_id: SESSION,
+            wish: Wish::Move,
+            sealed_location_id: "d1.AAAA".to_owned(),
+            session_id: SESSION.to_string(),
+        }],
     };
     let owned: Vec<Owned> = items()
         .into_iter()

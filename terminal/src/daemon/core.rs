@@ -22,11 +22,12 @@ use crate::links::reconcile::{ApplyError, Links};
 use crate::links::{self, Item};
 use crate::packet::Port;
 use crate::server::Server;
-use crate::state::{Credentials, SavedSession, State, Store};
+use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 
 mod commands;
 mod exchange;
 mod garden;
+mod requests;
 
 use exchange::Held;
 use garden::Garden;
@@ -44,6 +45,10 @@ pub(super) struct Core {
     store: Store,
     credentials: Option<Credentials>,
     last_sealed: Option<String>,
+    /// Asked of the server, and not answered yet.
+    requests: Vec<OpenRequest>,
+    /// The one that was given up last without an answer.
+    unanswered: Option<OpenRequest>,
     links: Links,
     garden: Garden,
     events: mpsc::Sender<Event>,
@@ -78,6 +83,8 @@ impl Core {
             store,
             credentials: state.credentials,
             last_sealed: state.last_sealed,
+            requests: state.requests,
+            unanswered: None,
             links,
             garden: Garden::default(),
             events,
@@ -94,9 +101,11 @@ impl Core {
         core
     }
 
-    /// Adopts or restores the links of the sessions that a former daemon had.
+    /// Adopts or restores the links of the sessions that a former daemon had, and asks again what it
+    /// got no answer to.
     pub(super) async fn start(&mut self) {
         self.relink().await;
+        self.ask_again();
     }
 
     pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) {
@@ -152,7 +161,11 @@ impl Core {
             Event::Registered { answer, reply } => {
                 let _ = reply.send(self.on_registered(answer));
             }
-            Event::Access { answer, listener } => self.on_access(answer, listener).await,
+            Event::Access {
+                request,
+                answer,
+                listener,
+            } => self.on_access(request, answer, listener).await,
             Event::Followed { session, update } => self.on_followed(session, update).await,
             Event::Release {
                 session,
@@ -291,6 +304,7 @@ impl Core {
                 .map(|session| session.saved.clone())
                 .collect(),
             last_sealed: self.last_sealed.clone(),
+            requests: self.requests.clone(),
         };
         if let Err(error) = self.store.save(&state) {
             error!(%error, "a restarted daemon would not know the present state");

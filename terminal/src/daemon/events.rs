@@ -34,6 +34,7 @@ pub(super) enum Event {
     },
     /// The server's answer to a request for access.
     Access {
+        request: Uuid,
         answer: Result<pb::RequestAccessResponse, Status>,
         listener: Listener,
     },

@@ -1,6 +1,5 @@
 //! What clients ask, and what the server answers.
 
-use doorstep_establish::SessionKey;
 use doorstep_proto::v1 as pb;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,11 +12,11 @@ use super::{Core, to_proto};
 use crate::daemon::events::{Command, Event, ReleaseReply};
 use crate::daemon::steps::{Listener, name, server_state, wait};
 use crate::server::{Update, describe};
-use crate::state::{Credentials, SavedSession, Secret};
+use crate::state::{Credentials, Secret};
 
 type Reply<T> = oneshot::Sender<Result<T, Status>>;
 
-fn unregistered() -> Status {
+pub(super) fn unregistered() -> Status {
     Status::failed_precondition("not registered; run `doorstep-terminal register` first")
 }
 
@@ -73,89 +72,6 @@ impl Core {
         self.save();
         info!(subscriber = subscriber_id, "registered");
         Ok(subscriber_id)
-    }
-
-    fn request(&mut self, request: pb::TerminalServiceRequest, mut listener: Listener) {
-        let kind = match request.kind() {
-            pb::TerminalRequestKind::Connect => pb::AccessKind::Connect,
-            pb::TerminalRequestKind::Move => pb::AccessKind::Move,
-            pb::TerminalRequestKind::Additional => pb::AccessKind::Additional,
-            pb::TerminalRequestKind::Unspecified => {
-                return listener.finish(name::FAILED, "the kind of request is missing", None);
-            }
-        };
-        let Some(credentials) = &self.credentials else {
-            return listener.finish(name::FAILED, unregistered().message(), None);
-        };
-        let access = pb::RequestAccessRequest {
-            credentials: Some(to_proto(credentials)),
-            kind: kind.into(),
-            sealed_location_id: request.sealed_location_id.clone(),
-            session_id: request.session_id,
-            request_id: Uuid::new_v4().to_string(),
-        };
-        self.last_sealed = Some(request.sealed_location_id);
-        listener.tell(name::REQUESTED, "");
-        let (server, events) = (self.server.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let answer = server.request_access(access, listener.deadline()).await;
-            let _ = events.send(Event::Access { answer, listener }).await;
-        });
-    }
-
-    pub(super) async fn on_access(
-        &mut self,
-        answer: Result<pb::RequestAccessResponse, Status>,
-        mut listener: Listener,
-    ) {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(status) => {
-                let detail = format!("the server: {}", describe(&status));
-                return listener.finish(name::FAILED, &detail, None);
-            }
-        };
-        let key = SessionKey::from_slice(&answer.session_key);
-        let (Ok(id), Ok(key)) = (answer.session_id.parse::<Uuid>(), key) else {
-            let detail = "the server's answer has no valid session id and key";
-            return listener.finish(name::FAILED, detail, None);
-        };
-        let generation = answer.generation;
-        match self.sessions.get_mut(&id) {
-            Some(session) if generation >= session.saved.generation => {
-                session.saved.generation = generation;
-                session.saved.key = key;
-                session.responder.raise_generation(generation);
-                session.server_state = "";
-            }
-            // A newer request has been answered meanwhile.
-            Some(_) => {}
-            None => {
-                let slot = self.free_slot();
-                let (since_unix_ms, line) = (None, None);
-                self.add_session(SavedSession {
-                    session_id: id,
-                    generation,
-                    key,
-                    slot,
-                    since_unix_ms,
-                    line,
-                });
-            }
-        }
-        info!(session = %id, generation, "the server has accepted the request");
-        listener.generation = generation;
-        listener.tell(name::ACCEPTED, &format!("session {id}"));
-        if let Some(session) = self.sessions.get_mut(&id) {
-            if listener.no_wait {
-                listener.finish(name::ACCEPTED, "", Some(session.view(&self.wan, false)));
-            } else {
-                session.listeners.push(listener);
-            }
-        }
-        // The gateway may be waiting already: its request first, the disk afterwards.
-        self.retry_held().await;
-        self.save();
     }
 
     pub(super) async fn on_followed(&mut self, id: Uuid, update: Update) {

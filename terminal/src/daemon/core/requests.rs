@@ -1,0 +1,164 @@
+//! Requests for access: kept until they are answered, so that no end of this daemon leaves the server
+//! with a session that nobody here has the key of.
+
+use std::time::Duration;
+
+use doorstep_establish::SessionKey;
+use doorstep_proto::v1 as pb;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Status;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::commands::unregistered;
+use super::{Core, to_proto};
+use crate::daemon::events::Event;
+use crate::daemon::steps::{Listener, name};
+use crate::server::{describe, is_transient};
+use crate::state::{OpenRequest, SavedSession, Wish};
+
+/// How long a daemon asks again what a former one got no answer to.
+const ASK_AGAIN_FOR: Duration = Duration::from_secs(24 * 3600);
+
+impl Core {
+    pub(super) fn request(&mut self, request: pb::TerminalServiceRequest, mut listener: Listener) {
+        let wish = match request.kind() {
+            pb::TerminalRequestKind::Connect => Wish::Connect,
+            pb::TerminalRequestKind::Move => Wish::Move,
+            pb::TerminalRequestKind::Additional => Wish::Additional,
+            pb::TerminalRequestKind::Unspecified => {
+                return listener.finish(name::FAILED, "the kind of request is missing", None);
+            }
+        };
+        if self.credentials.is_none() {
+            return listener.finish(name::FAILED, unregistered().message(), None);
+        }
+        let asked = OpenRequest {
+            request_id: Uuid::new_v4(),
+            wish,
+            sealed_location_id: request.sealed_location_id,
+            session_id: request.session_id,
+        };
+        // What got no answer may have been carried out; under its id that is told now.
+        let asked = match self.unanswered.take() {
+            Some(former) if former.is_like(&asked) => former,
+            _ => asked,
+        };
+        self.last_sealed = Some(asked.sealed_location_id.clone());
+        self.requests.push(asked.clone());
+        // Before the server can hear of it.
+        self.save();
+        listener.tell(name::REQUESTED, "");
+        let deadline = listener.deadline();
+        self.ask(&asked, listener, deadline);
+    }
+
+    /// Asks what a former daemon asked and got no answer to.
+    pub(super) fn ask_again(&mut self) {
+        for asked in self.requests.clone() {
+            info!(request = %asked.request_id, "asking again what got no answer");
+            // Who waited for it is gone.
+            let listener = Listener::new(mpsc::channel(1).0, 0, true);
+            self.ask(&asked, listener, Instant::now() + ASK_AGAIN_FOR);
+        }
+    }
+
+    fn ask(&self, asked: &OpenRequest, listener: Listener, deadline: Instant) {
+        let Some(credentials) = &self.credentials else {
+            return;
+        };
+        let kind = match asked.wish {
+            Wish::Connect => pb::AccessKind::Connect,
+            Wish::Move => pb::AccessKind::Move,
+            Wish::Additional => pb::AccessKind::Additional,
+        };
+        let access = pb::RequestAccessRequest {
+            credentials: Some(to_proto(credentials)),
+            kind: kind.into(),
+            sealed_location_id: asked.sealed_location_id.clone(),
+            session_id: asked.session_id.clone(),
+            request_id: asked.request_id.to_string(),
+        };
+        let (server, events, request) =
+            (self.server.clone(), self.events.clone(), asked.request_id);
+        tokio::spawn(async move {
+            let answer = server.request_access(access, deadline).await;
+            let event = Event::Access {
+                request,
+                answer,
+                listener,
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    /// It is not asked again by a later daemon.
+    fn close_request(&mut self, request: Uuid) -> Option<OpenRequest> {
+        let mut requests = self.requests.iter();
+        let at = requests.position(|open| open.request_id == request)?;
+        Some(self.requests.remove(at))
+    }
+
+    pub(super) async fn on_access(
+        &mut self,
+        request: Uuid,
+        answer: Result<pb::RequestAccessResponse, Status>,
+        mut listener: Listener,
+    ) {
+        let closed = self.close_request(request);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(status) => {
+                if is_transient(&status) {
+                    self.unanswered = closed;
+                }
+                self.save();
+                let detail = format!("the server: {}", describe(&status));
+                warn!(%request, detail, "the request failed");
+                return listener.finish(name::FAILED, &detail, None);
+            }
+        };
+        let key = SessionKey::from_slice(&answer.session_key);
+        let (Ok(id), Ok(key)) = (answer.session_id.parse::<Uuid>(), key) else {
+            let detail = "the server's answer has no valid session id and key";
+            return listener.finish(name::FAILED, detail, None);
+        };
+        let generation = answer.generation;
+        match self.sessions.get_mut(&id) {
+            Some(session) if generation >= session.saved.generation => {
+                session.saved.generation = generation;
+                session.saved.key = key;
+                session.responder.raise_generation(generation);
+                session.server_state = "";
+            }
+            // A newer request has been answered meanwhile.
+            Some(_) => {}
+            None => {
+                let slot = self.free_slot();
+                let (since_unix_ms, line) = (None, None);
+                self.add_session(SavedSession {
+                    session_id: id,
+                    generation,
+                    key,
+                    slot,
+                    since_unix_ms,
+                    line,
+                });
+            }
+        }
+        info!(session = %id, generation, "the server has accepted the request");
+        listener.generation = generation;
+        listener.tell(name::ACCEPTED, &format!("session {id}"));
+        if let Some(session) = self.sessions.get_mut(&id) {
+            if listener.no_wait {
+                listener.finish(name::ACCEPTED, "", Some(session.view(&self.wan, false)));
+            } else {
+                session.listeners.push(listener);
+            }
+        }
+        // The gateway may be waiting already: its request first, the disk afterwards.
+        self.retry_held().await;
+        self.save();
+    }
+}

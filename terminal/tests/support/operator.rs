@@ -1,0 +1,147 @@
+//! A server that the test plays.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doorstep_establish::SessionKey;
+use doorstep_proto::v1 as pb;
+use doorstep_proto::v1::access_server::{Access, AccessServer};
+use futures::Stream;
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
+use tonic::transport::{Identity, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// A session, its generation and key.
+pub type Granted = (Uuid, u64, SessionKey);
+
+/// The operator's side: grants everything, and tells the gateway's side.
+pub struct Operator {
+    pub granted: mpsc::UnboundedSender<Granted>,
+    /// How long the terminal waits for its answer, while the gateway knows already.
+    pub delay: Duration,
+    pub sessions: Mutex<Vec<(Uuid, u64)>>,
+    /// By the request's id.
+    pub answers: Mutex<HashMap<String, Granted>>,
+    pub states: broadcast::Sender<pb::SessionStatus>,
+}
+
+#[tonic::async_trait]
+impl Access for Operator {
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
+        if request.into_inner().phone.is_empty() {
+            return Err(Status::invalid_argument("phone: expected digits"));
+        }
+        let subscriber_id = Uuid::new_v4().to_string();
+        let credentials = Some(pb::Credentials {
+            subscriber_id,
+            secret: vec![7; 32],
+        });
+        Ok(Response::new(pb::RegisterResponse { credentials }))
+    }
+
+    async fn request_access(
+        &self,
+        request: Request<pb::RequestAccessRequest>,
+    ) -> Result<Response<pb::RequestAccessResponse>, Status> {
+        let request = request.into_inner();
+        if !request.sealed_location_id.starts_with("d1.") {
+            return Err(Status::invalid_argument("sealed location id: unknown form"));
+        }
+        let known = self
+            .answers
+            .lock()
+            .unwrap()
+            .get(&request.request_id)
+            .cloned();
+        if let Some((id, generation, key)) = known {
+            return Ok(Response::new(answer(id, generation, &key)));
+        }
+        let (id, generation) = {
+            let mut sessions = self.sessions.lock().unwrap();
+            if request.kind() == pb::AccessKind::Move {
+                let only = &mut sessions[0];
+                only.1 += 2;
+                *only
+            } else {
+                sessions.push((Uuid::new_v4(), 1));
+                *sessions.last().unwrap()
+            }
+        };
+        let key = SessionKey::generate();
+        let granted = (id, generation, key.clone());
+        self.answers
+            .lock()
+            .unwrap()
+            .insert(request.request_id, granted.clone());
+        self.granted.send(granted).unwrap();
+        tokio::time::sleep(self.delay).await;
+        Ok(Response::new(answer(id, generation, &key)))
+    }
+
+    async fn release(
+        &self,
+        request: Request<pb::ReleaseRequest>,
+    ) -> Result<Response<pb::ReleaseResponse>, Status> {
+        let session_id = request.into_inner().session_id;
+        let state = pb::SessionState::Released.into();
+        self.sessions
+            .lock()
+            .unwrap()
+            .retain(|(id, _)| id.to_string() != session_id);
+        let released = pb::SessionStatus {
+            session_id: session_id.clone(),
+            state,
+            ..Default::default()
+        };
+        let _ = self.states.send(released);
+        Ok(Response::new(pb::ReleaseResponse { session_id }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::SessionStatus, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let session_id = request.into_inner().session_id;
+        let states = BroadcastStream::new(self.states.subscribe());
+        let states = states.filter_map(move |state| match state {
+            Ok(state) if state.session_id == session_id => Some(Ok(state)),
+            _ => None,
+        });
+        Ok(Response::new(Box::pin(states)))
+    }
+}
+
+fn answer(id: Uuid, generation: u64, key: &SessionKey) -> pb::RequestAccessResponse {
+    pb::RequestAccessResponse {
+        session_id: id.to_string(),
+        generation,
+        session_key: key.as_bytes().to_vec(),
+    }
+}
+
+/// Serves the operator on loopback; returns its URL.
+pub async fn serve(operator: Arc<Operator>, folder: &Path) -> String {
+    let made = rcgen::generate_simple_self_signed(["north-net".to_owned()]).unwrap();
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    std::fs::write(folder.join("ca.pem"), &cert).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder()
+        .tls_config(ServerTlsConfig::new().identity(Identity::from_pem(cert, key)))
+        .unwrap()
+        .add_service(AccessServer::from_arc(operator))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    url
+}
