@@ -14,6 +14,8 @@ mod hitless;
 mod isolation;
 #[path = "netns/kernel_path.rs"]
 mod kernel_path;
+#[path = "netns/kills.rs"]
+mod kills;
 #[path = "netns/line_prefixes.rs"]
 mod line_prefixes;
 #[path = "netns/lines.rs"]
@@ -36,6 +38,8 @@ mod rooms;
 mod service;
 #[path = "netns/sessions.rs"]
 mod sessions;
+#[path = "netns/soak.rs"]
+mod soak;
 #[path = "netns/support.rs"]
 mod support;
 #[path = "netns/survival.rs"]
@@ -103,6 +107,8 @@ fn main() -> ExitCode {
             options::{hairpin, tag_priority},
             trace::{asked_for, gateway_killed_and_stopped, upgraded},
             survival::{server_away, terminal_killed},
+            kills::{on_the_way},
+            soak::{server_away},
             hitless::{killed, refused, former_version, full},
             ports::{
                 name_of_another_device,

@@ -12,6 +12,7 @@ mod fuzz;
 mod load;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -39,6 +40,7 @@ enum Task {
     Bench(bench::Args),
     Demo(demo::Args),
     Fuzz(fuzz::Args),
+    Soak(soak::Args),
     Test(test::Args),
     Vm(vm::Args),
 }
@@ -62,6 +64,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),
     }

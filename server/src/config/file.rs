@@ -39,8 +39,7 @@ pub(super) struct File {
     legacy_seal: Option<LegacySeal>,
     #[serde(default)]
     limits: Limits,
-    #[serde(default)]
-    retention: Retention,
+    retention: Option<Spanned<Retention>>,
     #[serde(default)]
     register: RegisterFile,
     #[serde(default)]
@@ -169,8 +168,10 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
     }
     let limits = file.limits;
     limits.check().map_err(|problem| (0, problem))?;
-    let retention = file.retention;
-    retention.check().map_err(|problem| (0, problem))?;
+    let (at, retention) = file.retention.map_or((0, Retention::default()), |given| {
+        (given.span().start, given.into_inner())
+    });
+    retention.check().map_err(|problem| (at, problem))?;
     let verification = file
         .register
         .verification

@@ -69,6 +69,26 @@ fn plans_are_read() {
 }
 
 #[test]
+fn rows_are_kept_as_long_as_the_file_says() {
+    let parse = |section: &str| {
+        let text = GOOD.replacen("[[gateway]]", &format!("{section}\n[[gateway]]"), 1);
+        let config = Config::parse(&text, Path::new("server.toml")).unwrap();
+        config.retention
+    };
+    assert_eq!(parse(""), Retention::default());
+    assert_eq!(
+        parse("[retention]\nsteps_days = 7\nreceipts_days = 0"),
+        Retention {
+            steps_days: 7,
+            receipts_days: 0,
+            ..Retention::default()
+        }
+    );
+    assert_eq!(kept_for(0), None);
+    assert_eq!(kept_for(2), Some(Duration::from_secs(172_800)));
+}
+
+#[test]
 fn errors_name_file_line_and_what_is_wrong() {
     let cases = [
         (
@@ -154,6 +174,21 @@ fn errors_name_file_line_and_what_is_wrong() {
             "ipv6_line_pool = \"2001:db8:1000:f00::/56\"\nipv4_gateway =",
             "gateway \"gw2\": ipv6_line_pool 2001:db8:1000:f00::/56 overlaps ipv6_pool \
              2001:db8:1000::/40 of gateway \"gw1\"",
+        ),
+        (
+            "[[gateway]]",
+            "[retention]\nrequests_days = 49\n[[gateway]]",
+            "retention: requests_days must be 50 to 36500, or 0 to keep them for ever",
+        ),
+        (
+            "[[gateway]]",
+            "[retention]\nsteps_days = 36501\n[[gateway]]",
+            "retention: steps_days must be 1 to 36500",
+        ),
+        (
+            "[[gateway]]",
+            "[retention]\nsessions_days = 1\n[[gateway]]",
+            "sessions_days",
         ),
     ];
     for (from, to, want) in cases {

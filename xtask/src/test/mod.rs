@@ -12,7 +12,8 @@ use clap::ValueEnum;
 
 use crate::{process::is_root, setup, vm::kernel::Kernel};
 use report::{Layer, Summary};
-use suites::{BENCH, Built, NETNS, PROGRAM, Select};
+pub use suites::NETNS;
+use suites::{BENCH, Built, PROGRAM, Select};
 
 /// Run the tests: all layers, or one.
 #[derive(clap::Args)]

@@ -154,18 +154,20 @@ impl Home {
     }
 }
 
-/// What the terminal's `request` and `move` print.
+/// What the terminal's `request` and `move` print, and `status` of each session without times.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Session {
     pub session_id: String,
     pub generation: u64,
     pub state: String,
     pub gateway_id: String,
+    #[serde(default)]
     pub elapsed_ms: f64,
     pub ipv4_address: Option<Ipv4Addr>,
     pub ipv6_prefix: Option<String>,
     pub ipv6_line_prefix: Option<String>,
     pub wan_interface: Option<String>,
+    #[serde(default)]
     pub steps: Vec<Step>,
 }
 

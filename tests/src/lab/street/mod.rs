@@ -263,6 +263,11 @@ impl Street {
         self.operators[operator].seal(&location(building, home))
     }
 
+    /// The location of a home in a building, as text.
+    pub fn location(&self, building: usize, home: usize) -> String {
+        location(building, home)
+    }
+
     /// The first operator's seal of a location.
     pub fn seal_location(&self, location: &str) -> Result<String> {
         self.operators[0].seal(location)
