@@ -119,6 +119,8 @@ pub struct OpenRequest {
     pub sealed_location_id: String,
     /// Which session moves; empty: the only one.
     pub session_id: String,
+    /// When it was asked first.
+    pub asked_at_unix_ms: i64,
 }
 
 impl OpenRequest {

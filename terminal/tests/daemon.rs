@@ -369,6 +369,38 @@ fn a_request_that_is_under_way_outlives_the_daemon() {
             }
             assert_unchanged(&before, "after the releases");
             stop(daemon).await;
+
+            // One of weeks ago is asked no more, whatever the server still knows of it.
+            let file = terminal.folder.join("state/state.json");
+            let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+            let now_ms = i64::try_from(now.as_millis()).unwrap();
+            let asked = |at_unix_ms: i64| {
+                serde_json::json!({
+                    "request_id": Uuid::new_v4(),
+                    "wish": "connect",
+                    "sealed_location_id": "d1.x",
+                    "session_id": "",
+                    "asked_at_unix_ms": at_unix_ms,
+                })
+            };
+            let weeks_ms = 31 * 24 * 3_600_000;
+            state["requests"] = vec![asked(now_ms - weeks_ms), asked(now_ms)].into();
+            std::fs::write(&file, state.to_string()).unwrap();
+            let daemon = terminal.daemon();
+            let accepted = |status: &Value| !status["sessions"].as_array().unwrap().is_empty();
+            terminal.until("the newer one is accepted", accepted).await;
+            assert!(grants.try_recv().is_ok() && grants.try_recv().is_err());
+            // Written once the gateway's side has been looked after.
+            let end = Instant::now() + Duration::from_secs(10);
+            while std::fs::read_to_string(&file)
+                .unwrap()
+                .contains("asked_at_unix_ms")
+            {
+                assert!(Instant::now() < end, "both are done with");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            stop(daemon).await;
         },
     );
 }

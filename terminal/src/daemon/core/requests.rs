@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::commands::unregistered;
-use super::{Core, to_proto};
+use super::{Core, to_proto, unix_ms};
 use crate::daemon::events::Event;
 use crate::daemon::steps::{Listener, name};
 use crate::server::{describe, is_transient};
@@ -20,6 +20,9 @@ use crate::state::{OpenRequest, SavedSession, Wish};
 
 /// How long a daemon asks again what a former one got no answer to.
 const ASK_AGAIN_FOR: Duration = Duration::from_secs(24 * 3600);
+/// After so long it asks no more: the server keeps answers for some weeks, and would carry the request
+/// out once more after that.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Core {
     pub(super) fn request(&mut self, request: pb::TerminalServiceRequest, mut listener: Listener) {
@@ -39,6 +42,7 @@ impl Core {
             wish,
             sealed_location_id: request.sealed_location_id,
             session_id: request.session_id,
+            asked_at_unix_ms: unix_ms(),
         };
         // What got no answer may have been carried out; under its id that is told now.
         let asked = match self.unanswered.take() {
@@ -56,6 +60,15 @@ impl Core {
 
     /// Asks what a former daemon asked and got no answer to.
     pub(super) fn ask_again(&mut self) {
+        let now = unix_ms();
+        self.requests.retain(|asked| {
+            let age_ms = now.saturating_sub(asked.asked_at_unix_ms).max(0);
+            let is_young = Duration::from_millis(age_ms.unsigned_abs()) < FORGOTTEN_AFTER;
+            if !is_young {
+                warn!(request = %asked.request_id, "too old to be asked again: forgotten");
+            }
+            is_young
+        });
         for asked in self.requests.clone() {
             info!(request = %asked.request_id, "asking again what got no answer");
             // Who waited for it is gone.
