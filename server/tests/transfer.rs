@@ -5,7 +5,10 @@ mod common;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use common::{CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, configure, on_postgres};
+use common::{
+    CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with, configure,
+    on_postgres,
+};
 use doorstep_proto::v1 as pb;
 use doorstep_server::audit::Verifier;
 use doorstep_server::config::Config;
@@ -300,7 +303,8 @@ async fn write_on(server: &Server, from: u32, stop: tokio_util::sync::Cancellati
 /// Of a backup or an export made while the server writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_made_during_writes_is_of_one_moment() {
-    let server = std::sync::Arc::new(Server::start().await);
+    let server = Server::start_with(&config_with(UNHURRIED)).await;
+    let server = std::sync::Arc::new(server);
     let stop = tokio_util::sync::CancellationToken::new();
     let writer = {
         let (server, stop) = (std::sync::Arc::clone(&server), stop.clone());
