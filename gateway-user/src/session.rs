@@ -65,6 +65,8 @@ pub struct Service {
     pub shape_downstream: bool,
     /// Priority of the session's frames (PCP, IEEE 802.1Q clause 6.9.3), 0..=7.
     pub priority: u8,
+    /// Seconds for which the session is served without its server; 0: for ever.
+    pub time_to_live_s: u32,
 }
 
 impl Service {

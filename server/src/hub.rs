@@ -44,6 +44,8 @@ pub struct Link {
     notify: Notify,
     /// Cancelled when a newer stream of the same gateway takes over.
     pub replaced: CancellationToken,
+    /// Cancelled when it can no longer be written down that the gateway is in contact.
+    pub unrecorded: CancellationToken,
     pub since_ms: i64,
     pub peer: String,
     pub software_version: String,
@@ -150,6 +152,7 @@ impl Hub {
             dirty: Mutex::default(),
             notify: Notify::new(),
             replaced: CancellationToken::new(),
+            unrecorded: CancellationToken::new(),
             since_ms,
             peer,
             software_version,
@@ -168,6 +171,15 @@ impl Hub {
 
     pub fn link(&self, gateway: &str) -> Option<Arc<Link>> {
         lock(&self.gateways).get(gateway).cloned()
+    }
+
+    /// Every gateway that has a stream here.
+    pub fn links(&self) -> Vec<(String, Arc<Link>)> {
+        let links = lock(&self.gateways);
+        let links = links.iter();
+        links
+            .map(|(id, link)| (id.clone(), Arc::clone(link)))
+            .collect()
     }
 
     pub fn gateways_connected(&self) -> usize {

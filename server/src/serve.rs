@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use doorstep_daemon::socket::AdminSocket;
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::config::Config;
-use crate::engine::{Engine, now_ms};
+use crate::engine::{Engine, contact, now_ms};
 use crate::enroll::{Enroller, Revocations};
 use crate::keys;
 use crate::keys::server::ServerTls;
@@ -143,6 +143,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             Ok(())
         }
     });
+<<<<<<< HEAD
     let pruner = tokio::spawn({
         let (engine, stop) = (Arc::clone(&engine), shutdown.clone());
         async move {
@@ -150,6 +151,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             Ok(())
         }
     });
+=======
+    let contacts = tokio::spawn(note_contacts(Arc::clone(&engine), shutdown.clone()));
+>>>>>>> 4495e0c (server, gateway: sessions with a time to live end by themselves when their server is away for longer)
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
         %listen,
@@ -168,6 +172,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             ("administration socket", admin),
             ("keeper of certificates", keeper),
             ("sweeper", sweeper),
+            ("keeper of contacts", contacts),
             ("poller", poller),
             ("walk over rows of older identity keys", walker),
             ("removal of old rows", pruner),
@@ -274,6 +279,40 @@ async fn sweep(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
         }
         if let Err(error) = engine.sweep(now_ms()).await {
             tracing::error!(%error, "cannot look for overdue receipts");
+        }
+        match engine.end_outlived(now_ms()).await {
+            Ok(0) => {}
+            Ok(sessions) => tracing::warn!(sessions, "times to live are over, without receipts"),
+            Err(error) => tracing::error!(%error, "cannot look for times to live"),
+        }
+    }
+}
+
+/// Writes down which gateways are in contact, or lets them go.
+async fn note_contacts(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
+    let mut written = Instant::now();
+    let mut noted = HashSet::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(contact::EVERY) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        let begun = Instant::now();
+        let left = contact::WRITTEN.saturating_sub(begun - written);
+        match tokio::time::timeout(left, engine.note_contacts()).await {
+            Ok(Ok(now)) => {
+                written = begun;
+                noted = now;
+                continue;
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot write down which gateways are in contact")
+            }
+            Err(_) => tracing::error!("writing down which gateways are in contact takes too long"),
+        }
+        if written.elapsed() >= contact::WRITTEN {
+            engine.end_unrecorded(&noted);
+            written = Instant::now();
         }
     }
 }

@@ -20,5 +20,7 @@ mod rotation;
 mod services;
 #[path = "sessions.rs"]
 mod sessions;
+#[path = "time_to_live.rs"]
+mod time_to_live;
 #[path = "transfer.rs"]
 mod transfer;

@@ -31,6 +31,7 @@ fn home_100() -> pb::Service {
         downstream_bps: 100_000_000,
         shape_downstream: false,
         priority: 0,
+        time_to_live_s: 0,
     }
 }
 
@@ -40,6 +41,7 @@ fn home_300() -> pb::Service {
         downstream_bps: 300_000_000,
         shape_downstream: true,
         priority: 2,
+        time_to_live_s: 0,
     }
 }
 

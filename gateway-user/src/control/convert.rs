@@ -123,6 +123,7 @@ fn service(message: Option<v1::Service>) -> Result<Service, String> {
         shape_downstream: message.shape_downstream,
         priority: u8::try_from(message.priority)
             .map_err(|_| format!("service.priority: {} is beyond 7", message.priority))?,
+        time_to_live_s: message.time_to_live_s,
     })
 }
 
@@ -132,6 +133,7 @@ pub fn service_message(service: Service) -> v1::Service {
         downstream_bps: service.downstream_bps,
         shape_downstream: service.shape_downstream,
         priority: service.priority.into(),
+        time_to_live_s: service.time_to_live_s,
     }
 }
 

@@ -52,6 +52,7 @@ impl Engine {
             {
                 return self.refuse(session, generation, why);
             }
+            self.watch_time_to_live(session, now);
             self.acknowledge(session, generation);
             return self.report_established(session);
         }
@@ -309,6 +310,7 @@ impl Engine {
         held.step(StepName::Instructed, now);
         self.insert(session, held);
         self.persist_session(session);
+        self.watch_time_to_live(session, now);
         true
     }
 

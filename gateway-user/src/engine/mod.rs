@@ -21,6 +21,7 @@ mod establish;
 mod flood;
 mod garden;
 mod io;
+mod lapse;
 pub mod message;
 pub(crate) mod mtu;
 mod recover;
@@ -152,6 +153,10 @@ struct Session {
 #[derive(Clone, Default)]
 struct OperatorState {
     connected: bool,
+    /// On this stream the server has told all differences.
+    synced: bool,
+    /// When the server was last in contact; none where no time to live depends on it.
+    contact: Option<Instant>,
     /// Not acknowledged yet, by number.
     receipts: BTreeMap<u64, Receipt>,
     last_number: u64,
@@ -166,7 +171,7 @@ impl Engine {
         };
         match event {
             Event::StreamUp { operator } => self.on_stream_up(operator, now),
-            Event::StreamDown { operator } => self.on_stream_down(operator),
+            Event::StreamDown { operator } => self.on_stream_down(operator, now),
             Event::Instruction {
                 operator,
                 instruction,
@@ -208,6 +213,7 @@ impl Engine {
                 Timer::Session(session) => self.on_session_timer(session, now),
                 Timer::Receipts(operator) => self.send_receipts(operator, now),
                 Timer::Accounting(operator) => self.on_accounting_timer(operator, now),
+                Timer::Lapse(operator) => self.on_lapse_timer(operator, now),
                 Timer::Unclaimed(operator) => self.sweep(operator, now),
                 Timer::Lease(line) => self.on_lease_timer(line, now),
                 Timer::Fences => self.on_fences_timer(now),
@@ -236,7 +242,7 @@ impl Engine {
                 session,
                 generation,
             } => self.on_disconnect(SessionRef { operator, session }, generation, now),
-            Instruction::ChangeService(change) => self.on_change_service(operator, change),
+            Instruction::ChangeService(change) => self.on_change_service(operator, change, now),
             Instruction::Malformed(refusal) => self.report(operator, Report::Nack(refusal)),
             Instruction::Synced => self.on_synced(operator, now),
             Instruction::ReceiptAck { number } => self.on_receipt_ack(operator, number, now),

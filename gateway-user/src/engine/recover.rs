@@ -1,6 +1,7 @@
 //! An engine from what was persisted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use doorstep_establish::Nonce;
 use doorstep_gateway_common::garden;
@@ -60,7 +61,7 @@ impl Engine {
             .map(|row| row.slot)
             .chain(unclaimed.values().flat_map(Unclaimed::slots))
             .collect();
-        let operators = operators(&settings, &snapshot);
+        let operators = operators(&settings, &snapshot, now);
         let aged = Aged::new(&settings, &snapshot);
         let mut engine = Self {
             slots: Slots::new(
@@ -99,6 +100,10 @@ impl Engine {
                 continue;
             }
             engine.resume(session, row, port, now);
+        }
+        let known: Vec<_> = engine.operators.keys().copied().collect();
+        for operator in known {
+            engine.on_lapse_timer(operator, now);
         }
         let sessions = engine.entries(|held| match held.row.phase {
             Phase::Established(opened) => Some(opened),
@@ -169,7 +174,13 @@ impl Engine {
         if changed {
             self.persist_session(session);
         }
-        if establishing {
+        if !closing && self.has_lapsed(session, now) {
+            tracing::warn!(
+                ?session,
+                "its time to live was over before this daemon began"
+            );
+            self.lapse(session, now);
+        } else if establishing {
             self.timers.set(Timer::Session(session), Some(now.at));
         } else if closing {
             self.close(session, now);
@@ -177,7 +188,11 @@ impl Engine {
     }
 }
 
-fn operators(settings: &Settings, snapshot: &Snapshot) -> BTreeMap<OperatorIndex, OperatorState> {
+fn operators(
+    settings: &Settings,
+    snapshot: &Snapshot,
+    now: Now,
+) -> BTreeMap<OperatorIndex, OperatorState> {
     let mut operators: BTreeMap<OperatorIndex, OperatorState> = settings
         .operators
         .iter()
@@ -185,6 +200,12 @@ fn operators(settings: &Settings, snapshot: &Snapshot) -> BTreeMap<OperatorIndex
         .collect();
     for (operator, number) in &snapshot.last_numbers {
         operators.entry(*operator).or_default().last_number = *number;
+    }
+    for (operator, unix_ms) in &snapshot.contacts {
+        let since_ms = u64::try_from(now.unix_ms.saturating_sub(*unix_ms)).unwrap_or(0);
+        // On Linux an instant may be before the boot.
+        let contact = now.at.checked_sub(Duration::from_millis(since_ms));
+        operators.entry(*operator).or_default().contact = contact;
     }
     for ((operator, number), receipt) in &snapshot.receipts {
         let state = operators.entry(*operator).or_default();

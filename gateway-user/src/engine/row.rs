@@ -154,6 +154,8 @@ pub enum Write {
     /// Not acknowledged yet. Also sets the operator's last number.
     PutReceipt(OperatorIndex, Receipt),
     DeleteReceipt(OperatorIndex, u64),
+    /// When the operator's server was last in contact, in Unix milliseconds.
+    PutContact(OperatorIndex, i64),
     PutBlock(LocationId, Block),
     DeleteBlock(LocationId),
 }
@@ -166,6 +168,9 @@ pub struct Snapshot {
     pub receipts: BTreeMap<(OperatorIndex, u64), Receipt>,
     /// Number of each operator's last receipt.
     pub last_numbers: HashMap<OperatorIndex, u64>,
+    /// When each operator's server was last in contact, in Unix milliseconds, as far as a time to
+    /// live depends on it.
+    pub contacts: HashMap<OperatorIndex, i64>,
     pub blocks: Blocks,
 }
 
@@ -192,6 +197,9 @@ impl Snapshot {
             }
             Write::DeleteReceipt(operator, number) => {
                 self.receipts.remove(&(*operator, *number));
+            }
+            Write::PutContact(operator, unix_ms) => {
+                self.contacts.insert(*operator, *unix_ms);
             }
             Write::PutBlock(location, block) => {
                 self.blocks.insert(location.clone(), *block);

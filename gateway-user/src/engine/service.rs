@@ -15,6 +15,8 @@ use crate::session::Service;
 /// Rates that make sense, in bits per second: below, a single full packet takes a fifth of a
 /// second; above, no port is.
 const RATE_BPS: RangeInclusive<u64> = 64_000..=1_000_000_000_000;
+/// Seconds. In less, sessions would end while a server is only started anew.
+const TIME_TO_LIVE_S: RangeInclusive<u32> = 10..=31_536_000;
 /// PCP (IEEE 802.1Q clause 6.9.3).
 const MAX_PRIORITY: u8 = 7;
 
@@ -32,6 +34,14 @@ pub(super) fn check_service(service: &Service) -> Result<(), Objection> {
             ));
         }
     }
+    if service.time_to_live_s != 0 && !TIME_TO_LIVE_S.contains(&service.time_to_live_s) {
+        return malformed(format!(
+            "service.time_to_live_s: {} is neither 0 (for ever) nor in {}..={}",
+            service.time_to_live_s,
+            TIME_TO_LIVE_S.start(),
+            TIME_TO_LIVE_S.end()
+        ));
+    }
     if service.priority > MAX_PRIORITY {
         return malformed(format!(
             "service.priority: {} is beyond {MAX_PRIORITY}",
@@ -42,7 +52,12 @@ pub(super) fn check_service(service: &Service) -> Result<(), Objection> {
 }
 
 impl Engine {
-    pub(super) fn on_change_service(&mut self, operator: OperatorIndex, change: ChangeService) {
+    pub(super) fn on_change_service(
+        &mut self,
+        operator: OperatorIndex,
+        change: ChangeService,
+        now: Now,
+    ) {
         let ChangeService {
             session,
             generation,
@@ -54,7 +69,10 @@ impl Engine {
             .check_held(session, generation)
             .and_then(|()| self.take_service(session, service, revision));
         match taken {
-            Ok(()) => self.acknowledge_service(session),
+            Ok(()) => {
+                self.acknowledge_service(session);
+                self.watch_time_to_live(session, now);
+            }
             Err(why) => self.refuse_revision(session, generation, revision, why),
         }
     }

@@ -28,11 +28,13 @@ impl Engine {
         self.timers.set(Timer::Accounting(operator), Some(at));
     }
 
-    /// Nothing else changes: the fast path forwards on without the server.
-    pub(super) fn on_stream_down(&mut self, operator: OperatorIndex) {
+    /// Nothing else changes: the fast path forwards on without the server, but for sessions with a
+    /// time to live.
+    pub(super) fn on_stream_down(&mut self, operator: OperatorIndex, now: Now) {
         self.operators.entry(operator).or_default().connected = false;
         self.timers.set(Timer::Accounting(operator), None);
         self.timers.set(Timer::Receipts(operator), None);
+        self.out_of_contact(operator, now);
     }
 
     fn sessions_of(&self, operator: OperatorIndex) -> Vec<SessionRef> {

@@ -13,6 +13,8 @@ pub enum Timer {
     Session(SessionRef),
     /// Receipts to repeat.
     Receipts(OperatorIndex),
+    /// Contact with the server to record, or sessions whose time to live may be over.
+    Lapse(OperatorIndex),
     /// Counters to report.
     Accounting(OperatorIndex),
     /// Rows that nobody has claimed to remove again.

@@ -90,6 +90,7 @@ impl Unclaimed {
 impl Engine {
     pub(super) fn on_synced(&mut self, operator: OperatorIndex, now: Now) {
         tracing::debug!(operator, "server has sent all differences");
+        self.in_contact(operator, now);
         if let Some(unclaimed) = self.unclaimed.get_mut(&operator) {
             unclaimed.synced = true;
             self.sweep(operator, now);

@@ -10,7 +10,8 @@ use thiserror::Error;
 
 /// JSON, with defaults for what was not yet known when it was written.
 const JSON: u8 = 1;
-const POSTCARD: u8 = 2;
+/// Version 2 was never released.
+const POSTCARD: u8 = 3;
 
 #[derive(Debug, Error)]
 pub enum CodecError {

@@ -36,6 +36,8 @@ const FENCES: TableDefinition<(u16, u128), &[u8]> = TableDefinition::new("fences
 const RECEIPTS: TableDefinition<(u16, u64), &[u8]> = TableDefinition::new("receipts");
 /// Each operator's last receipt number.
 const NUMBERS: TableDefinition<u16, u64> = TableDefinition::new("receipt_numbers");
+/// When each operator's server was last in contact, in Unix milliseconds.
+const CONTACTS: TableDefinition<u16, i64> = TableDefinition::new("contacts");
 /// Blocked lines by location.
 const BLOCKS: TableDefinition<&str, &[u8]> = TableDefinition::new("blocked_lines");
 /// Which operator each index was given to; never taken back.
@@ -190,6 +192,7 @@ impl Journal {
         transaction.open_table(NUMBERS)?;
         transaction.open_table(OPERATORS)?;
         transaction.open_table(BLOCKS)?;
+        transaction.open_table(CONTACTS)?;
         transaction.commit()?;
         Ok(())
     }
@@ -202,6 +205,7 @@ impl Journal {
             let mut receipts = transaction.open_table(RECEIPTS)?;
             let mut numbers = transaction.open_table(NUMBERS)?;
             let mut blocks = transaction.open_table(BLOCKS)?;
+            let mut contacts = transaction.open_table(CONTACTS)?;
             for write in writes {
                 match write {
                     Write::PutSession(session, row) => {
@@ -225,6 +229,9 @@ impl Journal {
                     }
                     Write::DeleteReceipt(operator, number) => {
                         receipts.remove((*operator, *number))?;
+                    }
+                    Write::PutContact(operator, unix_ms) => {
+                        contacts.insert(*operator, *unix_ms)?;
                     }
                     Write::PutBlock(location, block) => {
                         blocks.insert(location.as_str(), &codec::encode(block)[..])?;
@@ -281,6 +288,7 @@ impl<D: ReadableDatabase + Sync> Journal<D> {
             snapshot.blocks.insert(location, block);
         }
         snapshot.last_numbers = rows.numbers.into_iter().collect();
+        snapshot.contacts = rows.contacts.into_iter().collect();
         Ok(snapshot)
     }
 
@@ -351,6 +359,16 @@ impl<D: ReadableDatabase + Sync> Journal<D> {
             let (key, value) = row?;
             rows.numbers.push((key.value(), value.value()));
         }
+        match transaction.open_table(CONTACTS) {
+            // Written by a version without them.
+            Err(TableError::TableDoesNotExist(_)) => {}
+            table => {
+                for row in table?.iter()? {
+                    let (key, value) = row?;
+                    rows.contacts.push((key.value(), value.value()));
+                }
+            }
+        }
         match transaction.open_table(BLOCKS) {
             // Written by a version without them.
             Err(TableError::TableDoesNotExist(_)) => {}
@@ -373,6 +391,7 @@ struct Rows {
     fences: Vec<((u16, u128), Vec<u8>)>,
     receipts: Vec<((u16, u64), Vec<u8>)>,
     numbers: Vec<(u16, u64)>,
+    contacts: Vec<(u16, i64)>,
     blocks: Vec<(String, Vec<u8>)>,
 }
 

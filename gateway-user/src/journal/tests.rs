@@ -9,17 +9,17 @@ use crate::engine::message::{Connect, Receipt};
 use crate::engine::row::{Block, FenceKind, Opened, Phase, Place, Step, StepName, Then};
 use crate::session::{Counters, Service};
 
-const ROW_V2: &str = "021000000000000000000000000000000001041a3131303130332d78696e6a696e672d3030312d30\
+const ROW_V3: &str = "031000000000000000000000000000000001041a3131303130332d78696e6a696e672d3030312d30\
     30322d30303401010101010101010101010101010101010101010101010101010101010101010164\
     4001010120010db8100001000000000000000000380120010db8000f010100000000000000004000\
-    0100c0000235dc0b0080c6868f0100010401076163636573733002a8910265808202ec0701010101\
-    01010101010101010101010102011130323a30303a30303a30303a30303a30370401040110000000\
-    00000000000000000000000001051a3131303130332d78696e6a696e672d3030312d3030322d3030\
-    34010101010101010101010101010101010101010101010101010101010101010101644001010120\
-    010db8100001000000000000000000380120010db8000f0101000000000000000040000100c00002\
-    35dc0b0080c6868f01000105010002";
-const FENCE_V2: &str =
-    "0204010103100000000000000000000000000000000904ffffffffffffffffff01000000000006";
+    0100c0000235dc0b0080c6868f010001000401076163636573733002a8910265808202ec07010101\
+    0101010101010101010101010102011130323a30303a30303a30303a30303a303704010401100000\
+    0000000000000000000000000001051a3131303130332d78696e6a696e672d3030312d3030322d30\
+    30340101010101010101010101010101010101010101010101010101010101010101016440010101\
+    20010db8100001000000000000000000380120010db8000f0101000000000000000040000100c000\
+    0235dc0b0080c6868f0100010005010002";
+const FENCE_V3: &str =
+    "0304010103100000000000000000000000000000000904ffffffffffffffffff01000000000006";
 
 fn session(operator: u16, number: u8) -> SessionRef {
     SessionRef {
@@ -195,10 +195,11 @@ fn two_daemons_do_not_share_it() {
 fn a_row_of_another_version_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     for (bytes, expected) in [
-        (&[3, b'{'][..], "has version 3"),
+        (&[4, b'{'][..], "has version 4"),
         (&[], "it is empty"),
-        (b"\x02", "damaged"),
-        (b"\x02\x05\x00\x00secret", "6 bytes more"),
+        (b"\x02", "has version 2"),
+        (b"\x03", "damaged"),
+        (b"\x03\x05\x00\x00secret", "6 bytes more"),
         (b"\x01{\"generation\":\"secret\"}", "malformed at byte"),
     ] {
         let journal = Journal::open(folder.path()).expect("opens");
@@ -469,7 +470,7 @@ fn rows_in_json_are_read_until_they_are_written_anew() {
         let value = sessions.get((1, number)).expect("reads");
         value.expect("is there").value()[0]
     };
-    assert_eq!([1, 2, 3].map(version), [1, 2, 1]);
+    assert_eq!([1, 2, 3].map(version), [1, 3, 1]);
 }
 
 /// A row whose shape changes without another version would be read as something else.
@@ -494,7 +495,7 @@ fn the_binary_form_is_what_it_was() {
         let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
         hex.collect::<String>()
     });
-    assert_eq!(written, [ROW_V2, FENCE_V2, "020e"]);
+    assert_eq!(written, [ROW_V3, FENCE_V3, "030e"]);
 }
 
 /// What is cut off or changed is told of, or is another row; it never ends the daemon.

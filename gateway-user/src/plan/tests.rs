@@ -173,6 +173,7 @@ fn a_service_is_flags_and_rates() {
         downstream_bps: 100_000_000,
         shape_downstream: false,
         priority: 5,
+        ..Service::default()
     };
     let found = rows(&policed);
     let (_, up) = found.upstream_v4.expect("IPv4");

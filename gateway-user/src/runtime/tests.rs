@@ -300,6 +300,7 @@ fn service(megabits: u64) -> v1::Service {
         downstream_bps: megabits * 1_000_000,
         shape_downstream: true,
         priority: 3,
+        time_to_live_s: 0,
     }
 }
 

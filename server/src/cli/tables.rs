@@ -103,8 +103,12 @@ fn service(view: &pb::SessionView) -> String {
         "" => String::new(),
         plan => format!(" ({plan})"),
     };
+    let alone = match service.time_to_live_s {
+        0 => String::new(),
+        seconds => format!(", {seconds} s without the server"),
+    };
     format!(
-        "up {}, down {}{shaped}, priority {}{plan}",
+        "up {}, down {}{shaped}, priority {}{alone}{plan}",
         rate::show(service.upstream_bps),
         rate::show(service.downstream_bps),
         service.priority

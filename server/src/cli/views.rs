@@ -109,6 +109,7 @@ struct Service {
     downstream_bps: u64,
     shape_downstream: bool,
     priority: u32,
+    time_to_live_s: u32,
 }
 
 impl From<pb::Service> for Service {
@@ -118,6 +119,7 @@ impl From<pb::Service> for Service {
             downstream_bps: service.downstream_bps,
             shape_downstream: service.shape_downstream,
             priority: service.priority,
+            time_to_live_s: service.time_to_live_s,
         }
     }
 }

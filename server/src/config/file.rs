@@ -16,7 +16,7 @@ use super::{
     Plan, Retention, is_name, verification::VerificationFile,
 };
 use crate::pool;
-use crate::session::service::{MAX_PRIORITY, Service};
+use crate::session::service::{MAX_PRIORITY, Service, ServiceError, TIME_TO_LIVE_S};
 use crate::store::Database;
 use doorstep_daemon::rate::Rate;
 
@@ -62,6 +62,7 @@ struct PlanFile {
     #[serde(default)]
     shape: bool,
     priority: Option<Spanned<i64>>,
+    time_to_live_s: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -255,6 +256,16 @@ fn plans(files: Vec<PlanFile>) -> Result<Vec<Plan>, Problem> {
                     (given.span().start, problem)
                 })?,
         };
+        let time_to_live_s = match file.time_to_live_s {
+            None => 0,
+            Some(given) => u32::try_from(*given.get_ref())
+                .ok()
+                .filter(|seconds| *seconds == 0 || TIME_TO_LIVE_S.contains(seconds))
+                .ok_or_else(|| {
+                    let problem = format!("plan \"{name}\": {}", ServiceError::TimeToLive);
+                    (given.span().start, problem)
+                })?,
+        };
         plans.push(Plan {
             name,
             service: Service {
@@ -262,6 +273,7 @@ fn plans(files: Vec<PlanFile>) -> Result<Vec<Plan>, Problem> {
                 downstream_bps: file.downstream.0,
                 shape_downstream: file.shape,
                 priority,
+                time_to_live_s,
             },
         });
     }

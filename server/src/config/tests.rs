@@ -59,6 +59,7 @@ fn plans_are_read() {
         downstream_bps: 300_000_000,
         shape_downstream: true,
         priority: 2,
+        time_to_live_s: 0,
     };
     assert_eq!(config.default_plan().unwrap().name, "home-300");
     assert_eq!(config.plan("home-300").unwrap().service, service);

@@ -3,6 +3,7 @@
 
 mod access;
 mod bulk;
+pub mod contact;
 mod enroll;
 mod gateway;
 mod identity;

@@ -82,6 +82,7 @@ impl Engine {
                     downstream_bps: downstream_bps.unwrap_or(before.downstream_bps),
                     shape_downstream: shape_downstream.unwrap_or(before.shape_downstream),
                     priority: priority.unwrap_or(before.priority),
+                    time_to_live_s: before.time_to_live_s,
                 },
                 None,
             )),

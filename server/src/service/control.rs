@@ -153,6 +153,9 @@ async fn serve(
             () = link.replaced.cancelled() => Err(Status::aborted(
                 "a newer stream of the same gateway has taken over",
             )),
+            () = link.unrecorded.cancelled() => Err(Status::unavailable(
+                "the contact cannot be written down; dial again",
+            )),
             revoked = revocations.until_refused(&gateway, shown.issued_ms) => Err(refused(revoked)),
             () = shutdown.cancelled() => Err(shutting_down()),
         };

@@ -328,6 +328,7 @@ pub fn service(service: Service) -> pb::Service {
         downstream_bps: service.downstream_bps,
         shape_downstream: service.shape_downstream,
         priority: service.priority.into(),
+        time_to_live_s: service.time_to_live_s,
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Event<'a> {
     Unanswered { gateway_connected: bool },
     /// The operator goes on without the receipt.
     Force,
+    /// The session's time to live at its gateway is over: the gateway has ended it by itself.
+    Outlived,
     /// The session shall end. `generation` is fresh.
     Release { generation: u64 },
     /// The session shall go elsewhere. Both generations are fresh, the target's the newer.
@@ -191,6 +193,10 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
             disconnected(session, "forced by the operator, without a receipt")
         }
         Event::Force => Outcome::Denied(Denied::NotWaiting),
+        Event::Outlived if session.state.is_disconnecting() && follows_time_to_live(session) => {
+            disconnected(session, "the time to live is over, without a receipt")
+        }
+        Event::Outlived => Outcome::Ignored(Ignored::NotApplicable),
         Event::Release { generation } => release(session, generation),
         Event::Move {
             disconnect_generation,
@@ -214,6 +220,12 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
             }
         }
     }
+}
+
+/// Only what the gateway has acknowledged may be relied on.
+fn follows_time_to_live(session: &Session) -> bool {
+    let grant = &session.service;
+    grant.service.time_to_live_s > 0 && grant.acknowledged == grant.revision
 }
 
 /// A gateway's message counts only from the session's present gateway, about its present

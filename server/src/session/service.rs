@@ -17,7 +17,12 @@ pub struct Service {
     pub shape_downstream: bool,
     /// PCP of the session's frames (IEEE 802.1Q clause 6.9.3), 0..=7.
     pub priority: u8,
+    /// Seconds for which a gateway serves the session without this server; 0: for ever.
+    pub time_to_live_s: u32,
 }
+
+/// Seconds. In less a gateway would give sessions up while its server is only started anew.
+pub const TIME_TO_LIVE_S: std::ops::RangeInclusive<u32> = 10..=31_536_000;
 
 /// PCP has three bits.
 pub const MAX_PRIORITY: u8 = 7;
@@ -28,6 +33,12 @@ pub enum ServiceError {
     Rate(&'static str, rate::RateError),
     #[error("priority: must be 0 to {MAX_PRIORITY}")]
     Priority,
+    #[error(
+        "time_to_live_s: must be 0 (for ever) or {} to {}",
+        TIME_TO_LIVE_S.start(),
+        TIME_TO_LIVE_S.end()
+    )]
+    TimeToLive,
 }
 
 impl Service {
@@ -38,6 +49,9 @@ impl Service {
             .map_err(|error| ServiceError::Rate("downstream", error))?;
         if self.priority > MAX_PRIORITY {
             return Err(ServiceError::Priority);
+        }
+        if self.time_to_live_s != 0 && !TIME_TO_LIVE_S.contains(&self.time_to_live_s) {
+            return Err(ServiceError::TimeToLive);
         }
         Ok(())
     }
@@ -53,7 +67,11 @@ impl fmt::Display for Service {
             rate::show(self.upstream_bps),
             rate::show(self.downstream_bps),
             self.priority
-        )
+        )?;
+        match self.time_to_live_s {
+            0 => Ok(()),
+            seconds => write!(f, ", {seconds} s without the server"),
+        }
     }
 }
 

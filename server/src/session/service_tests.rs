@@ -34,6 +34,7 @@ fn what_is_said_of_a_service() {
         downstream_bps: 300_000_000,
         shape_downstream: true,
         priority: 2,
+        time_to_live_s: 0,
     };
     assert_eq!(
         service.to_string(),

@@ -45,7 +45,8 @@ pub struct GatewayRow {
 pub(super) const WRITE_GATEWAYS: (&str, &str) = (
     "INSERT INTO gateways (id, software_version, peer, seen_ms, last_receipt)",
     "ON CONFLICT (id) DO UPDATE SET software_version = excluded.software_version, \
-     peer = excluded.peer, seen_ms = excluded.seen_ms, last_receipt = CASE \
+     peer = excluded.peer, seen_ms = CASE WHEN excluded.seen_ms > gateways.seen_ms \
+     THEN excluded.seen_ms ELSE gateways.seen_ms END, last_receipt = CASE \
      WHEN excluded.last_receipt > 0 THEN excluded.last_receipt ELSE gateways.last_receipt END",
 );
 

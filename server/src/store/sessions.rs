@@ -1,5 +1,7 @@
 //! Sessions: rows to values and back.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::sql::{Reader, Row, Value};
@@ -28,7 +30,8 @@ macro_rules! select_sessions {
             "SELECT id, version, subscriber, generation, state, location, gateway, place, ipv4, \
              ipv6, ipv6_line, session_key, target_generation, target_location, target_gateway, \
              target_place, target_ipv4, target_ipv6, target_ipv6_line, target_session_key, plan, \
-             up_bps, down_bps, shape_down, priority, service_revision, service_acknowledged, \
+             up_bps, down_bps, shape_down, priority, ttl_s, service_revision, \
+             service_acknowledged, \
              service_problem, detail, since_ms, created_ms, terminal_mac, line, route, last_step \
              FROM sessions ",
             $rest
@@ -43,7 +46,8 @@ pub(super) const WRITE: (&str, &str) = (
     "INSERT INTO sessions (id, version, subscriber, generation, state, location, gateway, place, \
      ipv4, ipv6, ipv6_line, session_key, target_generation, target_location, target_gateway, \
      target_place, target_ipv4, target_ipv6, target_ipv6_line, target_session_key, plan, up_bps, \
-     down_bps, shape_down, priority, service_revision, service_acknowledged, service_problem, \
+     down_bps, shape_down, priority, ttl_s, service_revision, service_acknowledged, \
+     service_problem, \
      detail, since_ms, created_ms, terminal_mac, line, route, last_step)",
     "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
      state = excluded.state, location = excluded.location, gateway = excluded.gateway, \
@@ -55,7 +59,8 @@ pub(super) const WRITE: (&str, &str) = (
      target_ipv6_line = excluded.target_ipv6_line, \
      target_session_key = excluded.target_session_key, plan = excluded.plan, \
      up_bps = excluded.up_bps, down_bps = excluded.down_bps, shape_down = excluded.shape_down, \
-     priority = excluded.priority, service_revision = excluded.service_revision, \
+     priority = excluded.priority, ttl_s = excluded.ttl_s, \
+     service_revision = excluded.service_revision, \
      service_acknowledged = excluded.service_acknowledged, \
      service_problem = excluded.service_problem, detail = excluded.detail, \
      since_ms = excluded.since_ms, terminal_mac = excluded.terminal_mac, line = excluded.line, \
@@ -82,7 +87,7 @@ impl SessionRow {
         let session = &self.session;
         let grant = &session.service;
         let target = session.target.as_ref();
-        let mut values = Vec::with_capacity(35);
+        let mut values = Vec::with_capacity(36);
         values.extend([
             Value::from(session.id),
             (self.version + 1).into(),
@@ -101,6 +106,7 @@ impl SessionRow {
             grant.service.downstream_bps.into(),
             i64::from(grant.service.shape_downstream).into(),
             i64::from(grant.service.priority).into(),
+            i64::from(grant.service.time_to_live_s).into(),
             grant.revision.into(),
             grant.acknowledged.into(),
             grant.problem.as_str().into(),
@@ -180,6 +186,7 @@ fn read_grant(row: &mut Reader<'_>) -> Result<Grant> {
             downstream_bps: row.number()?,
             shape_downstream: row.int()? != 0,
             priority: u8::try_from(row.int()?).unwrap_or(0),
+            time_to_live_s: u32::try_from(row.int()?).unwrap_or(0),
         },
         revision: row.number()?,
         acknowledged: row.number()?,
@@ -301,6 +308,36 @@ impl Store {
         .collect()
     }
 
+    /// Sessions whose receipt may be waited for no longer: their gateways followed a time to live,
+    /// and were last in contact so long before `before_ms`.
+    pub async fn outlived(&self, before_ms: i64) -> Result<Vec<Uuid>> {
+        self.select(
+            "SELECT sessions.id FROM waiting JOIN sessions ON sessions.id = waiting.session \
+             JOIN gateways ON gateways.id = waiting.gateway \
+             WHERE waiting.receipt_since_ms IS NOT NULL AND sessions.ttl_s > 0 \
+             AND sessions.service_acknowledged = sessions.service_revision \
+             AND gateways.seen_ms + sessions.ttl_s * 1000 <= ? LIMIT 500",
+            vec![before_ms.into()],
+        )
+        .await?
+        .iter()
+        .map(|row| row.read().id())
+        .collect()
+    }
+
+    /// Gateways with a session that has a time to live.
+    pub async fn gateways_with_time_to_live(&self) -> Result<HashSet<String>> {
+        self.select(
+            "SELECT id FROM gateways WHERE EXISTS (SELECT 1 FROM sessions \
+             WHERE sessions.gateway = gateways.id AND sessions.ttl_s > 0)",
+            vec![],
+        )
+        .await?
+        .iter()
+        .map(|row| row.read().text())
+        .collect()
+    }
+
     /// Up to `limit` sessions behind the id `after` that follow a plan, are not released, and have
     /// another service than the plan's.
     pub async fn sessions_behind_plan(
@@ -313,7 +350,8 @@ impl Store {
         self.select(
             select_sessions!(
                 "WHERE plan = ? AND id > ? AND state <> 'released' AND (up_bps <> ? \
-                 OR down_bps <> ? OR shape_down <> ? OR priority <> ?) ORDER BY id LIMIT ?"
+                 OR down_bps <> ? OR shape_down <> ? OR priority <> ? OR ttl_s <> ?) \
+                 ORDER BY id LIMIT ?"
             ),
             vec![
                 plan.into(),
@@ -322,6 +360,7 @@ impl Store {
                 service.downstream_bps.into(),
                 i64::from(service.shape_downstream).into(),
                 i64::from(service.priority).into(),
+                i64::from(service.time_to_live_s).into(),
                 limit.into(),
             ],
         )

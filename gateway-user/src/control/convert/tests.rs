@@ -48,6 +48,7 @@ fn a_service_there_and_back() {
         downstream_bps: 300_000_000,
         shape_downstream: true,
         priority: 5,
+        time_to_live_s: 300,
     };
     let mut message = good();
     message.service = Some(service);

@@ -7,6 +7,7 @@ mod cases;
 mod flood;
 mod garden;
 mod histories;
+mod lapse;
 mod service;
 mod unclaimed;
 mod world;

@@ -136,6 +136,7 @@ pub fn service(revision: u64) -> Service {
             downstream_bps: 3_000_000 * revision,
             shape_downstream: revision.is_multiple_of(2),
             priority: (revision % 8) as u8,
+            time_to_live_s: 0,
         },
     }
 }
