@@ -55,6 +55,9 @@ async fn a_move_goes_on_when_the_time_is_over() {
     let mut gw2 = server.synced_gateway("gw2").await;
     let (_, connect) = moving(&server, gw1).await;
     let engine = engine(&server);
+    // That somebody was told of it changes nothing.
+    let unconfirmed = now_ms() + 1_000_000;
+    assert_eq!(engine.sweep(unconfirmed).await.unwrap(), 1);
     assert_eq!(engine.end_outlived(over(before) - 1).await.unwrap(), 0);
     assert_eq!(engine.end_outlived(over(now_ms())).await.unwrap(), 1);
     let second = gw2.establish().await;

@@ -106,7 +106,7 @@ fn main() -> ExitCode {
             rates::{policed, shaping_without_a_shaper},
             options::{hairpin, tag_priority},
             trace::{asked_for, gateway_killed_and_stopped, upgraded},
-            survival::{server_away, terminal_killed},
+            survival::{server_away, terminal_killed, time_to_live},
             kills::{on_the_way},
             soak::{server_away},
             hitless::{killed, refused, former_version, full},

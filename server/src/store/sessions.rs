@@ -314,7 +314,8 @@ impl Store {
         self.select(
             "SELECT sessions.id FROM waiting JOIN sessions ON sessions.id = waiting.session \
              JOIN gateways ON gateways.id = waiting.gateway \
-             WHERE waiting.receipt_since_ms IS NOT NULL AND sessions.ttl_s > 0 \
+             WHERE sessions.state IN ('disconnecting', 'disconnecting-unconfirmed') \
+             AND sessions.ttl_s > 0 \
              AND sessions.service_acknowledged = sessions.service_revision \
              AND gateways.seen_ms + sessions.ttl_s * 1000 <= ? LIMIT 500",
             vec![before_ms.into()],

@@ -1,15 +1,15 @@
 //! Daemons that are gone, and traffic that does not notice.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use doorstep_tests::lab::daemon::bin_dir;
 use doorstep_tests::lab::netns::{Netns, run};
-use doorstep_tests::lab::street::{Plan, Street};
+use doorstep_tests::lab::street::{Plan, Session, Street};
 use doorstep_tests::suite::CaseResult;
 
-use crate::support::{connect, flows, unnoticed};
+use crate::support::{at_server, connect, flows, silent, unnoticed};
 
 pub fn server_away() -> CaseResult {
     let mut street = Street::new(Plan::default())?;
@@ -58,6 +58,71 @@ pub fn terminal_killed() -> CaseResult {
         "{addresses}"
     );
     Ok(())
+}
+
+/// A gateway without its server ends a session with a time to live by itself, and only after that a
+/// move that could not wait for its receipt goes on.
+pub fn time_to_live() -> CaseResult {
+    let mut street = Street::new(Plan {
+        gateways: 2,
+        time_to_live_s: 10,
+        ..Plan::default()
+    })?;
+    let session = connect(&street, 0)?;
+    street.set_managed(0, false)?;
+    let cut = Instant::now();
+    let words = [
+        "move",
+        "--sealed",
+        &street.seal(1, 0)?,
+        "--timeout",
+        "180s",
+        "-o",
+        "json",
+    ];
+    let mut asking = street.homes[0].terminal.client(&words)?;
+    let asking = asking.stdout(Stdio::piped()).spawn()?;
+    // It stays connected for its time, and a little more.
+    let held = |street: &Street| -> Result<Vec<serde_json::Value>> {
+        street.gateways[0].daemon.ask_json(&["sessions"])
+    };
+    while !held(&street)?.is_empty() {
+        ensure!(
+            cut.elapsed() < Duration::from_secs(90),
+            "gateway 1 ends nothing"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(
+        cut.elapsed() >= Duration::from_secs(10),
+        "{:?}",
+        cut.elapsed()
+    );
+    let server = at_server(street.server(), &session.session_id)?;
+    let state = server["state"].as_str().unwrap_or_default();
+    ensure!(state.starts_with("disconnecting"), "{server}");
+    silent(
+        &street.homes[0].netns,
+        session.v4()?,
+        street.echo(false).ip(),
+    )?;
+    street.plug(0, 1)?;
+    let moved: Session = serde_json::from_slice(&asking.wait_with_output()?.stdout)?;
+    ensure!(moved.gateway_id == "gw2", "{}", moved.gateway_id);
+    flows(&street, &street.homes[0], &moved)?;
+    // Back again, the first gateway is told to disconnect what it does not hold, and disturbs nothing.
+    street.set_managed(0, true)?;
+    flows(&street, &street.homes[0], &moved)?;
+    let end = Instant::now() + Duration::from_secs(30);
+    while !street.gateways[0]
+        .daemon
+        .log_tail()
+        .contains("stream to the server is up")
+    {
+        ensure!(Instant::now() < end, "gateway 1 does not come back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    street.homes[0].release(&moved.session_id)
 }
 
 /// Probing takes a second or two, and longer where the machine is busy.

@@ -65,6 +65,8 @@ pub struct Plan {
     pub max_sessions: u32,
     /// Lines of each operator's part of the gateways' configuration.
     pub options: &'static str,
+    /// Seconds for which gateways serve sessions without the server; 0: for ever.
+    pub time_to_live_s: u32,
     /// Homes reach the server over their lines, in the gateways' gardens, and have no other way.
     pub garden: bool,
 }
@@ -81,6 +83,7 @@ impl Default for Plan {
             line_prefixes: false,
             max_sessions: 1024,
             options: "",
+            time_to_live_s: 0,
             garden: false,
         }
     }
@@ -180,6 +183,14 @@ impl Street {
         }
         this.wait_for_gateways()?;
         Ok(this)
+    }
+
+    /// Cuts a gateway off from the management network, and with that from the servers, or joins it
+    /// again.
+    pub fn set_managed(&self, gateway: usize, managed: bool) -> Result<()> {
+        let state = if managed { "up" } else { "down" };
+        let netns = &self.gateways[gateway].netns;
+        netns.ip(&format!("link set mgmt0 {state}")).map(drop)
     }
 
     /// The server of the first operator.

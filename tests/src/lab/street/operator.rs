@@ -95,6 +95,9 @@ fn write_config(dir: &Path, number: usize, plan: Plan) -> Result<PathBuf> {
          admin_socket = \"server{number}.sock\"\n\
          server_names = [\"{name}\", \"{address}\"]\n"
     );
+    if plan.time_to_live_s > 0 {
+        text.push_str("default_plan = \"street\"\n");
+    }
     for gateway in 0..plan.gateways {
         let Pool {
             v4_given,
@@ -119,6 +122,13 @@ fn write_config(dir: &Path, number: usize, plan: Plan) -> Result<PathBuf> {
         if plan.line_prefixes {
             writeln!(text, "ipv6_line_pool = \"{lines}\"")?;
         }
+    }
+    if plan.time_to_live_s > 0 {
+        write!(
+            text,
+            "\n[[plan]]\nname = \"street\"\ntime_to_live_s = {}\n",
+            plan.time_to_live_s
+        )?;
     }
     let file = dir.join(format!("server{number}.toml"));
     std::fs::write(&file, text)?;
