@@ -40,6 +40,7 @@ const SLOW: Service = Service {
     downstream_bps: 64,
     shape_downstream: false,
     priority: 0,
+    time_to_live_s: 0,
 };
 
 /// Time of one verdict.

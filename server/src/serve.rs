@@ -143,7 +143,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             Ok(())
         }
     });
-<<<<<<< HEAD
     let pruner = tokio::spawn({
         let (engine, stop) = (Arc::clone(&engine), shutdown.clone());
         async move {
@@ -151,9 +150,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             Ok(())
         }
     });
-=======
     let contacts = tokio::spawn(note_contacts(Arc::clone(&engine), shutdown.clone()));
->>>>>>> 4495e0c (server, gateway: sessions with a time to live end by themselves when their server is away for longer)
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
         %listen,

@@ -71,6 +71,7 @@ const SERVICE: Service = Service {
     downstream_bps: 300_000_000,
     shape_downstream: true,
     priority: 5,
+    time_to_live_s: 0,
 };
 
 fn server_seeds() -> Vec<Vec<u8>> {
