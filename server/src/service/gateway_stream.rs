@@ -19,10 +19,12 @@ use crate::engine::{Applied, Engine, EngineError, GatewayEvent, now_ms};
 use crate::hub::Link;
 use crate::limits::Reason;
 use crate::session::Session;
-use crate::session::instruct::{self, Held, Instruction, Kind};
+use crate::session::instruct::{self, Held, Instruction, Kind, Standing as _};
 use crate::session::machine::Ignored;
 use crate::store::{ReceiptRow, StoreError};
 
+/// Rows that are read together, to be sent to a gateway that has come back.
+const SENT_TOGETHER: usize = 256;
 /// Messages of one gateway that are being recorded.
 const UNDER_WAY: usize = 256;
 
@@ -70,22 +72,15 @@ impl GatewayStream<'_> {
     }
 
     async fn resynchronise(&self, held: &[Held]) -> Result<(), EngineError> {
-        let mut rows: Vec<Session> = self
-            .engine
-            .store
-            .live_at_gateway(self.gateway)
-            .await?
-            .into_iter()
-            .map(|row| row.session)
-            .collect();
-        let known: HashSet<_> = rows.iter().map(|row| row.id).collect();
+        let store = &self.engine.store;
+        let mut rows = store.standings_at(self.gateway).await?;
+        let known: HashSet<_> = rows.iter().map(|row| row.id()).collect();
         let unknown: Vec<_> = held
             .iter()
             .map(|item| item.session)
             .filter(|session| !known.contains(session))
             .collect();
-        let elsewhere = self.engine.store.sessions_with(&unknown).await?;
-        rows.extend(elsewhere.into_iter().map(|row| row.session));
+        rows.extend(store.standings_of(&unknown).await?);
         let diff = instruct::diff(self.gateway, held, &rows);
         for item in &diff.unknown {
             tracing::warn!(
@@ -116,14 +111,10 @@ impl GatewayStream<'_> {
                 .gateway_event(self.gateway, item.session, item.generation, &event)
                 .await?;
         }
-        let by_id: HashMap<_, _> = rows.iter().map(|row| (row.id, row)).collect();
-        for wanted in &diff.send {
-            if let Some(row) = by_id.get(&wanted.session) {
-                let message = self.message(row, *wanted)?;
-                if self.send(message).await.is_err() {
-                    // The stream's end is noticed by whoever reads it.
-                    return Ok(());
-                }
+        for wanted in diff.send.chunks(SENT_TOGETHER) {
+            if self.send_wanted(wanted).await?.is_err() {
+                // The stream's end is noticed by whoever reads it.
+                return Ok(());
             }
         }
         for item in &diff.services {
@@ -140,6 +131,30 @@ impl GatewayStream<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Sends what these rows ask for by now.
+    async fn send_wanted(&self, wanted: &[Instruction]) -> Result<Result<(), Status>, EngineError> {
+        let ids: Vec<_> = wanted.iter().map(|wanted| wanted.session).collect();
+        let rows = self.engine.store.sessions_with(&ids).await?;
+        let by_id: HashMap<_, _> = rows.iter().map(|row| (row.session.id, row)).collect();
+        for wanted in wanted {
+            let Some(row) = by_id.get(&wanted.session) else {
+                continue;
+            };
+            let now = match instruct::derive(&row.session, self.gateway) {
+                Some(now) => now,
+                // No row asks for it: it tells that the session has ended here.
+                None if wanted.kind == Kind::Disconnect => *wanted,
+                // Gone elsewhere since, as the change itself tells this stream.
+                None => continue,
+            };
+            let message = self.message(&row.session, now)?;
+            if let Err(ended) = self.send(message).await {
+                return Ok(Err(ended));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Notes which service a gateway follows, and tells it the newest one.

@@ -21,21 +21,53 @@ pub struct Instruction {
     pub kind: Kind,
 }
 
+/// As much of a session's row as tells what its gateway is to hold.
+pub trait Standing {
+    fn id(&self) -> Uuid;
+    fn generation(&self) -> u64;
+    fn state(&self) -> State;
+    fn gateway(&self) -> &str;
+    /// Of the service, and the newest that the gateway has acknowledged.
+    fn revisions(&self) -> (u64, u64);
+}
+
+impl Standing for Session {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn gateway(&self) -> &str {
+        &self.connection.gateway
+    }
+
+    fn revisions(&self) -> (u64, u64) {
+        (self.service.revision, self.service.acknowledged)
+    }
+}
+
 /// What a row asks of a gateway that knows nothing of it, if anything.
-pub fn derive(session: &Session, gateway: &str) -> Option<Instruction> {
-    if session.connection.gateway != gateway {
+pub fn derive(session: &impl Standing, gateway: &str) -> Option<Instruction> {
+    if session.gateway() != gateway {
         return None;
     }
-    let kind = if session.state.is_connected_side() {
+    let kind = if session.state().is_connected_side() {
         Kind::Connect
-    } else if session.state.is_disconnecting() {
+    } else if session.state().is_disconnecting() {
         Kind::Disconnect
     } else {
         return None;
     };
     Some(Instruction {
-        session: session.id,
-        generation: session.generation,
+        session: session.id(),
+        generation: session.generation(),
         kind,
     })
 }
@@ -95,8 +127,8 @@ pub struct Diff {
 /// every held session id.
 ///
 /// Nothing is ever disconnected because a row is absent: a restored database must not cut homes off.
-pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
-    let by_id: HashMap<Uuid, &Session> = rows.iter().map(|row| (row.id, row)).collect();
+pub fn diff<R: Standing>(gateway: &str, held: &[Held], rows: &[R]) -> Diff {
+    let by_id: HashMap<Uuid, &R> = rows.iter().map(|row| (row.id(), row)).collect();
     let mut diff = Diff::default();
     let mut satisfied = HashSet::new();
     let mut disconnects = Vec::new();
@@ -108,7 +140,7 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
         };
         if item.phase == Phase::Disconnected {
             // Its receipt is on the way: a Disconnect of that generation need not be repeated.
-            if let Some(wanted) = derive(row, gateway)
+            if let Some(wanted) = derive(*row, gateway)
                 && wanted.kind == Kind::Disconnect
                 && item.generation >= wanted.generation
             {
@@ -117,7 +149,7 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
             }
             continue;
         }
-        match derive(row, gateway) {
+        match derive(*row, gateway) {
             Some(wanted) if item.generation > wanted.generation => {
                 satisfied.insert(item.session);
                 diff.unknown.push(*item);
@@ -127,11 +159,11 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
             {
                 satisfied.insert(item.session);
                 diff.holds.push(wanted);
-                let service = &row.service;
-                if item.revision != service.revision || item.revision != service.acknowledged {
+                let (revision, acknowledged) = row.revisions();
+                if item.revision != revision || item.revision != acknowledged {
                     diff.services.push(*item);
                 }
-                match (row.state, item.phase) {
+                match (row.state(), item.phase) {
                     (State::Connecting, Phase::Establishing) => diff.acked.push(*item),
                     (State::Connecting | State::Establishing, Phase::Established) => {
                         diff.established.push(*item);
@@ -141,12 +173,12 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
             }
             Some(_) => {}
             // Known to have ended here: released, moved on, or refused.
-            None if row.generation > item.generation => disconnects.push(Instruction {
-                session: row.id,
-                generation: row.generation,
+            None if row.generation() > item.generation => disconnects.push(Instruction {
+                session: row.id(),
+                generation: row.generation(),
                 kind: Kind::Disconnect,
             }),
-            None if row.state == State::Refused && row.generation == item.generation => {
+            None if row.state() == State::Refused && row.generation() == item.generation => {
                 diff.held_though_refused.push(*item);
             }
             None => diff.unknown.push(*item),
@@ -155,7 +187,7 @@ pub fn diff(gateway: &str, held: &[Held], rows: &[Session]) -> Diff {
 
     let mut connects = Vec::new();
     for row in rows {
-        if satisfied.contains(&row.id) {
+        if satisfied.contains(&row.id()) {
             continue;
         }
         match derive(row, gateway) {

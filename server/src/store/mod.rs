@@ -24,6 +24,7 @@ mod requests;
 mod retention;
 mod sessions;
 mod sql;
+mod standings;
 mod steps;
 mod subscribers;
 pub mod transfer;
