@@ -143,16 +143,27 @@ impl Initiator {
             return Outcome::Ignored(Ignored::Nonce);
         }
         match (&body.message, self.accepted) {
-            (Message::Accept { terminal_mac: mac }, _) if *mac != src_mac || !mac.is_station() => {
-                Outcome::Ignored(Ignored::Mac)
-            }
-            (&Message::Accept { terminal_mac: mac }, None) => {
+            (
+                Message::Accept {
+                    terminal_mac: mac, ..
+                },
+                _,
+            ) if *mac != src_mac || !mac.is_station() => Outcome::Ignored(Ignored::Mac),
+            (
+                &Message::Accept {
+                    terminal_mac: mac, ..
+                },
+                None,
+            ) => {
                 self.accepted = Some(mac);
                 Outcome::Accepted { mac, first: true }
             }
-            (&Message::Accept { terminal_mac: mac }, Some(before)) if mac == before => {
-                Outcome::Accepted { mac, first: false }
-            }
+            (
+                &Message::Accept {
+                    terminal_mac: mac, ..
+                },
+                Some(before),
+            ) if mac == before => Outcome::Accepted { mac, first: false },
             (Message::Accept { .. }, Some(_)) => Outcome::Ignored(Ignored::Taken),
             (Message::Refuse { detail }, None) => Outcome::Refused {
                 detail: detail.clone(),

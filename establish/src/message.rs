@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::Mac;
+use crate::{Mac, Replaced};
 
 /// Who speaks. Part of what is authenticated, so that nobody can send a message back to its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub enum Message {
     Accept {
         /// The source of the session's frames from now on.
         terminal_mac: Mac,
+        /// What ends once this session begins.
+        replaces: Option<Replaced>,
     },
     /// Gateway → terminal: the fast path is open.
     Confirm,

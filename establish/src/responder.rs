@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::backoff::Backoff;
-use crate::{Body, Mac, Message, Nonce, Offer, Tags};
+use crate::{Body, Former, Mac, Message, Nonce, Offer, Tags};
 
 /// Answers the gateways that ask the terminal to take up a session.
 ///
@@ -26,6 +26,7 @@ pub struct Responder {
     current: Option<(Establishment, State)>,
     /// Nonces of earlier establishments of this generation: their requests are replays.
     retired: VecDeque<Nonce>,
+    former: Option<Former>,
 }
 
 /// So many establishments of one generation are remembered against replay.
@@ -114,6 +115,7 @@ impl Responder {
             generation,
             current: None,
             retired: VecDeque::new(),
+            former: None,
         }
     }
 
@@ -182,6 +184,12 @@ impl Responder {
         }
     }
 
+    /// Another session on the same line is to end when this one begins. Each Accept says so from now
+    /// on; while the gateway has not confirmed one, the other session goes on.
+    pub fn replace(&mut self, former: Former) {
+        self.former = Some(former);
+    }
+
     /// Takes an authenticated message that came from `gateway_mac` under `tags`.
     pub fn on_body(&mut self, body: &Body, gateway_mac: Mac, tags: Tags) -> Decision {
         match &body.message {
@@ -231,7 +239,8 @@ impl Responder {
                     Decision::BringUp(request)
                 }
                 &mut (State::Accepting { mac, .. } | State::Established { mac }) => {
-                    Decision::Answer(accept(current, mac))
+                    let former = self.former.as_ref();
+                    Decision::Answer(accept(self.session, current, mac, former))
                 }
             };
         }
@@ -299,7 +308,9 @@ impl Responder {
     pub fn poll(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Body> {
         match &mut self.current {
             Some((current, State::Accepting { mac, backoff })) => {
-                backoff.take(now, rng).then(|| accept(current, *mac))
+                let former = self.former.as_ref();
+                let due = backoff.take(now, rng);
+                due.then(|| accept(self.session, current, *mac, former))
             }
             _ => None,
         }
@@ -315,10 +326,14 @@ impl Responder {
     }
 }
 
-fn accept(establishment: &Establishment, mac: Mac) -> Body {
+fn accept(session: Uuid, establishment: &Establishment, mac: Mac, former: Option<&Former>) -> Body {
+    let (generation, nonce) = (establishment.generation, establishment.nonce);
     Body {
-        generation: establishment.generation,
-        nonce: establishment.nonce,
-        message: Message::Accept { terminal_mac: mac },
+        generation,
+        nonce,
+        message: Message::Accept {
+            terminal_mac: mac,
+            replaces: former.map(|former| former.replaced_by(session, generation, nonce)),
+        },
     }
 }

@@ -9,7 +9,7 @@ use prost::Message as _;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::{Body, Direction, Mac, Message, Nonce, Offer, SessionKey};
+use crate::{Body, Direction, Mac, Message, Nonce, Offer, Replaced, SessionKey};
 
 /// No datagram of the exchange is longer: it fits the smallest MTU of IPv6.
 pub const MAX_DATAGRAM_LEN: usize = 1200;
@@ -141,8 +141,16 @@ fn to_proto(body: &Body) -> pb::EstablishBody {
             mtu: offer.mtu,
             ipv6_line_prefix: text(offer.ipv6_line.as_ref()),
         }),
-        Message::Accept { terminal_mac } => PbMessage::Accept(pb::EstablishAccept {
+        Message::Accept {
+            terminal_mac,
+            replaces,
+        } => PbMessage::Accept(pb::EstablishAccept {
             terminal_mac: terminal_mac.0.to_vec(),
+            replaces: replaces.map(|replaced| pb::EstablishReplaced {
+                session_id: replaced.session.as_bytes().to_vec(),
+                generation: replaced.generation,
+                proof: replaced.proof.to_vec(),
+            }),
         }),
         Message::Confirm => PbMessage::Confirm(pb::EstablishConfirm {}),
         Message::Refuse { detail } => PbMessage::Refuse(pb::EstablishRefuse {
@@ -164,6 +172,7 @@ fn from_proto(body: pb::EstablishBody) -> Result<Body, &'static str> {
             let bytes = accept.terminal_mac.try_into().map_err(|_| "terminal_mac")?;
             Message::Accept {
                 terminal_mac: Mac(bytes),
+                replaces: accept.replaces.map(replaced).transpose()?,
             }
         }
         PbMessage::Confirm(pb::EstablishConfirm {}) => Message::Confirm,
@@ -177,6 +186,14 @@ fn from_proto(body: pb::EstablishBody) -> Result<Body, &'static str> {
         generation: body.generation,
         nonce: Nonce(body.nonce.try_into().map_err(|_| "nonce")?),
         message,
+    })
+}
+
+fn replaced(replaced: pb::EstablishReplaced) -> Result<Replaced, &'static str> {
+    Ok(Replaced {
+        session: Uuid::from_slice(&replaced.session_id).map_err(|_| "replaces.session_id")?,
+        generation: replaced.generation,
+        proof: replaced.proof.try_into().map_err(|_| "replaces.proof")?,
     })
 }
 

@@ -191,7 +191,10 @@ fn the_gateway_takes_only_answers_to_its_own_request() {
     let accept = |generation, nonce, terminal_mac| Body {
         generation,
         nonce: Nonce([nonce; 16]),
-        message: Message::Accept { terminal_mac },
+        message: Message::Accept {
+            terminal_mac,
+            replaces: None,
+        },
     };
     let confirm = Body {
         message: Message::Confirm,

@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use doorstep_establish::frame::{self, Envelope, FrameError};
 use doorstep_establish::{
-    Body, Direction, Mac, Message, Nonce, Offer, OpenError, SessionKey, TPID_8021AD, TPID_8021Q,
-    Tag, Tags, open, seal, session_of,
+    Body, Direction, Mac, Message, Nonce, Offer, OpenError, Replaced, SessionKey, TPID_8021AD,
+    TPID_8021Q, Tag, Tags, open, seal, session_of,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -48,6 +48,15 @@ fn messages() -> Vec<Message> {
         Message::Request(bare),
         Message::Accept {
             terminal_mac: Mac([2, 0, 0, 0, 0, 1]),
+            replaces: None,
+        },
+        Message::Accept {
+            terminal_mac: Mac([2, 0, 0, 0, 0, 1]),
+            replaces: Some(Replaced {
+                session: Uuid::from_u128(2),
+                generation: 3,
+                proof: [4; 32],
+            }),
         },
         Message::Confirm,
         Message::Refuse {

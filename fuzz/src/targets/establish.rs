@@ -82,6 +82,7 @@ pub(super) fn bodies() -> Vec<Body> {
         Message::Request(offer()),
         Message::Accept {
             terminal_mac: Mac([2, 0, 0, 0, 0, 1]),
+            replaces: None,
         },
         Message::Confirm,
         Message::Refuse {

@@ -262,6 +262,7 @@ async fn terminal(mut sent: mpsc::UnboundedReceiver<Vec<u8>>, mut frames: FrameS
         let answer = Body {
             message: Message::Accept {
                 terminal_mac: TERMINAL,
+                replaces: None,
             },
             ..body
         };

@@ -521,6 +521,7 @@ impl Gateway {
         let answer = Body {
             message: Message::Accept {
                 terminal_mac: TERMINAL_MAC,
+                replaces: None,
             },
             ..body
         };
