@@ -341,6 +341,7 @@ impl Engine {
             flags_in_force: flags,
             initiator,
             opening: None,
+            replacing: None,
             claims: Vec::new(),
             detail: None,
             failures: 0,

@@ -57,14 +57,21 @@ impl Engine {
     }
 
     fn on_body(&mut self, session: SessionRef, body: &Body, from: Mac, now: Now) {
-        let Some(held) = self.sessions.get_mut(&session) else {
+        let Some(held) = self.sessions.get(&session) else {
             return;
         };
         if matches!(held.row.phase, Phase::Closing { .. }) {
             return;
         }
+        let replacing = match self.replacing(session, body) {
+            Ok(replacing) => replacing,
+            Err(unproven) => return self.on_unproven(session, &unproven),
+        };
+        let Some(held) = self.sessions.get_mut(&session) else {
+            return;
+        };
         match held.initiator.on_body(body, from) {
-            Outcome::Accepted { mac, .. } => self.on_accept(session, mac, now),
+            Outcome::Accepted { mac, .. } => self.on_accept(session, mac, replacing, now),
             Outcome::Refused { detail } => {
                 let detail = format!("the terminal refuses: {}", detail.escape_debug());
                 if held.detail.as_ref() != Some(&detail) {
@@ -76,7 +83,13 @@ impl Engine {
         }
     }
 
-    fn on_accept(&mut self, session: SessionRef, mac: Mac, now: Now) {
+    fn on_accept(
+        &mut self,
+        session: SessionRef,
+        mac: Mac,
+        replacing: Option<(SessionRef, u64)>,
+        now: Now,
+    ) {
         let Some(held) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -86,6 +99,7 @@ impl Engine {
                     mac,
                     at_unix_ms: now.unix_ms,
                 });
+                held.replacing = replacing;
                 held.detail = None;
                 held.step(StepName::Accepted, now);
                 let entry = held.entry(session.operator, mac);
@@ -146,6 +160,7 @@ impl Engine {
                 tracing::info!(?session, generation, line = %held.line, mac = %opening.mac, "session established");
                 let line = held.line.key;
                 self.persist_session(session);
+                self.end_replaced(session, now);
                 self.end_lease(line, now);
                 self.confirm(session);
                 self.report_established(session);

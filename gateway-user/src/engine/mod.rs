@@ -25,6 +25,7 @@ mod lapse;
 pub mod message;
 pub(crate) mod mtu;
 mod recover;
+mod replaced;
 pub mod row;
 mod service;
 mod slots;
@@ -137,6 +138,8 @@ struct Session {
     initiator: Initiator,
     /// The terminal has accepted and the fast path is being opened.
     opening: Option<Opened>,
+    /// What ends once it is open, with its generation.
+    replacing: Option<(SessionRef, u64)>,
     claims: Vec<IpNet>,
     /// What stands in the way, for people.
     detail: Option<String>,

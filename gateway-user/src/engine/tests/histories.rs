@@ -43,6 +43,8 @@ enum Happening {
         connect: bool,
     },
     TerminalsAccept,
+    /// And each has another session on its line end.
+    TerminalsReplace,
     FramesAreLost,
     /// The fast path does that many of its orders.
     Work(u8),
@@ -78,6 +80,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (operator.clone(), number, any::<bool>())
             .prop_map(|(operator, number, connect)| Happening::Stale { operator, number, connect }),
         4 => Just(Happening::TerminalsAccept),
+        2 => Just(Happening::TerminalsReplace),
         1 => Just(Happening::FramesAreLost),
         5 => (1..4u8).prop_map(Happening::Work),
         1 => Just(Happening::FastPathFails),
@@ -103,13 +106,15 @@ struct Servers {
 enum Last {
     Connect(Connect),
     Disconnect(u64),
+    /// The receipt has said so.
+    Replaced(u64),
 }
 
 impl Servers {
     fn next_generation(&self, operator: OperatorIndex, number: u8) -> u64 {
         match self.last.get(&(operator, number)) {
             Some(Last::Connect(connect)) => connect.generation + 1,
-            Some(Last::Disconnect(generation)) => generation + 1,
+            Some(Last::Disconnect(generation) | Last::Replaced(generation)) => generation + 1,
             None => 1,
         }
     }
@@ -123,7 +128,23 @@ impl Servers {
             Some(Last::Disconnect(generation)) => {
                 world.disconnect(operator, number, *generation);
             }
-            None => {}
+            Some(Last::Replaced(_)) | None => {}
+        }
+    }
+
+    /// Reads the receipts that nobody has asked for.
+    fn learn(&mut self, world: &World) {
+        for (of, report) in &world.reports {
+            let Report::Receipt(receipt) = report else {
+                continue;
+            };
+            for number in (0..SESSIONS).filter(|number| id(*number) == receipt.session) {
+                if let Some(last) = self.last.get_mut(&(*of, number))
+                    && matches!(last, Last::Connect(connect) if connect.generation == receipt.generation)
+                {
+                    *last = Last::Replaced(receipt.generation);
+                }
+            }
         }
     }
 
@@ -256,6 +277,9 @@ impl Servers {
             Happening::TerminalsAccept => {
                 world.terminals_accept();
             }
+            Happening::TerminalsReplace => {
+                world.terminals_replace();
+            }
             Happening::FramesAreLost => world.frames.clear(),
             Happening::Work(orders) => {
                 for _ in 0..orders {
@@ -292,6 +316,7 @@ impl Servers {
         for _ in 0..4 {
             for operator in [NORTH, SOUTH] {
                 self.stream(world, operator, true);
+                self.learn(world);
                 for number in 0..SESSIONS {
                     self.tell(world, operator, number);
                 }
@@ -303,6 +328,7 @@ impl Servers {
                 world.terminals_accept();
             }
             world.settle();
+            self.learn(world);
         }
     }
 
@@ -335,6 +361,8 @@ impl Servers {
                     });
                     assert!(acknowledged, "the service asked for last is acknowledged");
                 }
+                // Its receipt is how the server knows.
+                Last::Replaced(_) => assert_eq!(row, None, "what was replaced does not flow"),
                 Last::Disconnect(generation) => {
                     assert_eq!(row, None, "what was disconnected last does not flow");
                     let receipted = world.receipts.iter().any(|((of, _), receipt)| {
@@ -374,6 +402,7 @@ proptest! {
         }
         for happening in &history {
             servers.happen(&mut world, happening);
+            servers.learn(&world);
         }
         servers.finish(&mut world);
         servers.check_end(&mut world);

@@ -8,6 +8,7 @@ mod flood;
 mod garden;
 mod histories;
 mod lapse;
+mod replaced;
 mod service;
 mod unclaimed;
 mod world;

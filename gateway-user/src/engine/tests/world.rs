@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorstep_establish::{
-    Body, Direction, Mac, Message, SessionKey, frame, open, seal, session_of,
+    Body, Direction, Former, Mac, Message, SessionKey, frame, open, seal, session_of,
 };
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot};
 use ipnet::Ipv6Net;
@@ -469,6 +469,20 @@ impl World {
         accepted
     }
 
+    /// As [`Self::terminals_accept`], and each names another session on its line as the one that ends.
+    pub fn terminals_replace(&mut self) -> usize {
+        let frames = std::mem::take(&mut self.frames);
+        let mut accepted = 0;
+        for (ifindex, bytes) in frames {
+            let Some((event, _)) = replace(&self.journal, ifindex, &bytes) else {
+                continue;
+            };
+            accepted += 1;
+            self.feed(event);
+        }
+        accepted
+    }
+
     /// What gateways have said to terminals since the last look.
     pub fn said(&mut self) -> Vec<Message> {
         let frames = std::mem::take(&mut self.frames);
@@ -576,7 +590,7 @@ impl World {
                     .map(|(key, row)| (key.destination_be, key.operator, row.generation)),
             )
             .any(|(address, of, generation)| {
-                address == source && of == operator && generation < receipt.generation
+                address == source && of == operator && generation <= receipt.generation
             });
         assert!(!forwards, "a receipt for a session that still forwards");
     }
@@ -674,11 +688,43 @@ pub fn accept(ifindex: u32, bytes: &[u8]) -> Option<(Event, Body)> {
     }
     let mac = terminal_mac(line);
     let answer = Body {
-        message: Message::Accept { terminal_mac: mac },
+        message: Message::Accept {
+            terminal_mac: mac,
+            replaces: None,
+        },
         ..body
     };
     let session = session_of(frame::parse(bytes).ok()?.payload)?;
     Some((answer_from(line, mac, session, &key, &answer), answer))
+}
+
+/// What a terminal answers that has another session on the line, and wants that one to end.
+pub fn replace(journal: &Snapshot, ifindex: u32, bytes: &[u8]) -> Option<(Event, Body)> {
+    let (_, answer) = accept(ifindex, bytes)?;
+    let (line, key, _) = read(bytes)?;
+    let id = session_of(frame::parse(bytes).ok()?.payload)?;
+    let tags = frame::parse(bytes).ok()?.envelope.tags;
+    let mut others: Vec<_> = journal
+        .sessions
+        .iter()
+        .filter(|(_, row)| row.place.tags == tags && row.connect.key != key)
+        .collect();
+    others.sort_unstable_by_key(|(session, _)| **session);
+    let former = others.first().map(|(_, row)| Former {
+        session: row.connect.session,
+        generation: row.connect.generation,
+        key: row.connect.key.clone(),
+    });
+    let mac = terminal_mac(line);
+    let replaces = former.map(|former| former.replaced_by(id, answer.generation, answer.nonce));
+    let answer = Body {
+        message: Message::Accept {
+            terminal_mac: mac,
+            replaces,
+        },
+        ..answer
+    };
+    Some((answer_from(line, mac, id, &key, &answer), answer))
 }
 
 /// An answer as it comes from a line.
