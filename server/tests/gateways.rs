@@ -257,6 +257,48 @@ async fn a_refused_session_that_is_held_is_taken_down() {
     assert!(disconnect.generation > 1);
 }
 
+/// The terminal has put another session in its place; the gateway's receipt says so, unasked.
+#[tokio::test]
+async fn a_session_that_the_terminal_has_replaced_ends() {
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    let connect = gw1.establish().await;
+    server.reaches(&id, S::Established).await;
+    // While the server was away: the receipt waits at the gateway, and its Hello tells of it.
+    drop(gw1);
+    let replaced = held(&id, connect.generation, pb::HeldPhase::Disconnected);
+    let mut gw1 = server.gateway("gw1", vec![replaced]).await;
+    assert_eq!(gw1.until_synced().await, vec![], "no Connect again");
+    gw1.receipt(&id, connect.generation).await;
+    gw1.receipt_ack().await;
+    let view = server.reaches(&id, S::Released).await;
+    assert!(
+        view.detail.starts_with("replaced by the terminal"),
+        "{}",
+        view.detail
+    );
+    assert_eq!(view.final_counters.map(|c| c.upstream_bytes), Some(100));
+    let steps = server.detail(&id).await.steps;
+    let by_gateway = |step: &&pb::SessionStep| step.state() == S::Released && step.who == "gateway";
+    let step = steps
+        .iter()
+        .find(by_gateway)
+        .expect("a step of its history");
+    assert_eq!(step.detail, view.detail);
+    // Repeated, because the acknowledgement was lost.
+    gw1.send_receipt(1, &id, connect.generation).await;
+    assert_eq!(gw1.receipt_ack().await, 1);
+    let engine = &server.running.as_ref().unwrap().engine;
+    assert_eq!(engine.store.audit_count("replaced").await.unwrap(), 1);
+    // Its addresses are free for who asks next.
+    let again = home.ask(&server, Connect, HOME_1).await.unwrap();
+    assert_ne!(again.session_id, id);
+    let next = gw1.connect().await;
+    assert_eq!(next.ipv4_address, connect.ipv4_address);
+}
+
 #[tokio::test]
 async fn a_new_stream_replaces_the_old_one() {
     let server = Server::start().await;

@@ -140,7 +140,23 @@ impl Engine {
                     generation: receipt.generation,
                 };
                 let at_ms = receipt.recorded_ms;
-                Ok(Self::drive(work, &row.session, event, Who::Gateway, at_ms)?.into())
+                let outcome = Self::drive(work, &row.session, event, Who::Gateway, at_ms)?;
+                // Nobody here has asked for this end.
+                if matches!(outcome, Outcome::Changed(_)) && row.session.state.is_connected_side() {
+                    work.audit(
+                        Who::Gateway,
+                        "replaced",
+                        Some(row.session.subscriber),
+                        Some(receipt.session),
+                        &format!(
+                            "the terminal on its line has accepted another session; receipt {} of {}, \
+                             generation {}",
+                            receipt.number, receipt.gateway, receipt.generation
+                        ),
+                        at_ms,
+                    );
+                }
+                Ok(outcome.into())
             })
             .await
     }

@@ -139,13 +139,19 @@ pub fn diff<R: Standing>(gateway: &str, held: &[Held], rows: &[R]) -> Diff {
             continue;
         };
         if item.phase == Phase::Disconnected {
-            // Its receipt is on the way: a Disconnect of that generation need not be repeated.
-            if let Some(wanted) = derive(*row, gateway)
-                && wanted.kind == Kind::Disconnect
-                && item.generation >= wanted.generation
-            {
-                satisfied.insert(item.session);
-                diff.holds.push(wanted);
+            // Its receipt is on the way: neither is a Disconnect of that generation to be repeated,
+            // nor a Connect whose session the terminal has replaced.
+            if let Some(wanted) = derive(*row, gateway) {
+                match wanted.kind {
+                    Kind::Disconnect if item.generation >= wanted.generation => {
+                        satisfied.insert(item.session);
+                        diff.holds.push(wanted);
+                    }
+                    Kind::Connect if item.generation == wanted.generation => {
+                        satisfied.insert(item.session);
+                    }
+                    _ => {}
+                }
             }
             continue;
         }

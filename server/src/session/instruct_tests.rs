@@ -189,6 +189,12 @@ fn differences_at_hello() {
             send(vec![sent(1, 6, Kind::Connect)]),
         ),
         (
+            "replaced by the terminal, and its receipt will come by itself",
+            vec![held(1, 5, Phase::Disconnected)],
+            vec![row(1, Established, 5, "gw1")],
+            none(),
+        ),
+        (
             "has moved on to another gateway",
             vec![held(1, 4, Phase::Established)],
             vec![row(1, Established, 6, "gw2")],
@@ -285,14 +291,17 @@ fn follow(held: &mut Vec<Held>, rows: &mut [Session], send: &[Instruction]) {
     }
 }
 
-/// Established in the table, and receipted at the gateway in that generation or a newer one.
+/// Established in the table, and receipted at the gateway in a newer generation; or replaced there in
+/// this one, of which the receipt is on the way.
 fn outdated(row: &Session, held: &[Held]) -> bool {
-    row.state == State::Established
-        && held.iter().any(|held| {
-            held.session == row.id
-                && held.phase == Phase::Disconnected
-                && held.generation >= row.generation
-        })
+    held.iter().any(|held| {
+        held.session == row.id
+            && held.phase == Phase::Disconnected
+            && match row.state {
+                State::Established => held.generation >= row.generation,
+                _ => row.state.is_connected_side() && held.generation == row.generation,
+            }
+    })
 }
 
 fn phases() -> impl Strategy<Value = Phase> {

@@ -47,7 +47,8 @@ pub enum Event<'a> {
         generation: u64,
         detail: &'a str,
     },
-    /// The gateway forwards nothing more for this session.
+    /// The gateway forwards nothing more for this session. Under the generation of a Connect: the
+    /// terminal, on its own line, has accepted another session in this one's place.
     Receipt { gateway: &'a str, generation: u64 },
     /// The receipt is overdue.
     Unanswered { gateway_connected: bool },
@@ -177,6 +178,7 @@ pub fn apply(session: &Session, event: Event<'_>) -> Outcome {
         } => match from_gateway(session, gateway, generation) {
             Err(ignored) => Outcome::Ignored(ignored),
             Ok(()) if session.state.is_disconnecting() => disconnected(session, "receipt recorded"),
+            Ok(()) if session.state.is_connected_side() => replaced(session),
             Ok(()) => Outcome::Ignored(Ignored::NotApplicable),
         },
         Event::Unanswered { gateway_connected } if session.state == State::Disconnecting => step(
@@ -313,6 +315,17 @@ fn disconnected(session: &Session, how: &str) -> Outcome {
             false,
         ),
     }
+}
+
+/// The gateway may forward for another session now, whose it does not say.
+fn replaced(session: &Session) -> Outcome {
+    let gateway = session.connection.gateway.clone();
+    let detail = format!("replaced by the terminal; receipt recorded from {gateway}");
+    changed(
+        ended(session, session.generation, detail),
+        vec![gateway],
+        false,
+    )
 }
 
 fn ended(session: &Session, generation: u64, detail: String) -> Session {

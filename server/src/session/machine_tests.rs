@@ -166,7 +166,13 @@ fn each_state_meets_each_event() {
         ("late receipt of a move", session(DisconnectingUnconfirmed, 6, moving("gw2")), receipt("gw1", 6), arrived("gw2", 7, vec!["gw1"])),
         ("stale receipt", session(Disconnecting, 6, moving("gw2")), receipt("gw1", 5), Want::Ignored(Ignored::StaleGeneration)),
         ("another gateway's receipt", session(Disconnecting, 6, moving("gw2")), receipt("gw2", 6), Want::Ignored(Ignored::OtherGateway)),
-        ("receipt nobody waits for", session(Established, 6, None), receipt("gw1", 6), Want::Ignored(Ignored::NotApplicable)),
+        ("replaced by the terminal", session(Established, 6, None), receipt("gw1", 6), freed(Released, 6)),
+        ("replaced, its established lost", session(Connecting, 6, None), receipt("gw1", 6), freed(Released, 6)),
+        ("replaced, told twice", session(Released, 6, None), receipt("gw1", 6), Want::Ignored(Ignored::NotApplicable)),
+        ("replaced after a refusal", session(Refused, 6, None), receipt("gw1", 6), Want::Ignored(Ignored::NotApplicable)),
+        ("replaced while releasing", session(Disconnecting, 7, None), receipt("gw1", 6), Want::Ignored(Ignored::StaleGeneration)),
+        ("replaced at another gateway", session(Established, 6, None), receipt("gw2", 6), Want::Ignored(Ignored::OtherGateway)),
+        ("receipt from the future", session(Established, 6, None), receipt("gw1", 7), Want::Ignored(Ignored::FutureGeneration)),
         ("receipt of a release", session(Disconnecting, 6, None), receipt("gw1", 6), freed(Released, 6)),
         ("overdue", session(Disconnecting, 6, None), Event::Unanswered { gateway_connected: false }, to(DisconnectingUnconfirmed, 6)),
         ("overdue already", session(DisconnectingUnconfirmed, 6, None), Event::Unanswered { gateway_connected: false }, Want::Ignored(Ignored::NotApplicable)),
@@ -187,6 +193,21 @@ fn each_state_meets_each_event() {
     let given_up = apply(
         &session(Disconnecting, 6, moving("gw2")),
         Event::Release { generation: 9 },
+    );
+    let Outcome::Changed(change) = apply(&session(Established, 6, None), receipt("gw1", 6)) else {
+        panic!("must change");
+    };
+    assert!(
+        change
+            .session
+            .detail
+            .starts_with("replaced by the terminal")
+    );
+    assert_eq!(change.session.connection.key, SealedSecret::default());
+    assert_eq!(
+        instruct::derive(&change.session, "gw1"),
+        None,
+        "no Connect again"
     );
     assert_eq!(
         summary(&given_up),
