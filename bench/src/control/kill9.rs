@@ -126,7 +126,7 @@ async fn move_on(
     let mut last = None;
     while !shared.stop.load(Ordering::Relaxed) {
         let from = subscriber.gateway.load(Ordering::Relaxed);
-        let (home, request) = (world.layout.elsewhere(from), Uuid::new_v4());
+        let (home, request) = (world.layout.elsewhere(from), Uuid::now_v7());
         let mut told: Option<Told> = None;
         let whole = async {
             loop {

@@ -85,7 +85,7 @@ async fn one(world: &World, subscriber: &Subscriber) -> Result<(), Status> {
     let whole = async {
         let granted = world
             .terminals
-            .move_to(subscriber, home, Uuid::new_v4())
+            .move_to(subscriber, home, Uuid::now_v7())
             .await?;
         subscriber.gateway.store(home.gateway, Ordering::Relaxed);
         world

@@ -84,7 +84,7 @@ impl Terminals {
         credentials: &pb::Credentials,
         home: Home,
     ) -> Result<Granted, Status> {
-        let request = self.request(credentials, pb::AccessKind::Connect, home, Uuid::new_v4());
+        let request = self.request(credentials, pb::AccessKind::Connect, home, Uuid::now_v7());
         self.ask(request).await
     }
 

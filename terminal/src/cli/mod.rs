@@ -45,7 +45,7 @@ enum Command {
     Release(Release),
     /// Show sessions, ports and the server.
     Status(Status),
-    /// Show or write a location's QR code.
+    /// Show, write or read a location's QR code.
     Qr(qr::Qr),
 }
 
@@ -102,11 +102,31 @@ struct Wait {
     timeout: Duration,
 }
 
+/// Which home.
+#[derive(Debug, Args)]
+struct Home {
+    /// The sealed location id, as on the sticker.
+    #[arg(long, required_unless_present = "qr")]
+    sealed: Option<String>,
+    /// A picture (PNG) of the sticker's QR code.
+    #[arg(long, value_name = "FILE", conflicts_with = "sealed")]
+    qr: Option<PathBuf>,
+}
+
+impl Home {
+    fn sealed(self) -> anyhow::Result<String> {
+        match (self.sealed, self.qr) {
+            (Some(sealed), _) => Ok(sealed),
+            (None, Some(picture)) => qr::read(&picture),
+            (None, None) => anyhow::bail!("give the sealed location id with --sealed or --qr"),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct RequestArgs {
-    /// The sealed location id, as on the sticker.
-    #[arg(long)]
-    sealed: String,
+    #[command(flatten)]
+    home: Home,
     /// A further session; the others stay.
     #[arg(long)]
     additional: bool,
@@ -118,9 +138,8 @@ struct RequestArgs {
 
 #[derive(Debug, Args)]
 struct Move {
-    /// The sealed location id of the new home.
-    #[arg(long)]
-    sealed: String,
+    #[command(flatten)]
+    home: Home,
     /// Which session, where there are several.
     #[arg(long)]
     session: Option<String>,
@@ -213,11 +232,18 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 pb::TerminalRequestKind::Connect
             };
-            request(kind, args.sealed, None, &args.wait, &args.client).await
+            request(kind, args.home.sealed()?, None, &args.wait, &args.client).await
         }
         Command::Move(args) => {
             let kind = pb::TerminalRequestKind::Move;
-            request(kind, args.sealed, args.session, &args.wait, &args.client).await
+            request(
+                kind,
+                args.home.sealed()?,
+                args.session,
+                &args.wait,
+                &args.client,
+            )
+            .await
         }
         Command::Release(args) => {
             let request = pb::TerminalReleaseRequest {

@@ -1,4 +1,6 @@
-//! QR codes of sealed location ids: on the terminal, as PNG, as SVG.
+//! QR codes of sealed location ids: on the terminal, as PNG, as SVG; and back from a picture.
+
+mod read;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use qrcode::render::{svg, unicode};
 use qrcode::{Color, EcLevel, QrCode};
 use serde_json::json;
 
+pub(super) use read::read;
+
 use super::{Client, client};
 
 /// Pixels of a module in a PNG: a sticker of 300 dpi is then some 3 cm wide.
@@ -19,12 +23,15 @@ const MODULE_PIXELS: u32 = 8;
 /// Modules around the code (ISO/IEC 18004: at least four).
 const QUIET_MODULES: u32 = 4;
 
-/// Show or write a location's QR code.
+/// Show, write or read a location's QR code.
 #[derive(Debug, Args)]
 pub(super) struct Qr {
     /// The sealed location id; the one of the last request by default.
     #[arg(long)]
     sealed: Option<String>,
+    /// Read it from a picture (PNG) of its code, and print it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sealed", "png", "svg"])]
+    read: Option<PathBuf>,
     /// Write a PNG image.
     #[arg(long)]
     png: Option<PathBuf>,
@@ -36,6 +43,14 @@ pub(super) struct Qr {
 }
 
 pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.read {
+        let sealed = read(path)?;
+        match args.client.output {
+            Output::Json => output::json(&json!({ "sealed_location_id": sealed }))?,
+            Output::Table => println!("{sealed}"),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let sealed = match args.sealed {
         Some(sealed) => sealed,
         None => {

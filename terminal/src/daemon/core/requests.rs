@@ -38,7 +38,8 @@ impl Core {
             return listener.finish(name::FAILED, unregistered().message(), None);
         }
         let asked = OpenRequest {
-            request_id: Uuid::new_v4(),
+            // Grows with time: servers keep requests in the order of their ids.
+            request_id: Uuid::now_v7(),
             wish,
             sealed_location_id: request.sealed_location_id,
             session_id: request.session_id,
