@@ -2,3 +2,6 @@
 //!
 //! Everything here is a read of what the server decided: a frame of a line and the session's own
 //! data go in, the frames that answer it come out. Nothing is allocated and no clock is read.
+
+pub mod dhcp4;
+pub mod frame;
