@@ -13,6 +13,13 @@ pub(super) const FIXED_LEN: usize = 240;
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 const PAD: u8 = 0;
 const END: u8 = 255;
+const KNOWN: [OptionCode; 5] = [
+    OptionCode::RequestedIpAddress,
+    OptionCode::MessageType,
+    OptionCode::ServerIdentifier,
+    OptionCode::ParameterRequestList,
+    OptionCode::ClientIdentifier,
+];
 
 /// A message whose fields fit together.
 pub(super) struct Question {
@@ -57,9 +64,9 @@ impl Question {
         if payload[FIXED_LEN - MAGIC.len()..FIXED_LEN] != MAGIC {
             return Err(Ignored::Malformed);
         }
-        check_lengths(options)?;
+        let payload = [&payload[..FIXED_LEN], &known(options)?].concat();
         let message =
-            Message::decode(&mut Decoder::new(payload)).map_err(|_| Ignored::Malformed)?;
+            Message::decode(&mut Decoder::new(&payload)).map_err(|_| Ignored::Malformed)?;
         Self::of(&message, datagram.source_mac, line.server)
     }
 
@@ -142,14 +149,26 @@ fn kind(message: &Message, server: Ipv4Addr) -> Result<Kind, Ignored> {
     }
 }
 
-/// The library takes what it cannot read for the end, and would answer half a message.
-fn check_lengths(mut options: &[u8]) -> Result<(), Ignored> {
+/// The options that are read here. The library takes what it cannot read for the end, and asserts the
+/// length of some where debug assertions are on; so it is given no other.
+fn known(mut options: &[u8]) -> Result<Vec<u8>, Ignored> {
+    let mut known = Vec::new();
     loop {
         options = match options {
-            [] | [END, ..] => return Ok(()),
+            [] | [END, ..] => break,
             [PAD, rest @ ..] => rest,
-            [_, len, rest @ ..] => rest.get(usize::from(*len)..).ok_or(Ignored::Options)?,
+            [code, len, rest @ ..] => {
+                let len = usize::from(*len);
+                let (data, after) = rest.split_at_checked(len).ok_or(Ignored::Options)?;
+                if KNOWN.map(u8::from).contains(code) {
+                    known.extend_from_slice(&options[..2]);
+                    known.extend_from_slice(data);
+                }
+                after
+            }
             [_] => return Err(Ignored::Options),
         };
     }
+    known.push(END);
+    Ok(known)
 }
