@@ -260,7 +260,7 @@ fn configuration_errors_name_file_line_and_column() {
     let (code, error) = fails(dir, &["run", "--config", "server.toml"]);
     assert_eq!(code, 1);
     assert!(error.contains("server.toml"), "{error}");
-    assert!(error.contains("line 4, column 1"), "{error}");
+    assert!(error.contains("server.toml:4:1: "), "{error}");
     let (_, error) = fails(dir, &["run", "--config", "missing.toml"]);
     assert!(
         error.contains("cannot read the configuration missing.toml"),

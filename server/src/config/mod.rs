@@ -33,11 +33,7 @@ pub enum ConfigError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{}: {source}", path.display())]
-    Syntax {
-        path: PathBuf,
-        source: Box<toml::de::Error>,
-    },
+    /// Without the line itself: it may be the one with the database's password.
     #[error("{}:{line}:{column}: {problem}", path.display())]
     Invalid {
         path: PathBuf,
@@ -144,19 +140,20 @@ impl Config {
 
     /// `path` names the file in errors; its folder is what relative paths are relative to.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-        let file: file::File = toml::from_str(text).map_err(|source| ConfigError::Syntax {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
-        file::check(file, path.parent().unwrap_or(Path::new("."))).map_err(|(offset, problem)| {
-            let before = &text[..offset.min(text.len())];
+        let invalid = |(offset, problem): (usize, String)| {
+            let before = &text[..text.floor_char_boundary(offset)];
             ConfigError::Invalid {
                 path: path.to_owned(),
                 line: before.matches('\n').count() + 1,
                 column: before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1,
                 problem,
             }
-        })
+        };
+        let file: file::File = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            invalid((at, error.message().to_owned()))
+        })?;
+        file::check(file, path.parent().unwrap_or(Path::new("."))).map_err(invalid)
     }
 
     pub fn gateway(&self, id: &str) -> Option<&Gateway> {
