@@ -113,11 +113,7 @@ fn errors_name_file_line_and_what_is_wrong() {
             "server.toml:2:12: operator must be",
         ),
         ("data_dir = ", "data_dri = ", ":3:1: unknown field"),
-        (
-            "listen = \"127.0.0.1:0\"",
-            "listen = \"here\"",
-            ":4:10: ",
-        ),
+        ("listen = \"127.0.0.1:0\"", "listen = \"here\"", ":4:10: "),
         (
             "id = \"gw2\"",
             "id = \"gw1\"",
