@@ -4,4 +4,8 @@
 //! data go in, the frames that answer it come out. Nothing is allocated and no clock is read.
 
 pub mod dhcp4;
+pub mod dhcp6;
 pub mod frame;
+pub mod holder;
+pub mod line6;
+pub mod ra;

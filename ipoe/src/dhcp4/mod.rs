@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::frame::{Datagram, FrameError, Mac};
+pub use crate::holder::{Holder, Replace};
 use message::{Kind, Question};
 use reply::Reply;
 
@@ -75,27 +76,6 @@ impl Times {
             rebind: lease * 7 / 8,
         }
     }
-}
-
-/// Who holds a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
-    /// Its address.
-    pub mac: Mac,
-    /// When it was acknowledged last, by the caller's clock.
-    pub acknowledged: Duration,
-}
-
-/// When a client with another MAC address may take a lease over. The line is the identity: this is
-/// about two devices that contend for it, not about who may use it. A release frees it at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
-    /// As soon as it asks.
-    AtOnce,
-    /// If the holder has not been acknowledged for so long.
-    AfterHold(Duration),
-    /// Only once the holder has released it.
-    Never,
 }
 
 /// What becomes of a message.
@@ -221,14 +201,7 @@ impl Line {
 
     /// Whether a client may have the lease.
     fn admits(&self, mac: Mac, now: Duration) -> Result<(), Ignored> {
-        let Some(holder) = self.holder.filter(|holder| holder.mac != mac) else {
-            return Ok(());
-        };
-        let free = match self.replace {
-            Replace::AtOnce => true,
-            Replace::AfterHold(hold) => now.saturating_sub(holder.acknowledged) >= hold,
-            Replace::Never => false,
-        };
+        let free = self.replace.admits(self.holder, mac, now);
         if free { Ok(()) } else { Err(Ignored::Held) }
     }
 

@@ -2,18 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, SingleVlanHeader, UdpHeader};
+use etherparse::{EtherType, IpNumber, Ipv4Header, UdpHeader};
 
-/// A MAC address, in the order of the wire.
-pub type Mac = [u8; 6];
+use super::{FrameError, Link, Mac};
 
-/// Every station of a link.
-pub const BROADCAST: Mac = [0xff; 6];
-
-const TPID_8021Q: u16 = 0x8100;
-const TPID_8021AD: u16 = 0x88a8;
-const TAG_LEN: usize = 4;
-const MAX_TAGS: usize = 2;
 const TTL: u8 = 64;
 
 /// A datagram of a line with everything around it.
@@ -37,52 +29,13 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
-/// Why a frame holds no datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The frame ends within a header, or before the length a header tells.
-    #[error("frame: cut short")]
-    Truncated,
-    /// The source is a group address or zero.
-    #[error("frame: the source MAC address is not a station's")]
-    SourceMac,
-    /// A third VLAN tag.
-    #[error("frame: more than {MAX_TAGS} VLAN tags")]
-    Tags,
-    /// Not IPv4, or not UDP.
-    #[error("frame: not UDP over IPv4")]
-    NotUdp,
-    /// A malformed IPv4 header, or a wrong checksum of it.
-    #[error("frame: malformed IPv4 header")]
-    Header,
-    /// A part of a packet only.
-    #[error("frame: a fragment")]
-    Fragment,
-}
-
 impl<'a> Datagram<'a> {
     /// Reads a frame.
     ///
     /// The UDP checksum is not held against the payload: between virtual ports it is left to
     /// hardware that is not there, and is wrong in every datagram of a client's ordinary socket.
     pub fn parse(frame: &'a [u8]) -> Result<Self, FrameError> {
-        let (ethernet, mut rest) =
-            Ethernet2Header::from_slice(frame).map_err(|_| FrameError::Truncated)?;
-        let source_mac = ethernet.source;
-        if source_mac[0] & 1 != 0 || source_mac == [0; 6] {
-            return Err(FrameError::SourceMac);
-        }
-        // From the first tag's TPID to the EtherType of the packet.
-        let tagged = &frame[Ethernet2Header::LEN - 2..];
-        let (mut ether_type, mut tags) = (ethernet.ether_type.0, 0);
-        while let TPID_8021Q | TPID_8021AD = ether_type {
-            if tags == MAX_TAGS {
-                return Err(FrameError::Tags);
-            }
-            let (tag, after) =
-                SingleVlanHeader::from_slice(rest).map_err(|_| FrameError::Truncated)?;
-            (ether_type, rest, tags) = (tag.ether_type.0, after, tags + 1);
-        }
+        let (link, ether_type, rest) = Link::parse(frame)?;
         if ether_type != EtherType::IPV4.0 {
             return Err(FrameError::NotUdp);
         }
@@ -105,9 +58,9 @@ impl<'a> Datagram<'a> {
             .get(UdpHeader::LEN..usize::from(udp.length))
             .ok_or(FrameError::Truncated)?;
         Ok(Self {
-            source_mac,
-            destination_mac: ethernet.destination,
-            tags: &tagged[..tags * TAG_LEN],
+            source_mac: link.source_mac,
+            destination_mac: link.destination_mac,
+            tags: link.tags,
             source: ip.source.into(),
             destination: ip.destination.into(),
             source_port: udp.source_port,
@@ -128,13 +81,12 @@ impl<'a> Datagram<'a> {
         ip.header_checksum = ip.calc_header_checksum();
         let ports = (self.source_port, self.destination_port);
         let udp = UdpHeader::with_ipv4_checksum(ports.0, ports.1, &ip, self.payload).ok()?;
-        let mut frame = Vec::with_capacity(14 + self.tags.len() + ip.header_len() + length);
-        frame.extend_from_slice(&self.destination_mac);
-        frame.extend_from_slice(&self.source_mac);
-        for tag in self.tags.chunks_exact(TAG_LEN) {
-            frame.extend_from_slice(&[tag[0], tag[1], tag[2] & 0x0f, tag[3]]);
-        }
-        frame.extend_from_slice(&EtherType::IPV4.0.to_be_bytes());
+        let link = Link {
+            source_mac: self.source_mac,
+            destination_mac: self.destination_mac,
+            tags: self.tags,
+        };
+        let mut frame = link.begin(EtherType::IPV4.0, ip.header_len() + length);
         frame.extend_from_slice(&ip.to_bytes());
         frame.extend_from_slice(&udp.to_bytes());
         frame.extend_from_slice(self.payload);
