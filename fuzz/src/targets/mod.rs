@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`location`], [`seal`] | location ids, and their sealed forms |
 //! | [`establish`], [`exchange`] | frames, datagrams and messages on the line; both ends' state |
+//! | [`ipoe`] | what ordinary routers ask on the line |
 //! | [`records`] | what the eBPF programs hand to the gateway's daemon |
 //! | [`inventory`], [`gateway_config`], [`server_config`], [`terminal_config`], [`rate`], [`trace`] | what people write |
 //! | [`control`], [`requests`], [`numbers`] | protobuf messages and plain values |
@@ -18,6 +19,7 @@ pub mod establish;
 pub mod exchange;
 pub mod gateway_config;
 pub mod inventory;
+pub mod ipoe;
 pub mod journal;
 pub mod links;
 pub mod location;
@@ -65,6 +67,8 @@ targets! {
     establish_datagram: establish::DATAGRAM,
     establish_body: establish::BODY,
     establish_exchange: exchange::TARGET,
+    dhcp6: ipoe::DHCP6,
+    router_solicitation: ipoe::SOLICITATION,
     punt_record: records::PUNT,
     trace_record: records::TRACE,
     trace_target: trace::TARGET,
