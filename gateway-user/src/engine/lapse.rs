@@ -5,6 +5,7 @@
 //! has lapsed is gone without a receipt, as nobody asked for one; a server that still wants it finds
 //! it missing in the next Hello and connects it again.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use doorstep_gateway_common::OperatorIndex;
@@ -39,11 +40,19 @@ impl Engine {
             return;
         }
         // Who has never synced has at least sent this.
-        let state = self.operators.entry(operator).or_default();
-        state.contact.get_or_insert(now.at);
+        if self.contact(operator).is_none() {
+            self.record_contact(operator, now);
+        }
         if !self.timers.is_set(Timer::Lapse(operator)) {
             self.on_lapse_timer(operator, now);
         }
+    }
+
+    /// The operators of sessions with a time to live.
+    pub(super) fn with_time_to_live(&self) -> BTreeSet<OperatorIndex> {
+        let sessions = self.sessions.iter();
+        let mortal = sessions.filter(|(_, held)| held.time_to_live().is_some());
+        mortal.map(|(session, _)| session.operator).collect()
     }
 
     /// Of a session that was persisted: whether its time was over before this daemon began.

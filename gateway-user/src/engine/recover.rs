@@ -101,8 +101,7 @@ impl Engine {
             }
             engine.resume(session, row, port, now);
         }
-        let known: Vec<_> = engine.operators.keys().copied().collect();
-        for operator in known {
+        for operator in engine.with_time_to_live() {
             engine.on_lapse_timer(operator, now);
         }
         let sessions = engine.entries(|held| match held.row.phase {

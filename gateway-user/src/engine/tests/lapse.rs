@@ -127,6 +127,22 @@ fn a_restart_does_not_begin_the_time_anew() {
 }
 
 #[test]
+fn before_the_first_sync_the_time_counts_from_the_connect() {
+    let mut world = World::connected();
+    world.connect(NORTH, mortal(connect(NORTH, 0, 1, 0)));
+    world.terminals_accept();
+    world.settle();
+    for _ in 0..2 {
+        assert!(flows(&world, 0));
+        world.now.at += TIME_TO_LIVE / 2;
+        world.now.unix_ms += 30_000;
+        world.crash();
+        world.settle();
+    }
+    assert!(!flows(&world, 0));
+}
+
+#[test]
 fn what_lapsed_while_the_daemon_was_away_never_flows_again() {
     let mut world = two();
     down(&mut world);
