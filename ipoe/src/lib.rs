@@ -9,3 +9,5 @@ pub mod frame;
 pub mod holder;
 pub mod line6;
 pub mod ra;
+#[cfg(test)]
+mod testing;

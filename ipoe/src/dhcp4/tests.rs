@@ -1,5 +1,4 @@
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable as _, Decoder, Encodable as _};
@@ -7,22 +6,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::BROADCAST;
+use crate::testing::{CPE, GATEWAY, HOUR, OTHER_CPE, TAGS, TAGS_PLAIN, policies};
 
-const GATEWAY_MAC: Mac = [2, 0, 0, 0, 0, 0xfe];
-const CPE: Mac = [2, 0, 0, 0, 0, 1];
-const OTHER_CPE: Mac = [2, 0, 0, 0, 0, 2];
 const SERVER: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 10);
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 7);
 const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
-const HOUR: Duration = Duration::from_secs(3600);
-/// S-VLAN 101 with priority 5, C-VLAN 1004.
-const TAGS: &[u8] = &[0x88, 0xa8, 0xa0, 101, 0x81, 0x00, 0x03, 0xec];
-const TAGS_PLAIN: &[u8] = &[0x88, 0xa8, 0x00, 101, 0x81, 0x00, 0x03, 0xec];
 
 fn line() -> Line {
     Line {
-        gateway_mac: GATEWAY_MAC,
+        gateway_mac: GATEWAY.mac,
         server: SERVER,
         lease: Some(Lease {
             address: ADDRESS,
@@ -114,7 +107,7 @@ fn an_offer_says_what_the_server_decided() {
     let (datagram, offer) = read(&answer);
     assert_eq!(
         (datagram.source_mac, datagram.destination_mac),
-        (GATEWAY_MAC, CPE)
+        (GATEWAY.mac, CPE)
     );
     assert_eq!((datagram.source, datagram.destination), (SERVER, ADDRESS));
     assert_eq!((datagram.source_port, datagram.destination_port), (67, 68));
@@ -222,18 +215,11 @@ fn a_router_off_the_link_is_reached_by_classless_routes() {
 
 #[test]
 fn another_client_takes_over_by_policy() {
-    let long = Replace::AfterHold(Duration::from_secs(60));
-    let over = Replace::AfterHold(Duration::ZERO);
-    let rows = [
-        (held(OTHER_CPE, Replace::AtOnce), Ok(())),
-        (held(OTHER_CPE, long), Err(Ignored::Held)),
-        (held(OTHER_CPE, over), Ok(())),
-        (held(OTHER_CPE, Replace::Never), Err(Ignored::Held)),
-        (held(CPE, Replace::Never), Ok(())),
-    ];
     let request = message(MessageType::Request, ADDRESS, &[]);
     let discover = message(MessageType::Discover, NONE, &[]);
-    for (line, expected) in rows {
+    for (holder, replace, taken_over) in policies() {
+        let line = held(holder, replace);
+        let expected = taken_over.then_some(()).ok_or(Ignored::Held);
         assert_eq!(ask(&line, &request).map(|_| ()), expected, "{line:?}");
         assert_eq!(ask(&line, &discover).map(|_| ()), expected, "{line:?}");
     }
@@ -392,7 +378,7 @@ fn holds(frame: &[u8], line: &Line) {
         return;
     }
     let (datagram, reply) = read(&answer);
-    assert_eq!(datagram.source_mac, GATEWAY_MAC);
+    assert_eq!(datagram.source_mac, GATEWAY.mac);
     assert_eq!(datagram.tags.len(), asked.tags.len());
     assert!([BROADCAST, asked.source_mac].contains(&datagram.destination_mac));
     assert_eq!(reply.chaddr(), asked.source_mac);

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use etherparse::{EtherType, IpNumber, Ipv4Header, UdpHeader};
 
-use super::{FrameError, Link, Mac};
+use super::{FrameError, Link, Mac, udp};
 
 const TTL: u8 = 64;
 
@@ -53,10 +53,7 @@ impl<'a> Datagram<'a> {
         let segment = rest
             .get(ip.header_len()..usize::from(ip.total_len))
             .ok_or(FrameError::Truncated)?;
-        let (udp, _) = UdpHeader::from_slice(segment).map_err(|_| FrameError::Truncated)?;
-        let payload = segment
-            .get(UdpHeader::LEN..usize::from(udp.length))
-            .ok_or(FrameError::Truncated)?;
+        let (udp, payload) = udp(segment)?;
         Ok(Self {
             source_mac: link.source_mac,
             destination_mac: link.destination_mac,

@@ -6,7 +6,7 @@ use etherparse::{
     EtherType, Icmpv6Header, Icmpv6Slice, Icmpv6Type, IpNumber, Ipv6Header, UdpHeader,
 };
 
-use super::{FrameError, Link, Mac};
+use super::{FrameError, Link, Mac, udp};
 
 /// Hop limit of what the gateway sends, and of discovery that no router has forwarded (RFC 4861,
 /// 6.1.1).
@@ -81,10 +81,7 @@ impl<'a> Packet<'a> {
             .ok_or(FrameError::Truncated)?;
         let body = match ip.next_header {
             IpNumber::UDP => {
-                let (udp, _) = UdpHeader::from_slice(content).map_err(|_| FrameError::Truncated)?;
-                let payload = content
-                    .get(UdpHeader::LEN..usize::from(udp.length))
-                    .ok_or(FrameError::Truncated)?;
+                let (udp, payload) = udp(content)?;
                 Body::Udp {
                     source_port: udp.source_port,
                     destination_port: udp.destination_port,

@@ -3,7 +3,7 @@
 mod ipv4;
 mod ipv6;
 
-use etherparse::{Ethernet2Header, SingleVlanHeader};
+use etherparse::{Ethernet2Header, SingleVlanHeader, UdpHeader};
 
 pub use ipv4::Datagram;
 pub use ipv6::{Body, HOP_LIMIT, Packet, group_mac};
@@ -56,6 +56,15 @@ pub(crate) struct Link<'a> {
     pub destination_mac: Mac,
     /// The VLAN tags as they are in the frame, outer first, four bytes each.
     pub tags: &'a [u8],
+}
+
+/// The header of a datagram and what it carries.
+fn udp(segment: &[u8]) -> Result<(UdpHeader, &[u8]), FrameError> {
+    let (header, _) = UdpHeader::from_slice(segment).map_err(|_| FrameError::Truncated)?;
+    let payload = segment
+        .get(UdpHeader::LEN..usize::from(header.length))
+        .ok_or(FrameError::Truncated)?;
+    Ok((header, payload))
 }
 
 impl<'a> Link<'a> {

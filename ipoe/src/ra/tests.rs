@@ -7,20 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::frame::{Body, Packet, group_mac};
 use crate::holder::{Holder, Replace};
-use crate::line6::{ALL_NODES, ALL_ROUTERS, Gateway, Session};
-
-const GATEWAY: Gateway = Gateway {
-    mac: [2, 0, 0, 0, 0, 0xfe],
-    address: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+use crate::line6::{ALL_NODES, ALL_ROUTERS, Session};
+use crate::testing::{
+    CPE, CPE_ADDRESS, GATEWAY, HOUR, OTHER_CPE, RESOLVER, TAGS, TAGS_PLAIN, session,
 };
-const CPE: Mac = [2, 0, 0, 0, 0, 1];
-const OTHER_CPE: Mac = [2, 0, 0, 0, 0, 2];
-const CPE_ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 1);
-const RESOLVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
-const HOUR: Duration = Duration::from_secs(3600);
-/// S-VLAN 101 with priority 5, C-VLAN 1004.
-const TAGS: &[u8] = &[0x88, 0xa8, 0xa0, 101, 0x81, 0x00, 0x03, 0xec];
-const TAGS_PLAIN: &[u8] = &[0x88, 0xa8, 0x00, 101, 0x81, 0x00, 0x03, 0xec];
+
 /// Source link-layer address of the CPE.
 const SOURCE_OPTION: &[u8] = &[1, 1, 2, 0, 0, 0, 0, 1];
 
@@ -30,16 +21,6 @@ fn line() -> Line {
         session: Some(session()),
         holder: None,
         replace: Replace::AtOnce,
-    }
-}
-
-fn session() -> Session {
-    Session {
-        line: "2001:db8:2:101::/64".parse().ok(),
-        delegated: "2001:db8:1:100::/56".parse().ok(),
-        dns: vec![RESOLVER],
-        mtu: 1492,
-        lifetime: HOUR,
     }
 }
 

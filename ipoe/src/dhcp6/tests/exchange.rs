@@ -335,16 +335,9 @@ fn what_is_for_ever_stays_so() {
 
 #[test]
 fn another_client_takes_over_by_policy() {
-    let long = Replace::AfterHold(Duration::from_secs(60));
-    let over = Replace::AfterHold(Duration::ZERO);
-    let rows = [
-        (held(OTHER_CPE, Replace::AtOnce), Ok(())),
-        (held(OTHER_CPE, long), Err(Ignored::Held)),
-        (held(OTHER_CPE, over), Ok(())),
-        (held(OTHER_CPE, Replace::Never), Err(Ignored::Held)),
-        (held(CPE, Replace::Never), Ok(())),
-    ];
-    for (line, expected) in rows {
+    for (holder, replace, taken_over) in policies() {
+        let line = held(holder, replace);
+        let expected = taken_over.then_some(()).ok_or(Ignored::Held);
         for kind in [
             MessageType::Solicit,
             MessageType::Request,

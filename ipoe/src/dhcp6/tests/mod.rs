@@ -14,28 +14,19 @@ use ipnet::Ipv6Net;
 use super::*;
 use crate::frame::{Body, group_mac};
 use crate::holder::{Holder, Replace};
-use crate::line6::{ALL_DHCP, Gateway};
-
-const GATEWAY: Gateway = Gateway {
-    mac: [2, 0, 0, 0, 0, 0xfe],
-    address: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+use crate::line6::ALL_DHCP;
+use crate::testing::{
+    CPE, CPE_ADDRESS, GATEWAY, HOUR, OTHER_CPE, RESOLVER, TAGS, TAGS_PLAIN, policies, session,
 };
-const CPE: Mac = [2, 0, 0, 0, 0, 1];
-const OTHER_CPE: Mac = [2, 0, 0, 0, 0, 2];
-const CPE_ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 1);
+
 const ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0x101, 0, 0, 0, 1);
 /// Of the line, but not the one that is given.
 const NEARBY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0x101, 0, 0, 0, 9);
 const FOREIGN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 77, 0, 0, 0, 0, 1);
-const RESOLVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
-const HOUR: Duration = Duration::from_secs(3600);
 const XID: [u8; 3] = [7, 8, 9];
 /// IAIDs.
 const NA: u32 = 11;
 const PD: u32 = 22;
-/// S-VLAN 101 with priority 5, C-VLAN 1004.
-const TAGS: &[u8] = &[0x88, 0xa8, 0xa0, 101, 0x81, 0x00, 0x03, 0xec];
-const TAGS_PLAIN: &[u8] = &[0x88, 0xa8, 0x00, 101, 0x81, 0x00, 0x03, 0xec];
 
 fn net(text: &str) -> Ipv6Net {
     text.parse().unwrap()
@@ -52,13 +43,7 @@ fn foreign() -> Ipv6Net {
 fn line() -> Line {
     Line {
         gateway: GATEWAY,
-        session: Some(Session {
-            line: Some(net("2001:db8:2:101::/64")),
-            delegated: Some(delegated()),
-            dns: vec![RESOLVER],
-            mtu: 1492,
-            lifetime: HOUR,
-        }),
+        session: Some(session()),
         holder: None,
         replace: Replace::AtOnce,
     }
