@@ -10,7 +10,7 @@ use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent, W
 use doorstep_server::identity::Phone;
 use doorstep_server::keys;
 use doorstep_server::session::State;
-use doorstep_server::session::instruct::{self, Kind};
+use doorstep_server::session::instruct::{self, Kind, Standing as _};
 use doorstep_server::store::{Counters, Database, ReceiptRow};
 use uuid::Uuid;
 
@@ -89,8 +89,8 @@ impl World {
     async fn instructions(&self) -> Vec<(&'static str, u64, Kind)> {
         let mut all = Vec::new();
         for gateway in ["gw1", "gw2"] {
-            for row in self.engine().store.live_at_gateway(gateway).await.unwrap() {
-                let wanted = instruct::derive(&row.session, gateway).unwrap();
+            for standing in self.engine().store.standings_at(gateway).await.unwrap() {
+                let wanted = instruct::derive(&standing, gateway).unwrap();
                 all.push((gateway, wanted.generation, wanted.kind));
             }
         }
@@ -99,8 +99,9 @@ impl World {
 
     /// What `gw1` is told repeatedly.
     async fn unanswered(&self) -> Vec<Uuid> {
-        let rows = self.engine().store.unanswered_at_gateway("gw1").await;
-        rows.unwrap().iter().map(|row| row.session.id).collect()
+        let waiting = self.engine().store.waiting().await.unwrap().into_iter();
+        let at_gateway = waiting.filter(|(_, gateway)| gateway == "gw1");
+        at_gateway.map(|(session, _)| session).collect()
     }
 
     /// What `gw1` is told of a session that it has answered for.
@@ -334,7 +335,10 @@ async fn concurrent_requests_never_share_an_address_or_a_session() {
         granted, 5,
         "the /29 has five addresses besides the gateway's"
     );
-    let rows = world.engine().store.live_at_gateway("gw1").await.unwrap();
+    let store = &world.engine().store;
+    let standings = store.standings_at("gw1").await.unwrap();
+    let ids: Vec<_> = standings.iter().map(|standing| standing.id()).collect();
+    let rows = store.sessions_with(&ids).await.unwrap();
     let mut addresses: Vec<_> = rows
         .iter()
         .map(|row| row.session.connection.addresses.ipv4)

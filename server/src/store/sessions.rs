@@ -253,33 +253,6 @@ impl Store {
             .collect()
     }
 
-    /// Every session that asks something of a gateway.
-    pub async fn live_at_gateway(&self, gateway: &str) -> Result<Vec<SessionRow>> {
-        self.select(
-            select_sessions!(
-                "WHERE gateway = ? AND state IN ('connecting', 'establishing', 'established', \
-                 'disconnecting', 'disconnecting-unconfirmed')"
-            ),
-            vec![gateway.into()],
-        )
-        .await?
-        .iter()
-        .map(read)
-        .collect()
-    }
-
-    /// Sessions with an instruction that a gateway has not answered yet.
-    pub async fn unanswered_at_gateway(&self, gateway: &str) -> Result<Vec<SessionRow>> {
-        self.select(
-            select_sessions!("WHERE id IN (SELECT session FROM waiting WHERE gateway = ?)"),
-            vec![gateway.into()],
-        )
-        .await?
-        .iter()
-        .map(read)
-        .collect()
-    }
-
     /// Every session whose gateway has not answered yet, with the gateway.
     pub async fn waiting(&self) -> Result<Vec<(Uuid, String)>> {
         self.select("SELECT session, gateway FROM waiting", vec![])
@@ -314,7 +287,8 @@ impl Store {
         self.select(
             "SELECT sessions.id FROM waiting JOIN sessions ON sessions.id = waiting.session \
              JOIN gateways ON gateways.id = waiting.gateway \
-             WHERE sessions.state IN ('disconnecting', 'disconnecting-unconfirmed') \
+             WHERE EXISTS (SELECT 1 FROM sessions WHERE ttl_s > 0) \
+             AND sessions.state IN ('disconnecting', 'disconnecting-unconfirmed') \
              AND sessions.ttl_s > 0 \
              AND sessions.service_acknowledged = sessions.service_revision \
              AND gateways.seen_ms + sessions.ttl_s * 1000 <= ? LIMIT 500",
@@ -329,8 +303,7 @@ impl Store {
     /// Gateways with a session that has a time to live.
     pub async fn gateways_with_time_to_live(&self) -> Result<HashSet<String>> {
         self.select(
-            "SELECT id FROM gateways WHERE EXISTS (SELECT 1 FROM sessions \
-             WHERE sessions.gateway = gateways.id AND sessions.ttl_s > 0)",
+            "SELECT DISTINCT gateway FROM sessions WHERE ttl_s > 0",
             vec![],
         )
         .await?

@@ -5,8 +5,7 @@
 //! written meanwhile, and with that the beginning of the journal anew, is left to the writer.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,24 +19,9 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Pages of 4 KiB in the journal from which on it is begun anew.
 const LONG: i64 = 4096;
 
-/// Transactions that were committed.
-#[derive(Debug, Default)]
-pub(super) struct Commits(AtomicU64);
-
-impl Commits {
-    pub fn count(&self) {
-        self.0.fetch_add(1, Ordering::Release);
-    }
-
-    fn so_far(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
 /// Starts the thread; `finish` has the writer do the rest. It ends with the sender of `stop`.
 pub(super) fn start(
     path: &Path,
-    commits: Arc<Commits>,
     stop: mpsc::Receiver<()>,
     finish: impl Fn() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>> {
@@ -45,21 +29,30 @@ pub(super) fn start(
     thread::Builder::new()
         .name("sqlite-checkpoint".to_owned())
         .spawn(move || {
-            let mut seen = commits.so_far();
+            let mut seen = None;
             while let Err(mpsc::RecvTimeoutError::Timeout) = stop.recv_timeout(EVERY) {
-                let now = commits.so_far();
-                if now == seen {
-                    continue;
-                }
-                seen = now;
-                match once(&connection) {
+                match look(&connection, &mut seen) {
                     Ok(pages) if pages >= LONG => finish(),
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "the journal cannot be moved into the database; it grows"),
+                    Err(error) => tracing::warn!(
+                        %error,
+                        "the journal cannot be moved into the database; it grows"
+                    ),
                 }
             }
         })
         .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))
+}
+
+/// Moves what others have written since the last look; how many pages the journal has then.
+fn look(connection: &Connection, seen: &mut Option<i64>) -> Result<i64> {
+    let version = connection
+        .query_row("PRAGMA data_version", [], |row| row.get(0))
+        .map_err(failed)?;
+    if seen.replace(version) == Some(version) {
+        return Ok(0);
+    }
+    once(connection)
 }
 
 /// Moves what nobody reads or writes any more; how many pages the journal has.
@@ -67,4 +60,46 @@ pub(super) fn once(connection: &Connection) -> Result<i64> {
     connection
         .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::store::sql::sqlite::Sqlite;
+    use crate::store::sql::{Statement, Value};
+
+    /// What changes in the journal's header when it is begun anew.
+    fn salt(journal: &Path) -> [u8; 8] {
+        let mut header = [0; 24];
+        std::fs::File::open(journal)
+            .unwrap()
+            .read_exact(&mut header)
+            .unwrap();
+        header[16..].try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_long_journal_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.sqlite");
+        drop(rusqlite::Connection::open(&path).unwrap());
+        let sqlite = Sqlite::open(&path, |_| Ok(())).unwrap();
+        let write = |text, values| sqlite.write(vec![Statement::marks(text, values)]);
+        let table = "CREATE TABLE long (number BIGINT, value BLOB)";
+        write(table, vec![]).await.unwrap();
+        let journal = path.with_extension("sqlite-wal");
+        let first = salt(&journal);
+        let page = |bytes: usize| vec![1_i64.into(), Value::Bytes(Some(vec![7; bytes]))];
+        let insert = "INSERT INTO long VALUES (?, ?)";
+        let patience = Instant::now() + Duration::from_secs(60);
+        // Without a pause: what is moved is never all that there is.
+        while salt(&journal) == first {
+            assert!(Instant::now() < patience, "the journal only grows");
+            write(insert, page(1 << 18)).await.unwrap();
+        }
+        sqlite.close();
+    }
 }

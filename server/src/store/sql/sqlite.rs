@@ -9,7 +9,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::checkpoint::{self, Commits};
+use super::checkpoint;
 use super::{GIVEN, Row, Statement, Takes, Value};
 use crate::store::{Result, StoreError};
 
@@ -23,7 +23,6 @@ pub(in crate::store) struct Sqlite {
     writer: Mutex<Option<mpsc::Sender<Task>>>,
     readers: Mutex<Option<mpsc::Sender<Task>>>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
-    commits: Arc<Commits>,
     /// Ends the thread of checkpoints when it is dropped.
     checkpoints: Mutex<Option<mpsc::Sender<()>>>,
 }
@@ -40,7 +39,6 @@ impl Sqlite {
         let (to_writer, tasks) = mpsc::channel();
         threads.push(spawn("sqlite-writer", writer, Arc::new(Mutex::new(tasks)))?);
         let readers = readers(path, READERS, &mut threads)?;
-        let commits = Arc::default();
         let (checkpoints, stop) = mpsc::channel();
         let finisher = to_writer.clone();
         let finish = move || {
@@ -52,12 +50,11 @@ impl Sqlite {
             // The thread is there as long as this is.
             let _ = finisher.send(task);
         };
-        threads.push(checkpoint::start(path, Arc::clone(&commits), stop, finish)?);
+        threads.push(checkpoint::start(path, stop, finish)?);
         Ok(Sqlite {
             writer: Mutex::new(Some(to_writer)),
             readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
-            commits,
             checkpoints: Mutex::new(Some(checkpoints)),
         })
     }
@@ -70,7 +67,6 @@ impl Sqlite {
             writer: Mutex::new(None),
             readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
-            commits: Arc::default(),
             checkpoints: Mutex::new(None),
         })
     }
@@ -87,14 +83,12 @@ impl Sqlite {
     }
 
     pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
-        let commits = Arc::clone(&self.commits);
         on(&self.writer, move |connection| {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(failed)?;
             let returned = run(&transaction, &statements)?;
             transaction.commit().map_err(failed)?;
-            commits.count();
             Ok(returned)
         })
         .await
