@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::contact::MARGIN;
@@ -38,8 +40,13 @@ async fn moving(server: &Server, gateway: Gateway) -> (Subscriber, pb::Connect) 
 
 async fn until_gone(server: &Server) {
     while engine(server).hub.link("gw1").is_some() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// When the table has the first gateway in contact last.
+async fn seen(engine: &Engine) -> i64 {
+    engine.store.gateways().await.unwrap()["gw1"].seen_ms
 }
 
 /// When the session has ended for sure, if `last` is the latest that the gateway was in contact.
@@ -89,10 +96,13 @@ async fn a_gateway_in_contact_is_waited_for() {
     // It is back, and does not answer: as long as it is in contact it may forward.
     let mut gw1 = server.gateway("gw1", Vec::new()).await;
     gw1.until_synced().await;
+    let before = seen(engine).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let noted = engine.note_contacts().await.unwrap();
     assert!(noted.contains("gw1"), "{noted:?}");
-    let last = now_ms();
-    assert_eq!(engine.end_outlived(over(last) - 1000).await.unwrap(), 0);
+    let last = seen(engine).await;
+    assert!(last > before);
+    assert_eq!(engine.end_outlived(over(last) - 1).await.unwrap(), 0);
     server.reaches(&connect.session_id, S::Disconnecting).await;
     // Nothing can be written down any more: it has to go.
     engine.end_unrecorded(&noted);

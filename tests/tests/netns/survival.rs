@@ -112,16 +112,16 @@ pub fn time_to_live() -> CaseResult {
     flows(&street, &street.homes[0], &moved)?;
     // Back again, the first gateway is told to disconnect what it does not hold, and disturbs nothing.
     street.set_managed(0, true)?;
-    flows(&street, &street.homes[0], &moved)?;
     let end = Instant::now() + Duration::from_secs(30);
-    while !street.gateways[0]
-        .daemon
-        .log_tail()
-        .contains("stream to the server is up")
-    {
+    let streams = |street: &Street| {
+        let log = street.gateways[0].daemon.log();
+        log.matches("stream to the server is up").count()
+    };
+    while streams(&street) < 2 {
         ensure!(Instant::now() < end, "gateway 1 does not come back");
         std::thread::sleep(Duration::from_millis(50));
     }
+    flows(&street, &street.homes[0], &moved)?;
     street.homes[0].release(&moved.session_id)
 }
 
