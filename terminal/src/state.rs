@@ -126,14 +126,9 @@ pub struct OpenRequest {
 impl OpenRequest {
     /// Whether the same is asked.
     pub fn is_like(&self, other: &Self) -> bool {
-        let asks = |it: &Self| {
-            (
-                it.wish,
-                it.sealed_location_id.clone(),
-                it.session_id.clone(),
-            )
-        };
-        asks(self) == asks(other)
+        self.wish == other.wish
+            && self.sealed_location_id == other.sealed_location_id
+            && self.session_id == other.session_id
     }
 }
 
