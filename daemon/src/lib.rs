@@ -8,14 +8,18 @@
 //! | [`stop`] | the token that SIGTERM and SIGINT cancel |
 //! | [`output`] | results as JSON, tables and fields |
 //! | [`rate`] | rates as people write them |
+//! | [`network`] | how clients reach servers |
+//! | [`blocking`] | work that other threads do |
 //! | [`secrets`] | keeps a daemon's memory out of core dumps |
 //! | [`exit`] | how a command ends |
 
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod client;
 pub mod exit;
 pub mod log;
+pub mod network;
 pub mod output;
 pub mod rate;
 pub mod secrets;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,7 @@ async fn run_once(
             capacity: REPORTS + 2 * config.max_sessions as usize,
             events: inputs.clone(),
             states: states.clone(),
+            network: Network::default(),
         };
         clients.spawn(client.run(stop.clone()));
         let renewal = Renewal {

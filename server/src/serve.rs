@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::blocking;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_proto::v1::access_server::AccessServer;
 use doorstep_proto::v1::enrollment_server::EnrollmentServer;
@@ -25,7 +26,7 @@ use crate::enroll::{Enroller, Revocations};
 use crate::keys;
 use crate::keys::server::ServerTls;
 use crate::limits::Admission;
-use crate::listener;
+use crate::listener::{self, Listener};
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
 use crate::service::enrollment::EnrollmentService;
@@ -58,8 +59,37 @@ pub struct Running {
     _lock: File,
 }
 
+/// Where the server is reached.
+pub struct Sockets<L> {
+    /// By terminals and gateways.
+    pub public: L,
+    /// By people; a simulation has none.
+    pub admin: Option<AdminSocket>,
+}
+
+impl Sockets<TcpListener> {
+    async fn bind(config: &Config) -> Result<Self> {
+        let public = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        Ok(Sockets {
+            public,
+            admin: Some(AdminSocket::bind(&config.admin_socket)?),
+        })
+    }
+}
+
 /// Starts everything; returns once both sockets are bound.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running> {
+    start_on(config, Sockets::bind, shutdown).await
+}
+
+/// The same with sockets of any network, which are bound once all else is ready.
+pub async fn start_on<L: Listener>(
+    config: Config,
+    bind: impl AsyncFnOnce(&Config) -> Result<Sockets<L>>,
+    shutdown: CancellationToken,
+) -> Result<Running> {
     let keys = keys::load(&config)?;
     let lock = lock_data_dir(&config)?;
     let config = Arc::new(config);
@@ -67,13 +97,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let engine = Engine::open(Arc::clone(&config), &config.database, keys).await?;
     let revocations = Revocations::load(&engine.store).await?;
 
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let listen = listener
+    let sockets = bind(&config).await?;
+    let listen = sockets
+        .public
         .local_addr()
         .context("cannot read the bound address")?;
-    let admin = AdminSocket::bind(&config.admin_socket)?;
     let streams = TaskTracker::new();
     let limits = config.limits;
 
@@ -105,7 +133,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         .add_service(control)
         .add_service(enrollment);
     let incoming = listener::incoming(
-        listener,
+        sockets.public,
         Arc::clone(&tls),
         Arc::clone(&engine.guard),
         shutdown.clone(),
@@ -127,7 +155,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     .max_decoding_message_size(MAX_REQUEST_LEN);
     let pki = PkiServer::new(PkiService::new(enroller)).max_decoding_message_size(MAX_REQUEST_LEN);
     let operator = Server::builder().add_service(operator).add_service(pki);
-    let admin = tokio::spawn(admin.serve(operator, shutdown.clone()));
+    let admin = sockets
+        .admin
+        .map(|admin| tokio::spawn(admin.serve(operator, shutdown.clone())));
 
     let keeper = tokio::spawn(keep(
         tls,
@@ -160,20 +190,21 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         legacy_seal = engine.allows_legacy_seals(),
         "serving"
     );
+    let mut tasks = vec![
+        ("public listener", public),
+        ("keeper of certificates", keeper),
+        ("sweeper", sweeper),
+        ("keeper of contacts", contacts),
+        ("poller", poller),
+        ("walk over rows of older identity keys", walker),
+        ("removal of old rows", pruner),
+    ];
+    tasks.extend(admin.map(|admin| ("administration socket", admin)));
     Ok(Running {
         listen,
         engine,
         shutdown,
-        tasks: vec![
-            ("public listener", public),
-            ("administration socket", admin),
-            ("keeper of certificates", keeper),
-            ("sweeper", sweeper),
-            ("keeper of contacts", contacts),
-            ("poller", poller),
-            ("walk over rows of older identity keys", walker),
-            ("removal of old rows", pruner),
-        ],
+        tasks,
         streams,
         _lock: lock,
     })
@@ -241,7 +272,7 @@ async fn keep(
             () = shutdown.cancelled() => return Ok(()),
         }
         let tls = Arc::clone(&tls);
-        match tokio::task::spawn_blocking(move || tls.refresh(now_ms())).await {
+        match blocking::run(move || tls.refresh(now_ms())).await {
             Ok(Ok(true)) => tracing::info!("new connections use other certificates from now on"),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::error!(
@@ -251,7 +282,7 @@ async fn keep(
             Err(error) => tracing::error!(%error, "the look at the certificates crashed"),
         }
         let own = Arc::clone(&engine);
-        match tokio::task::spawn_blocking(move || own.refresh_identity_keys()).await {
+        match blocking::run(move || own.refresh_identity_keys()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::error!(
                 error = format!("{error:#}"),

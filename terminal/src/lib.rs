@@ -10,5 +10,5 @@ pub mod config;
 pub mod daemon;
 pub mod links;
 pub mod packet;
-mod server;
+pub mod server;
 pub mod state;

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use doorstep_daemon::network::Network;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::access_client::AccessClient;
 use rand::Rng as _;
@@ -30,6 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Server {
     endpoint: Endpoint,
+    network: Network,
     channel: Arc<Mutex<Channel>>,
     renewed: Arc<watch::Sender<u64>>,
 }
@@ -64,6 +66,11 @@ pub enum ServerError {
 impl Server {
     /// Reads the certificate; connects when it is first asked.
     pub fn new(config: &config::Server) -> Result<Self, ServerError> {
+        Self::over(Network::default(), config)
+    }
+
+    /// The same over another network than the system's.
+    pub fn over(network: Network, config: &config::Server) -> Result<Self, ServerError> {
         let ca = fs::read(&config.ca).map_err(|source| ServerError::Ca {
             path: config.ca.clone(),
             source,
@@ -90,9 +97,10 @@ impl Server {
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        let channel = Arc::new(Mutex::new(endpoint.connect_lazy()));
+        let channel = Arc::new(Mutex::new(network.connect_lazy(&endpoint)));
         Ok(Self {
             endpoint,
+            network,
             channel,
             renewed: Arc::new(watch::Sender::new(0)),
         })
@@ -107,7 +115,7 @@ impl Server {
     /// only after [`KEEPALIVE_INTERVAL`].
     pub fn renew(&self) {
         let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        *channel = self.endpoint.connect_lazy();
+        *channel = self.network.connect_lazy(&self.endpoint);
         drop(channel);
         self.renewed.send_modify(|epoch| *epoch += 1);
     }

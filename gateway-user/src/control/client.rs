@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use doorstep_daemon::blocking;
+use doorstep_daemon::network::Network;
 use doorstep_gateway_common::OperatorIndex;
 use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
 use rand::Rng as _;
@@ -78,6 +80,8 @@ pub struct Client<E> {
     pub capacity: usize,
     pub events: mpsc::Sender<E>,
     pub states: ServerStates,
+    /// That the server is in.
+    pub network: Network,
 }
 
 #[derive(Debug, Error)]
@@ -247,7 +251,7 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
 
     async fn dial(&self, address: &Address) -> Result<Channel, StreamError> {
         let endpoint = endpoint(&self.operator.server, address).await?;
-        Ok(endpoint.connect().await?)
+        Ok(self.network.connect(&endpoint).await?)
     }
 
     /// Passes messages on, both ways, until something ends it.
@@ -386,8 +390,9 @@ fn pem(file: &Path, what: impl ToString) -> StreamError {
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>, StreamError> {
-    tokio::fs::read(file)
-        .await
+    let path = file.to_owned();
+    let read = blocking::run(move || std::fs::read(path)).await;
+    read.unwrap_or_else(|crashed| Err(std::io::Error::other(crashed)))
         .map_err(|source| StreamError::File {
             file: file.to_owned(),
             source,

@@ -83,6 +83,7 @@ impl Running {
             capacity,
             events: sender,
             states: states.clone(),
+            network: doorstep_daemon::network::Network::default(),
         };
         let task = tokio::spawn(client.run(stop.clone()));
         Self {

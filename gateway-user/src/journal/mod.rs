@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use doorstep_daemon::blocking;
 use redb::backends::FileBackend;
 use redb::{
     Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, TableError,
@@ -264,14 +265,13 @@ impl<D: ReadableDatabase + Sync> Journal<D> {
     fn read(&self) -> Result<Snapshot, JournalError> {
         let rows = self.try_read().map_err(|error| self.failed(error))?;
         // Two tables with a row for each session: the rest is small.
-        let (sessions, fences) = std::thread::scope(|scope| {
-            let fences = scope.spawn(|| self.decode_all::<Fence>("fences", &rows.fences));
-            let sessions = self.decode_all::<SessionRow>("sessions", &rows.sessions);
-            (sessions, fences.join())
-        });
+        let (fences, sessions) = blocking::both(
+            || self.decode_all::<Fence>("fences", &rows.fences),
+            || self.decode_all::<SessionRow>("sessions", &rows.sessions),
+        );
         let mut snapshot = Snapshot {
             sessions: sessions?,
-            fences: fences.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            fences: fences?,
             ..Snapshot::default()
         };
         for (key, value) in rows.receipts {

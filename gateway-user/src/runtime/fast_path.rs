@@ -1,11 +1,14 @@
-//! The thread that works on the fast path, so that waiting for the kernel holds nothing else up.
+//! The thread that works on the fast path, so that waiting for the kernel holds nothing else up. In a
+//! simulation, which has no other threads, a task.
 
 use std::error::Error as StdError;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::thread;
 
+use anyhow::anyhow;
+use doorstep_daemon::blocking;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -138,21 +141,72 @@ pub struct Inspection {
     pub maps: Vec<MapUse>,
 }
 
-/// Starts the thread. It ends when the sender is dropped.
+/// Who works on the fast path.
+pub(super) enum Worker {
+    Thread(thread::JoinHandle<()>),
+    Task(task::JoinHandle<()>),
+}
+
+/// Starts it. It ends when the sender is dropped.
 pub(super) fn spawn<F: FastPath>(
     fast_path: F,
     inputs: mpsc::Sender<Input>,
-) -> std::io::Result<(Sender<Command>, JoinHandle<()>)> {
-    let (sender, commands) = channel();
-    let thread = std::thread::Builder::new()
+) -> std::io::Result<(mpsc::UnboundedSender<Command>, Worker)> {
+    let (sender, mut commands) = mpsc::unbounded_channel();
+    let mut work = Work {
+        fast_path,
+        lines: Ok(()),
+    };
+    if blocking::is_simulated() {
+        let task = tokio::spawn(async move {
+            while let Some(command) = commands.recv().await {
+                blocking::pause().await;
+                if let Some(event) = work.carry_out(command)
+                    && inputs.send(Input::Event(event)).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        return Ok((sender, Worker::Task(task)));
+    }
+    let thread = thread::Builder::new()
         .name("fast-path".into())
-        .spawn(move || work(fast_path, &commands, &inputs))?;
-    Ok((sender, thread))
+        .spawn(move || {
+            while let Some(command) = commands.blocking_recv() {
+                if let Some(event) = work.carry_out(command)
+                    && inputs.blocking_send(Input::Event(event)).is_err()
+                {
+                    return;
+                }
+            }
+        })?;
+    Ok((sender, Worker::Thread(thread)))
 }
 
-fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mpsc::Sender<Input>) {
-    let mut lines = Ok(());
-    while let Ok(command) = commands.recv() {
+impl Worker {
+    /// Waits until it has done all that it was given.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        let panicked = || anyhow!("whoever works on the fast path has panicked");
+        match self {
+            Self::Thread(thread) => {
+                let joined = task::spawn_blocking(move || thread.join()).await?;
+                joined.map_err(|_| panicked())
+            }
+            Self::Task(task) => task.await.map_err(|_| panicked()),
+        }
+    }
+}
+
+struct Work<F> {
+    fast_path: F,
+    /// What of the lines could not be done since somebody was told.
+    lines: Result<(), String>,
+}
+
+impl<F: FastPath> Work<F> {
+    /// Does it; what the engine is to hear of it.
+    fn carry_out(&mut self, command: Command) -> Option<Event> {
         let event = match command {
             Command::Open {
                 session,
@@ -161,41 +215,49 @@ fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mp
             } => Event::Opened {
                 session,
                 generation: entry.generation,
-                result: fast_path
+                result: self
+                    .fast_path
                     .apply(&displaced)
-                    .and_then(|()| fast_path.open_session(&entry))
+                    .and_then(|()| self.fast_path.open_session(&entry))
                     .map_err(|e| e.to_string()),
             },
             Command::Remove { operator, plan } => Event::Removed {
                 operator,
-                result: fast_path.apply(&plan).map_err(|e| e.to_string()),
+                result: self.fast_path.apply(&plan).map_err(|e| e.to_string()),
             },
             Command::Change { session, entry } => Event::Changed {
                 session,
                 generation: entry.generation,
-                result: fast_path.change_session(&entry).map_err(|e| e.to_string()),
+                result: self
+                    .fast_path
+                    .change_session(&entry)
+                    .map_err(|e| e.to_string()),
             },
             Command::Close { session, entry } => Event::Closed {
                 session,
                 generation: entry.generation,
-                result: fast_path.close_session(&entry).map_err(|e| e.to_string()),
+                result: self
+                    .fast_path
+                    .close_session(&entry)
+                    .map_err(|e| e.to_string()),
             },
             Command::OpenLease { line, entries } => Event::LeaseOpened {
                 line,
                 result: entries
                     .iter()
-                    .try_for_each(|entry| fast_path.open_session(entry))
+                    .try_for_each(|entry| self.fast_path.open_session(entry))
                     .map_err(|e| e.to_string()),
             },
             Command::CloseLease { line, entries } => Event::LeaseClosed {
                 line,
-                result: fast_path
+                result: self
+                    .fast_path
                     .apply(&Tables::of(&entries).removal())
                     .map_err(|e| e.to_string()),
             },
             Command::ReadCounters { operator, slots } => {
                 let read = |&(session, generation, slot): &(Uuid, u64, Slot)| {
-                    let counters = fast_path.counters(slot).ok()?;
+                    let counters = self.fast_path.counters(slot).ok()?;
                     Some((session, generation, counters))
                 };
                 Event::CountersRead {
@@ -204,39 +266,37 @@ fn work<F: FastPath>(mut fast_path: F, commands: &Receiver<Command>, inputs: &mp
                 }
             }
             Command::SetLine { key, value } => {
-                if let Err(error) = fast_path.set_line(key, value) {
+                if let Err(error) = self.fast_path.set_line(key, value) {
                     error!(?key, %error, "cannot change the line");
-                    lines = Err(error.to_string());
+                    self.lines = Err(error.to_string());
                 }
-                continue;
+                return None;
             }
             Command::Tell(reply) => {
-                let _ = reply.send(std::mem::replace(&mut lines, Ok(())));
-                continue;
+                let _ = reply.send(std::mem::replace(&mut self.lines, Ok(())));
+                return None;
             }
             Command::Show(slots, reply) => {
-                let read = |slot: &Slot| fast_path.counters(*slot).ok();
+                let read = |slot: &Slot| self.fast_path.counters(*slot).ok();
                 // Whoever asked may have gone away.
                 let _ = reply.send(slots.iter().map(read).collect());
-                continue;
+                return None;
             }
             Command::Inspect(reply) => {
-                let _ = reply.send(inspect(&fast_path).map_err(|error| error.to_string()));
-                continue;
+                let _ = reply.send(inspect(&self.fast_path).map_err(|error| error.to_string()));
+                return None;
             }
             Command::Upgrade(object, reply) => {
-                let done = fast_path.upgrade(&object);
+                let done = self.fast_path.upgrade(&object);
                 match &done {
                     Ok(programs) => info!(?object, ?programs, "upgraded"),
                     Err(error) => warn!(?object, %error, "no upgrade"),
                 }
                 let _ = reply.send(done.map_err(|error| error.to_string()));
-                continue;
+                return None;
             }
         };
-        if inputs.blocking_send(Input::Event(event)).is_err() {
-            return;
-        }
+        Some(event)
     }
 }
 

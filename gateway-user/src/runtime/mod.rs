@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use doorstep_daemon::blocking;
 use doorstep_gateway_common::OperatorIndex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -28,7 +28,7 @@ use crate::engine::row::Write;
 use crate::engine::{Action, Engine, Event, Recovered, Recovery, Settings};
 use crate::journal::Journal;
 use crate::plan::Plan;
-use fast_path::Command;
+use fast_path::{Command, Worker};
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
@@ -92,8 +92,8 @@ pub type Transmit = Box<dyn Fn(u32, &[u8]) -> io::Result<()> + Send + Sync>;
 pub struct Runtime {
     engine: Engine,
     journal: Arc<Journal>,
-    fast_path: std::sync::mpsc::Sender<Command>,
-    thread: JoinHandle<()>,
+    fast_path: mpsc::UnboundedSender<Command>,
+    worker: Worker,
     transmit: Transmit,
     links: HashMap<OperatorIndex, StreamLink>,
     /// Asked for before the loop began.
@@ -112,21 +112,22 @@ pub fn recover<F: FastPath>(
     let actual = fast_path.tables()?;
     let (inventory, blocks) = (settings.inventory.clone(), snapshot.blocks.clone());
     // The kernel takes its time for the lines; what the sessions need can be worked out meanwhile.
-    let (recovered, plan) = std::thread::scope(|scope| {
-        let lines = scope.spawn(|| fast_path.set_lines(&inventory.map_rows(&blocks), &actual));
-        let recovered = Engine::recover(Recovery {
-            settings,
-            snapshot,
-            actual: &actual,
-            port,
-            rng: StdRng::from_os_rng(),
-            now: clock::now(),
-        });
-        let plan = Plan::diff(&recovered.tables, &actual);
-        let lines = lines.join();
-        lines.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, F::Error>((recovered, plan))
-    })?;
+    let (lines, (recovered, plan)) = blocking::both(
+        || fast_path.set_lines(&inventory.map_rows(&blocks), &actual),
+        || {
+            let recovered = Engine::recover(Recovery {
+                settings,
+                snapshot,
+                actual: &actual,
+                port,
+                rng: StdRng::from_os_rng(),
+                now: clock::now(),
+            });
+            let plan = Plan::diff(&recovered.tables, &actual);
+            (recovered, plan)
+        },
+    );
+    lines?;
     info!(
         sessions = recovered.sessions,
         changes = plan.changes.len(),
@@ -150,13 +151,13 @@ impl Runtime {
             ..
         } = recovered;
         let (feeds, inbox) = inbox();
-        let (commands, thread) = fast_path::spawn(fast_path, feeds.inputs.clone())
+        let (commands, worker) = fast_path::spawn(fast_path, feeds.inputs.clone())
             .context("cannot start the thread of the fast path")?;
         let runtime = Self {
             engine,
             journal: Arc::new(journal),
             fast_path: commands,
-            thread,
+            worker,
             transmit,
             links: HashMap::new(),
             first,
@@ -206,12 +207,10 @@ impl Runtime {
             Ok(()) => self.finish(committing, decided, &stop).await,
             failed => failed,
         };
-        // The thread finishes what it was given; its answers have nobody to go to.
+        // It finishes what it was given; its answers have nobody to go to.
         drop(self.inbox);
         drop(self.fast_path);
-        let thread = self.thread;
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
-        joined.map_err(|_| anyhow!("the thread of the fast path has panicked"))?;
+        self.worker.ended().await?;
         result
     }
 
@@ -298,7 +297,7 @@ impl Runtime {
         Box::pin(async move {
             while !writes.is_empty() {
                 let (journal, writes) = (journal.clone(), writes.clone());
-                let done = tokio::task::spawn_blocking(move || journal.commit(&writes)).await?;
+                let done = blocking::run(move || journal.commit(&writes)).await?;
                 let Err(failure) = done else { break };
                 error!(error = %failure, "cannot write the journal; trying again");
                 tokio::select! {

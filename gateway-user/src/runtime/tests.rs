@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_establish::{
     Body, Direction, Mac, Message, SessionKey, frame, frame::Envelope, open, seal, session_of,
@@ -202,6 +203,7 @@ key = "gw1.key"
             capacity: 64,
             events: inputs.clone(),
             states: states.clone(),
+            network: Network::default(),
         };
         let tasks = vec![
             tokio::spawn(client.run(stop.clone())),

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use doorstep_daemon::blocking;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -218,7 +219,7 @@ impl Engine {
 
     async fn refresh_on_disk(self: &Arc<Self>) -> anyhow::Result<bool> {
         let engine = Arc::clone(self);
-        tokio::task::spawn_blocking(move || engine.refresh_identity_keys())
+        blocking::run(move || engine.refresh_identity_keys())
             .await
             .context("the look at the identity keys crashed")?
     }
@@ -510,7 +511,7 @@ async fn retire(config: &Config, store: &Store, id: KeyId) -> anyhow::Result<Pat
         Ok(all.get(&id).copied().unwrap_or_default())
     };
     let (own, needed) = (config.clone(), needs().await?);
-    let path = tokio::task::spawn_blocking(move || keys::identity::retire(&own, id, needed))
+    let path = blocking::run(move || keys::identity::retire(&own, id, needed))
         .await
         .context("the key's file cannot be renamed")??;
     // What was under way while it was counted, by this server or another one.

@@ -3,16 +3,19 @@
 mod guarded;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use guarded::Guarded;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::keys::server::ServerTls;
 use crate::limits::{Guard, Source};
@@ -23,13 +26,41 @@ const HANDSHAKES: usize = 1024;
 /// When the system refuses to accept, for want of file descriptors for example.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A bound socket, of the system's network or of a simulated one.
+pub trait Listener: Send + Sync + 'static {
+    type Stream: AsyncRead
+        + AsyncWrite
+        + Connected<ConnectInfo = TcpConnectInfo>
+        + Send
+        + Unpin
+        + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.accept().await?;
+        // Delay is all that is lost where the system refuses it.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
 /// Connections whose handshake has succeeded, until told to stop.
-pub fn incoming(
-    listener: TcpListener,
+pub fn incoming<L: Listener>(
+    listener: L,
     tls: Arc<ServerTls>,
     guard: Arc<Guard>,
     stop: CancellationToken,
-) -> ReceiverStream<io::Result<Guarded<TlsStream<TcpStream>>>> {
+) -> ReceiverStream<io::Result<Guarded<TlsStream<L::Stream>>>> {
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
         let slots = Arc::new(Semaphore::new(HANDSHAKES));
@@ -57,8 +88,6 @@ pub fn incoming(
             let (sender, stop) = (sender.clone(), stop.clone());
             tokio::spawn(async move {
                 let _slot = slot;
-                // Delay is all that is lost where the system refuses it.
-                let _ = stream.set_nodelay(true);
                 let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
                 let done = tokio::select! {
                     () = stop.cancelled() => return,

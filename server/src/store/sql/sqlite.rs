@@ -1,9 +1,11 @@
-//! SQLite, embedded: a thread that writes, and a few that read beside it.
+//! SQLite, embedded: a thread that writes, and a few that read beside it. In a simulation, which has
+//! no other threads, one connection each.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
+use doorstep_daemon::blocking;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -19,9 +21,29 @@ const STATEMENTS: usize = 200;
 
 type Task = Box<dyn FnOnce(&mut Connection) + Send>;
 
+/// Who does what is asked for.
+enum Hands {
+    Threads(mpsc::Sender<Task>),
+    /// Whoever asks, in place.
+    Own(Connection),
+}
+
+impl Hands {
+    /// False if nobody is there any more.
+    fn take(&mut self, task: Task) -> bool {
+        match self {
+            Hands::Threads(queue) => queue.send(task).is_ok(),
+            Hands::Own(connection) => {
+                task(connection);
+                true
+            }
+        }
+    }
+}
+
 pub(in crate::store) struct Sqlite {
-    writer: Mutex<Option<mpsc::Sender<Task>>>,
-    readers: Mutex<Option<mpsc::Sender<Task>>>,
+    writer: Mutex<Option<Hands>>,
+    readers: Mutex<Option<Hands>>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
     /// Ends the thread of checkpoints when it is dropped.
     checkpoints: Mutex<Option<mpsc::Sender<()>>>,
@@ -35,6 +57,10 @@ impl Sqlite {
     ) -> Result<Sqlite> {
         let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         prepare(&mut writer)?;
+        if blocking::is_simulated() {
+            let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            return Ok(Self::of(Some(Hands::Own(writer)), Hands::Own(reader)));
+        }
         let mut threads = Vec::new();
         let (to_writer, tasks) = mpsc::channel();
         threads.push(spawn("sqlite-writer", writer, Arc::new(Mutex::new(tasks)))?);
@@ -52,10 +78,9 @@ impl Sqlite {
         };
         threads.push(checkpoint::start(path, stop, finish)?);
         Ok(Sqlite {
-            writer: Mutex::new(Some(to_writer)),
-            readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
             checkpoints: Mutex::new(Some(checkpoints)),
+            ..Self::of(Some(Hands::Threads(to_writer)), Hands::Threads(readers))
         })
     }
 
@@ -64,11 +89,18 @@ impl Sqlite {
         let mut threads = Vec::new();
         let readers = readers(path, 1, &mut threads)?;
         Ok(Sqlite {
-            writer: Mutex::new(None),
-            readers: Mutex::new(Some(readers)),
             threads: Mutex::new(threads),
-            checkpoints: Mutex::new(None),
+            ..Self::of(None, Hands::Threads(readers))
         })
+    }
+
+    fn of(writer: Option<Hands>, readers: Hands) -> Sqlite {
+        Sqlite {
+            writer: Mutex::new(writer),
+            readers: Mutex::new(Some(readers)),
+            threads: Mutex::default(),
+            checkpoints: Mutex::new(None),
+        }
     }
 
     pub async fn read(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
@@ -111,23 +143,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a thread do something and waits for it.
+/// Has something done and waits for it.
 async fn on<T: Send + 'static>(
-    threads: &Mutex<Option<mpsc::Sender<Task>>>,
+    hands: &Mutex<Option<Hands>>,
     work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (reply, answer) = oneshot::channel();
     let task: Task = Box::new(move |connection| {
         let _ = reply.send(work(connection));
     });
-    let sent = match &*lock(threads) {
-        Some(queue) => queue.send(task).is_ok(),
-        None => false,
-    };
-    if !sent {
+    blocking::pause().await;
+    let taken = lock(hands).as_mut().is_some_and(|hands| hands.take(task));
+    if !taken {
         return Err(StoreError::Closed);
     }
-    answer.await.unwrap_or(Err(StoreError::Closed))
+    let answer = answer.await.unwrap_or(Err(StoreError::Closed));
+    blocking::pause().await;
+    answer
 }
 
 fn readers(
