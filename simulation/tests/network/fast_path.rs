@@ -1,0 +1,150 @@
+//! The maps of a gateway: they outlive its daemon, and the observer sees every change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use doorstep_gateway::dataplane::{Attachment, MapUse, Object};
+use doorstep_gateway::engine::row::Snapshot;
+use doorstep_gateway::plan::{Plan, Tables};
+use doorstep_gateway::runtime::FastPath;
+use doorstep_gateway::session::{Counters, SessionEntry};
+use doorstep_gateway_common::{LineKey, LineValue, Reason, Slot};
+use uuid::Uuid;
+
+use super::observer::{Forwarded, Observer};
+
+#[derive(Clone)]
+pub struct Maps {
+    gateway: &'static str,
+    observer: Observer,
+    inner: Arc<Mutex<Inner>>,
+    /// What is closed stays open: the observer must find that out.
+    lies: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    tables: Tables,
+    /// Whose the rows are, by address and generation.
+    owners: HashMap<(Ipv4Addr, u64), Uuid>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("these maps do not fail")]
+pub struct Never;
+
+impl Maps {
+    pub fn new(gateway: &'static str, observer: Observer, lies: bool) -> Self {
+        Maps {
+            gateway,
+            observer,
+            inner: Arc::default(),
+            lies,
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Rows of these sessions may come back with a daemon that starts.
+    pub fn learn(&self, journal: &Snapshot) {
+        let rows = journal.sessions.iter();
+        let owners = rows.filter_map(|(session, row)| {
+            Some(((row.connect.ipv4?, row.connect.generation), session.session))
+        });
+        self.with(|maps| maps.owners.extend(owners));
+    }
+
+    fn change(&self, plan: &Plan) {
+        let now = self.with(|maps| {
+            for change in &plan.changes {
+                maps.tables.apply(change);
+            }
+            maps.forwarded()
+        });
+        match now {
+            Ok(now) => self.observer.forwards(self.gateway, now),
+            Err(text) => self.observer.violation(format!("{}: {text}", self.gateway)),
+        }
+    }
+}
+
+impl Inner {
+    /// A line reaches the world by its upstream row, and is reached by the downstream one.
+    fn forwarded(&self) -> Result<BTreeMap<Uuid, Forwarded>, String> {
+        let mut all = BTreeMap::new();
+        for (key, value) in &self.tables.upstream_v4 {
+            let (address, generation) = (Ipv4Addr::from(key.source_be), value.generation);
+            let owner = self.owners.get(&(address, generation));
+            let owner = *owner.ok_or_else(|| format!("a row of nobody's, {address}"))?;
+            let forwarded = Forwarded {
+                generation,
+                line: key.line.c_vid,
+            };
+            if all.insert(owner, forwarded).is_some() {
+                return Err(format!("session {owner} has two rows"));
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl FastPath for Maps {
+    type Error = Never;
+
+    fn set_lines(&mut self, _: &[(LineKey, LineValue)], _: &Tables) -> Result<(), Never> {
+        Ok(())
+    }
+
+    fn set_line(&mut self, _: LineKey, _: LineValue) -> Result<(), Never> {
+        Ok(())
+    }
+
+    fn tables(&self) -> Result<Tables, Never> {
+        Ok(self.with(|maps| maps.tables.clone()))
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), Never> {
+        self.change(plan);
+        Ok(())
+    }
+
+    fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Never> {
+        if let Some(address) = entry.ipv4 {
+            self.with(|maps| {
+                maps.owners
+                    .insert((address, entry.generation), entry.session)
+            });
+        }
+        self.apply(&Plan::diff(&Tables::of([entry]), &Tables::default()))
+    }
+
+    fn change_session(&mut self, _: &SessionEntry) -> Result<(), Never> {
+        Ok(())
+    }
+
+    fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Never> {
+        if !self.lies {
+            self.apply(&Plan::diff(&Tables::default(), &Tables::of([entry])))?;
+        }
+        self.counters(entry.slot)
+    }
+
+    fn counters(&self, _: Slot) -> Result<Counters, Never> {
+        Ok(Counters::default())
+    }
+
+    fn reasons(&self) -> Result<Vec<(Reason, u64)>, Never> {
+        Ok(Vec::new())
+    }
+
+    fn map_use(&self) -> Result<Vec<MapUse>, Never> {
+        Ok(Vec::new())
+    }
+
+    fn upgrade(&mut self, _: &Object) -> Result<Vec<Attachment>, Never> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,98 @@
+//! The control plane over a simulated network: the server's real services over its real database, two
+//! gateways but for the kernel, terminals' real clients, in one thread and in simulated time.
+//!
+//! A seed says what subscribers wish and what breaks: links that are cut, one way or both, or hold
+//! messages back, processes that are killed or stopped and start again from their disks. Meanwhile an
+//! observer watches the gateways' maps; once everything works again all must come to rest and agree.
+//! The same seed gives the same trace: each is run twice, in a process of its own, because some of
+//! what chance decides is counted per process.
+//!
+//! ```text
+//! cargo test -p doorstep-simulation --test network                       a handful of seeds
+//! cargo xtask simulate --seeds 100 --seed 1                              many
+//! cargo xtask simulate --seed 17 --trace                                 what happens in one
+//! ```
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a test program speaks through standard output"
+)]
+
+mod auditor;
+mod fast_path;
+mod gateway;
+mod homes;
+mod observer;
+mod runs;
+mod scenario;
+mod server;
+mod system;
+mod terminal;
+mod wire;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use libtest_mimic::{Arguments, Trial};
+
+/// The seeds of the test.
+const HANDFUL: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// Seeds of the control plane's simulation.
+#[derive(Parser)]
+struct Options {
+    /// How many.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// The first.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Show what happens.
+    #[arg(long)]
+    trace: bool,
+    /// Run the one seed here, once, and say what happens: what this program calls itself with.
+    #[arg(long, hide = true)]
+    here: bool,
+    /// With maps that keep what they are told to remove.
+    #[arg(long, hide = true)]
+    lies: bool,
+}
+
+fn main() -> ExitCode {
+    let own = ["--seed", "--seeds", "--trace", "--here"];
+    let is_own = |argument: &String| {
+        own.iter()
+            .any(|name| argument == name || argument.starts_with(&format!("{name}=")))
+    };
+    if !std::env::args().skip(1).any(|argument| is_own(&argument)) {
+        return libtest_mimic::run(&Arguments::from_args(), trials()).exit_code();
+    }
+    let options = Options::parse();
+    match options.here {
+        true => runs::here(options.seed, options.lies),
+        false => runs::many(options.seed, options.seeds, options.trace),
+    }
+}
+
+fn trials() -> Vec<Trial> {
+    let mut trials: Vec<_> = HANDFUL
+        .map(|seed| {
+            Trial::test(
+                format!("seed_{seed}_comes_to_rest_twice_in_the_same_way"),
+                move || {
+                    runs::twice(seed)?;
+                    Ok(())
+                },
+            )
+        })
+        .collect();
+    trials.push(Trial::test(
+        "gateways_that_lie_are_found_out",
+        || match runs::child(1, true)?.result {
+            Err(why) if why.contains("both forward") => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        },
+    ));
+    trials
+}
