@@ -12,6 +12,7 @@ mod fuzz;
 mod load;
 mod process;
 mod setup;
+mod simulate;
 mod soak;
 mod test;
 mod vm;
@@ -40,6 +41,7 @@ enum Task {
     Bench(bench::Args),
     Demo(demo::Args),
     Fuzz(fuzz::Args),
+    Simulate(simulate::Args),
     Soak(soak::Args),
     Test(test::Args),
     Vm(vm::Args),
@@ -64,6 +66,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Simulate(args) => simulate::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Vm(args) => vm::run(&args),

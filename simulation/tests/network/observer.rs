@@ -28,6 +28,8 @@ struct Seen {
     /// Highest generation forwarded so far.
     highest: HashMap<Uuid, u64>,
     violation: Option<String>,
+    /// Requests of terminals so far.
+    requests: usize,
 }
 
 impl Observer {
@@ -44,6 +46,17 @@ impl Observer {
         let mut seen = self.seen();
         let name = seen.name(session);
         seen.note(who, &format!("{name} {what}"));
+    }
+
+    /// A terminal asks the server for something.
+    pub fn asks(&self, terminal: &str, what: &str) {
+        let mut seen = self.seen();
+        seen.note(terminal, &format!("asks: {what}"));
+        seen.requests += 1;
+    }
+
+    pub fn requests(&self) -> usize {
+        self.seen().requests
     }
 
     /// What must never happen has happened.

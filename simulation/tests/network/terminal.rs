@@ -200,7 +200,7 @@ impl Terminal {
             Some(session) => format!("{kind:?} {} to home {home}", self.observer.name(session)),
             None => format!("{kind:?} at home {home}"),
         };
-        self.note(&format!("asks: {what}"));
+        self.observer.asks(&self.name, &what);
         let request = pb::RequestAccessRequest {
             credentials: Some(account.credentials.clone()),
             kind: kind.into(),
@@ -253,7 +253,7 @@ impl Terminal {
 
     async fn release(&self, account: &Account, session: Uuid) {
         let what = format!("Release {}", self.observer.name(session));
-        self.note(&format!("asks: {what}"));
+        self.observer.asks(&self.name, &what);
         let request = pb::ReleaseRequest {
             credentials: Some(account.credentials.clone()),
             session_id: session.to_string(),

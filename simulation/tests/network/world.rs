@@ -18,6 +18,7 @@ use super::scenario::{Act, MENDED, Scenario};
 use super::server::Server;
 use super::system;
 use super::terminal::Terminal;
+use super::timetable::Timetable;
 
 /// Time that goes by in one step of a host.
 const TICK: Duration = Duration::from_millis(5);
@@ -125,18 +126,18 @@ impl World {
     }
 
     fn run(mut self) -> Result<String, String> {
-        let mut acts = std::mem::take(&mut self.scenario.acts)
-            .into_iter()
-            .peekable();
+        let mut timetable = Timetable::new(std::mem::take(&mut self.scenario.faults));
         let mut mended = false;
         loop {
             let now = self.sim.elapsed();
-            while let Some((_, act)) = acts.next_if(|(at, _)| *at <= now) {
-                self.act(act);
-            }
             if now >= MENDED && !mended {
                 self.mend();
                 mended = true;
+            }
+            if !mended {
+                for act in timetable.due(now, self.observer.requests()) {
+                    self.act(act);
+                }
             }
             self.sim
                 .step()
@@ -155,7 +156,7 @@ impl World {
                 let after = since.saturating_sub(MENDED).as_secs_f64();
                 let established = verdict.established;
                 return Ok(format!(
-                    "{established} sessions are established; at rest {after:.1} s after all works again"
+                    "at rest {after:.1} s after all works again, {established} sessions established"
                 ));
             }
             if now > MENDED + SETTLES {
