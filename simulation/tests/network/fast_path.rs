@@ -19,8 +19,16 @@ pub struct Maps {
     gateway: &'static str,
     observer: Observer,
     inner: Arc<Mutex<Inner>>,
-    /// What is closed stays open: the observer must find that out.
-    lies: bool,
+    lie: Option<Lie>,
+}
+
+/// What is wrong with the maps, for the observer and the auditor to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Lie {
+    /// What is closed stays.
+    Keeps,
+    /// What is opened is not there.
+    Opens,
 }
 
 #[derive(Default)]
@@ -35,12 +43,12 @@ struct Inner {
 pub struct Never;
 
 impl Maps {
-    pub fn new(gateway: &'static str, observer: Observer, lies: bool) -> Self {
+    pub fn new(gateway: &'static str, observer: Observer, lie: Option<Lie>) -> Self {
         Maps {
             gateway,
             observer,
             inner: Arc::default(),
-            lies,
+            lie,
         }
     }
 
@@ -118,6 +126,9 @@ impl FastPath for Maps {
                     .insert((address, entry.generation), entry.session)
             });
         }
+        if self.lie == Some(Lie::Opens) {
+            return Ok(());
+        }
         self.apply(&Plan::diff(&Tables::of([entry]), &Tables::default()))
     }
 
@@ -126,7 +137,7 @@ impl FastPath for Maps {
     }
 
     fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Never> {
-        if !self.lies {
+        if self.lie != Some(Lie::Keeps) {
             self.apply(&Plan::diff(&Tables::default(), &Tables::of([entry])))?;
         }
         self.counters(entry.slot)

@@ -35,6 +35,7 @@ mod world;
 use std::process::ExitCode;
 
 use clap::Parser;
+use fast_path::Lie;
 use libtest_mimic::{Arguments, Trial};
 
 /// The seeds of the test.
@@ -55,9 +56,9 @@ struct Options {
     /// Run the one seed here, once, and say what happens: what this program calls itself with.
     #[arg(long, hide = true)]
     here: bool,
-    /// With maps that keep what they are told to remove.
+    /// With maps that lie.
     #[arg(long, hide = true)]
-    lies: bool,
+    lie: Option<fast_path::Lie>,
 }
 
 fn main() -> ExitCode {
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     }
     let options = Options::parse();
     match options.here {
-        true => runs::here(options.seed, options.lies),
+        true => runs::here(options.seed, options.lie),
         false => runs::many(options.seed, options.seeds, options.trace),
     }
 }
@@ -91,12 +92,16 @@ fn trials() -> Vec<Trial> {
             })
         })
         .collect();
-    trials.push(Trial::test(
-        "gateways_that_lie_are_found_out",
-        || match runs::child(1, true)?.result {
-            Err(why) if why.contains("both forward") => Ok(()),
+    let lies = [
+        ("kept", Lie::Keeps, "both forward"),
+        ("missing", Lie::Opens, "no rest: "),
+    ];
+    trials.extend(lies.map(|(name, lie, found)| {
+        let name = format!("rows_that_are_{name}_at_gateways_that_lie_are_found_out");
+        Trial::test(name, move || match runs::child(1, Some(lie))?.result {
+            Err(why) if why.contains(found) => Ok(()),
             other => Err(format!("{other:?}").into()),
-        },
-    ));
+        })
+    }));
     trials
 }

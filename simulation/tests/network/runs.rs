@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use clap::ValueEnum as _;
+
+use super::fast_path::Lie;
 use super::world;
 
 const RESTS: &str = "RESTS: ";
@@ -19,7 +22,7 @@ pub struct Run {
 }
 
 /// Runs a seed in this process.
-pub fn here(seed: u64, lies: bool) -> ExitCode {
+pub fn here(seed: u64, lie: Option<Lie>) -> ExitCode {
     // Before the clock is stopped, and named by real chance.
     let folder = match folder() {
         Ok(folder) => folder,
@@ -36,7 +39,7 @@ pub fn here(seed: u64, lies: bool) -> ExitCode {
             .with_ansi(false)
             .init();
     }
-    let end = world::run(seed, folder.path(), lies);
+    let end = world::run(seed, folder.path(), lie);
     for line in &end.trace {
         println!("{line}");
     }
@@ -57,12 +60,12 @@ fn folder() -> std::io::Result<tempfile::TempDir> {
 }
 
 /// Runs a seed in a process of its own.
-pub fn child(seed: u64, lies: bool) -> Result<Run, String> {
+pub fn child(seed: u64, lie: Option<Lie>) -> Result<Run, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command.args(["--here", "--seed", &seed.to_string()]);
-    if lies {
-        command.arg("--lies");
+    if let Some(lie) = lie.and_then(|lie| lie.to_possible_value()) {
+        command.args(["--lie", lie.get_name()]);
     }
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -84,8 +87,8 @@ pub fn child(seed: u64, lies: bool) -> Result<Run, String> {
 /// Runs a seed twice, at the same time, and compares.
 pub fn twice(seed: u64) -> Result<Run, String> {
     let (one, other) = thread::scope(|scope| {
-        let other = scope.spawn(|| child(seed, false));
-        let one = child(seed, false);
+        let other = scope.spawn(|| child(seed, None));
+        let one = child(seed, None);
         (one, other.join())
     });
     let (one, other) = (one?, other.map_err(|_| "a thread panicked")??);
@@ -121,7 +124,7 @@ pub fn many(first: u64, count: u64, trace: bool) -> ExitCode {
                 return;
             }
             let seed = first.wrapping_add(number);
-            if trace && let Ok(run) = child(seed, false) {
+            if trace && let Ok(run) = child(seed, None) {
                 println!("{}", run.trace.join("\n"));
             }
             match twice(seed) {

@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use turmoil::Sim;
 
 use super::auditor::Auditor;
-use super::fast_path::Maps;
+use super::fast_path::{Lie, Maps};
 use super::gateway::Gateway;
 use super::homes::{GATEWAYS, SERVER};
 use super::observer::Observer;
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// How long everything must be at rest to have come to rest.
 const REST: Duration = Duration::from_secs(12);
 /// How long after everything works again it may take until then.
-const SETTLES: Duration = Duration::from_secs(240);
+const SETTLES: Duration = Duration::from_secs(120);
 const AUDITOR: &str = "auditor";
 
 /// What became of it.
@@ -34,9 +34,8 @@ pub struct End {
     pub result: Result<String, String>,
 }
 
-/// Runs it on this thread, which is good for nothing else afterwards. With `lies` the gateways'
-/// maps keep what they are told to remove.
-pub fn run(seed: u64, folder: &Path, lies: bool) -> End {
+/// Runs it on this thread, which is good for nothing else afterwards. The gateways' maps may lie.
+pub fn run(seed: u64, folder: &Path, lie: Option<Lie>) -> End {
     system::simulate(seed);
     let mut disk = StdRng::seed_from_u64(!seed);
     blocking::simulate(move || {
@@ -48,7 +47,7 @@ pub fn run(seed: u64, folder: &Path, lies: bool) -> End {
         Duration::from_micros(disk.random_range(0..longest_us))
     });
     let observer = Observer::default();
-    let result = World::build(seed, folder, &observer, lies)
+    let result = World::build(seed, folder, &observer, lie)
         .map_err(|error| format!("{error:#}"))
         .and_then(|world| world.run());
     End {
@@ -68,7 +67,12 @@ struct World {
 }
 
 impl World {
-    fn build(seed: u64, folder: &Path, observer: &Observer, lies: bool) -> anyhow::Result<Self> {
+    fn build(
+        seed: u64,
+        folder: &Path,
+        observer: &Observer,
+        lie: Option<Lie>,
+    ) -> anyhow::Result<Self> {
         let scenario = Scenario::of(seed);
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -84,7 +88,7 @@ impl World {
         sim.host(SERVER, move || own.clone().run());
         let mut gateways = Vec::new();
         for (name, number) in GATEWAYS.into_iter().zip(1..) {
-            let maps = Maps::new(name, observer.clone(), lies);
+            let maps = Maps::new(name, observer.clone(), lie);
             let gateway = Gateway::new(name, number, &folder.join(name), observer.clone(), maps)?;
             let own = gateway.clone();
             sim.host(name, move || own.clone().run());
