@@ -25,7 +25,7 @@ pub struct Maps {
 /// What is wrong with the maps, for the observer and the auditor to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Lie {
-    /// What is closed stays.
+    /// What is closed stays, until the session is opened at the same gateway again.
     Keeps,
     /// What is opened is not there.
     Opens,
@@ -80,6 +80,14 @@ impl Maps {
 }
 
 impl Inner {
+    fn forget(&mut self, session: Uuid) {
+        let owners = &self.owners;
+        self.tables.upstream_v4.retain(|key, value| {
+            let of = (Ipv4Addr::from(key.source_be), value.generation);
+            owners.get(&of) != Some(&session)
+        });
+    }
+
     /// A line reaches the world by its upstream row, and is reached by the downstream one.
     fn forwarded(&self) -> Result<BTreeMap<Uuid, Forwarded>, String> {
         let mut all = BTreeMap::new();
@@ -120,11 +128,12 @@ impl FastPath for Maps {
     }
 
     fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Never> {
+        if self.lie == Some(Lie::Keeps) {
+            self.with(|maps| maps.forget(entry.session));
+        }
         if let Some(address) = entry.ipv4 {
-            self.with(|maps| {
-                maps.owners
-                    .insert((address, entry.generation), entry.session)
-            });
+            let of = (address, entry.generation);
+            self.with(|maps| maps.owners.insert(of, entry.session));
         }
         if self.lie == Some(Lie::Opens) {
             return Ok(());

@@ -138,7 +138,9 @@ impl World {
                 self.mend();
                 mended = true;
             }
-            if !mended {
+            if mended {
+                self.start_what_has_ended();
+            } else {
                 for act in timetable.due(now, self.observer.requests()) {
                     self.act(act);
                 }
@@ -196,17 +198,19 @@ impl World {
         self.sim.set_link_max_message_latency(one, other, latency);
     }
 
-    /// Everything works from now on.
-    fn mend(&mut self) {
-        self.observer.note("", "all works again");
-        self.lose_frames(0.0);
-        let mut hosts = vec![SERVER];
-        hosts.extend(GATEWAYS);
-        for host in hosts {
+    /// As whoever supervises processes does; some were still stopping when all was mended.
+    fn start_what_has_ended(&mut self) {
+        for host in [SERVER].into_iter().chain(GATEWAYS) {
             if !self.sim.is_host_running(host) {
                 self.sim.bounce(host);
             }
         }
+    }
+
+    /// Everything works from now on.
+    fn mend(&mut self) {
+        self.observer.note("", "all works again");
+        self.lose_frames(0.0);
         let terminals = self.terminals.iter().map(|own| own.name().to_owned());
         let mut links: Vec<(String, String)> = Vec::new();
         for end in terminals.chain(GATEWAYS.map(str::to_owned)) {
