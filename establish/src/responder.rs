@@ -184,10 +184,11 @@ impl Responder {
         }
     }
 
-    /// Another session on the same line is to end when this one begins. Each Accept says so from now
-    /// on; while the gateway has not confirmed one, the other session goes on.
-    pub fn replace(&mut self, former: Former) {
-        self.former = Some(former);
+    /// Another session on the same line is to end when this one begins, or none is any more. Each
+    /// Accept says so from now on; while the gateway has not confirmed one, the other session goes
+    /// on.
+    pub fn replace(&mut self, former: Option<Former>) {
+        self.former = former;
     }
 
     /// Takes an authenticated message that came from `gateway_mac` under `tags`.

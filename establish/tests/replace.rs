@@ -55,7 +55,7 @@ fn each_accept_proves_it_for_its_own_establishment() {
     let plain = accepted(&mut terminal, &request(0));
     assert_eq!(plain.replaces(), None, "unless it is asked for");
 
-    terminal.replace(former());
+    terminal.replace(Some(former()));
     let key = SessionKey::generate();
     let mut proofs = vec![];
     for nonce in 1..4 {

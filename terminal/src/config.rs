@@ -1,5 +1,6 @@
 //! The terminal's configuration file.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use serde::de::{Deserializer, Error as _};
 /// Where the daemon listens and its clients ask, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/doorstep-terminal/admin.sock";
 
+/// The name of the operator whose server stands in `[server]`.
+pub const DEFAULT_OPERATOR: &str = "default";
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,15 +26,19 @@ pub struct Config {
     /// The socket of the daemon's clients.
     #[serde(default = "default_socket")]
     pub admin_socket: PathBuf,
-    /// The operator's server.
-    pub server: Server,
+    /// The operators' servers, by the names that commands have for the operators. The file has one
+    /// also in `[server]`, as [`DEFAULT_OPERATOR`].
+    #[serde(default)]
+    pub operators: BTreeMap<String, Server>,
+    #[serde(default)]
+    server: Option<Server>,
     /// Toward the building.
     pub wan: Wan,
     /// Toward the rooms; without it the terminal is a single host.
     pub home: Option<Home>,
 }
 
-/// The operator's server.
+/// An operator's server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
@@ -140,6 +148,9 @@ fn default_true() -> bool {
     true
 }
 
+/// A field, and what is wrong with it.
+type Problem = (&'static str, String);
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -189,14 +200,15 @@ impl Config {
             source: Box::new(source),
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        config.make_absolute(folder);
         config
-            .check()
+            .name_server()
+            .and_then(|()| config.check())
             .map_err(|(field, problem)| ConfigError::Value {
                 path: path.to_owned(),
                 field,
                 problem,
             })?;
+        config.make_absolute(folder);
         Ok(config)
     }
 
@@ -205,19 +217,47 @@ impl Config {
             .home
             .as_mut()
             .and_then(|home| home.resolver_file.as_mut());
-        let paths = [
-            &mut self.state_dir,
-            &mut self.admin_socket,
-            &mut self.server.ca,
-        ];
-        for path in paths.into_iter().chain(resolver) {
+        let own = [&mut self.state_dir, &mut self.admin_socket];
+        let servers = self.operators.values_mut().map(|server| &mut server.ca);
+        for path in own.into_iter().chain(servers).chain(resolver) {
             *path = folder.join(&*path);
         }
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        if !self.server.url.starts_with("https://") {
-            return Err(("server.url", "expected https://host:port".into()));
+    /// Puts `[server]` among the operators.
+    fn name_server(&mut self) -> Result<(), Problem> {
+        let Some(server) = self.server.take() else {
+            return Ok(());
+        };
+        match self.operators.insert(DEFAULT_OPERATOR.into(), server) {
+            None => Ok(()),
+            Some(_) => Err((
+                "operators.default",
+                "is the name of the operator in [server]; choose another, or leave one out".into(),
+            )),
+        }
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if self.operators.is_empty() {
+            return Err((
+                "server",
+                "expected the operator's server in [server], or one for each operator in \
+                 [operators.NAME]"
+                    .into(),
+            ));
+        }
+        for (name, server) in &self.operators {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if !(1..=32).contains(&name.len()) || !name.bytes().all(is_plain) {
+                let text =
+                    format!("{name:?} is no name of an operator: 1 to 32 letters, digits, - or _");
+                return Err(("operators", text));
+            }
+            if !server.url.starts_with("https://") {
+                let text = format!("of operator {name}: expected https://host:port");
+                return Err(("url", text));
+            }
         }
         if self.wan.ports.is_empty() {
             return Err(("wan.ports", "expected at least one interface".into()));

@@ -326,6 +326,14 @@ pub(crate) fn is_transient(status: &Status) -> bool {
     transient.contains(&status.code()) || hinted(status).is_some()
 }
 
+/// Whether this is the server's word, and not the lack of one.
+pub(crate) fn has_answered<T>(answer: &Result<T, Status>) -> bool {
+    answer
+        .as_ref()
+        .err()
+        .is_none_or(|status| !is_transient(status))
+}
+
 /// What the server answered, or why it did not, with the causes below it.
 #[must_use]
 pub fn describe(status: &Status) -> String {

@@ -1,5 +1,6 @@
 //! What a restarted daemon must still know: credentials and sessions. Only root may read it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::config::DEFAULT_OPERATOR;
 use crate::links::journal::{Durability, replace};
 
 /// Who the subscriber is, as the server said at registration.
@@ -56,6 +58,12 @@ impl<'de> Deserialize<'de> for Secret {
 pub struct SavedSession {
     /// The server's name for it.
     pub session_id: Uuid,
+    /// Whose it is. Older files know one operator.
+    #[serde(default = "default_operator")]
+    pub operator: String,
+    /// The session that is to end when this one is established.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Uuid>,
     /// The newest generation known.
     pub generation: u64,
     /// Its key.
@@ -104,6 +112,8 @@ pub enum Wish {
     Move,
     /// One more session.
     Additional,
+    /// One more session, at whose beginning another ends.
+    Switch,
 }
 
 /// A request for access whose answer is not known: the server may have carried it out. Asked again
@@ -113,11 +123,14 @@ pub enum Wish {
 pub struct OpenRequest {
     /// Chosen by this terminal.
     pub request_id: Uuid,
+    /// Of whom it is asked.
+    #[serde(default = "default_operator")]
+    pub operator: String,
     /// What it is.
     pub wish: Wish,
     /// Where to.
     pub sealed_location_id: String,
-    /// Which session moves; empty: the only one.
+    /// Which session moves or is to end; empty for a move: the only one.
     pub session_id: String,
     /// When it was asked first.
     pub asked_at_unix_ms: i64,
@@ -126,17 +139,26 @@ pub struct OpenRequest {
 impl OpenRequest {
     /// Whether the same is asked.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.wish == other.wish
+        self.operator == other.operator
+            && self.wish == other.wish
             && self.sealed_location_id == other.sealed_location_id
             && self.session_id == other.session_id
     }
+}
+
+fn default_operator() -> String {
+    DEFAULT_OPERATOR.into()
 }
 
 /// Everything kept.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// None before registration.
+    /// The operators at which the home is registered.
+    #[serde(default)]
+    pub operators: BTreeMap<String, Credentials>,
+    /// Only in older files, which know one operator; [`State::parse`] puts it among the others.
+    #[serde(default, skip_serializing)]
     pub credentials: Option<Credentials>,
     /// The sessions.
     #[serde(default)]
@@ -192,7 +214,12 @@ impl From<serde_json::Error> for Malformed {
 impl State {
     /// Reads the text of a state file.
     pub fn parse(text: &[u8]) -> Result<Self, Malformed> {
-        Ok(serde_json::from_slice(text)?)
+        let mut state: Self = serde_json::from_slice(text)?;
+        if let Some(credentials) = state.credentials.take() {
+            let operator = state.operators.entry(default_operator());
+            operator.or_insert(credentials);
+        }
+        Ok(state)
     }
 }
 

@@ -1,180 +1,29 @@
 //! The whole daemon and its command line, with a gateway's end of the line and a server that the
 //! test plays: connect, a second session, a restart, a move, releases.
 
+#[path = "support/home.rs"]
+mod home;
 #[path = "support/operator.rs"]
 mod operator;
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use doorstep_establish::frame::{self, Envelope};
-use doorstep_establish::{
-    Body, Direction, Initiator, Mac, Nonce, Offer, Outcome, SessionKey, Tags, open, seal,
-};
-use doorstep_terminal::packet::{Hearing, Port};
+use doorstep_establish::{Mac, SessionKey};
+use home::{Gateway, Terminal, listening, stop};
 use operator::{Granted, Operator, serve};
 use serde_json::Value;
 use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
-use tokio::process::{Child, Command};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// A gateway's end of the line, with an Ethernet address of its own.
-struct Gateway {
-    port: Port,
-    mac: Mac,
-    name: &'static str,
-}
-
-impl Gateway {
-    fn new(name: &'static str, mac: Mac) -> Self {
-        let index = gw0_index();
-        Self {
-            port: Port::open(index, Hearing::Everything).unwrap(),
-            mac,
-            name,
-        }
-    }
-
-    fn offer(&self, number: u8) -> Offer {
-        Offer {
-            gateway_id: self.name.into(),
-            ipv4: Some([100, 64, 1, number].into()),
-            ipv4_gateway: Some([100, 64, 0, 1].into()),
-            ipv6: Some(format!("2001:db8:{number}::/56").parse().unwrap()),
-            ipv6_line: None,
-            dns: vec!["192.0.2.53".parse().unwrap()],
-            mtu: 1500,
-        }
-    }
-
-    async fn send(&self, session: Uuid, key: &SessionKey, body: &Body) {
-        let envelope = Envelope::to_line(self.mac, Tags::NONE);
-        self.port
-            .send(&frame::build(&envelope, &seal(key, session, body)))
-            .await
-            .unwrap();
-    }
-
-    /// Runs the exchange until the terminal has accepted.
-    async fn establish(&self, (session, generation, key): Granted, number: u8) -> Initiator {
-        let nonce = Nonce::generate(&mut rand::rng());
-        let now = Instant::now();
-        let mut initiator = Initiator::new(session, generation, nonce, self.offer(number), now);
-        loop {
-            if let Some(body) = initiator.poll(Instant::now(), &mut rand::rng()) {
-                self.send(session, &key, &body).await;
-            }
-            let due = initiator.next_deadline().unwrap();
-            let received = tokio::time::timeout_at(due.into(), self.port.receive()).await;
-            let Ok(Ok(bytes)) = received else { continue };
-            let Ok(parsed) = frame::parse(&bytes) else {
-                continue;
-            };
-            let key_of = |id| (id == session).then(|| key.clone());
-            // Repetitions that belong to an earlier session are still in the queue.
-            let Ok((_, body)) = open(parsed.payload, Direction::FromTerminal, key_of) else {
-                continue;
-            };
-            match initiator.on_body(&body, parsed.envelope.src_mac) {
-                Outcome::Accepted { .. } => {
-                    assert_eq!(
-                        parsed.envelope.dst_mac, self.mac,
-                        "it goes to the request's source"
-                    );
-                    self.send(session, &key, &initiator.confirm()).await;
-                    return initiator;
-                }
-                Outcome::Refused { detail } => panic!("refused: {detail}"),
-                Outcome::Ignored(_) => {}
-            }
-        }
-    }
-}
-
-/// From `ip`: /sys shows the namespace in which it was mounted, hence not this one.
-fn gw0_index() -> u32 {
-    let json: Value = serde_json::from_str(&ip("-j link show gw0")).unwrap();
-    u32::try_from(json[0]["ifindex"].as_u64().unwrap()).unwrap()
-}
-
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_doorstep-terminal"));
-    command
-        .kill_on_drop(true)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-struct Terminal {
-    folder: PathBuf,
-}
-
-impl Terminal {
-    fn daemon(&self) -> Child {
-        let config = self.folder.join("terminal.toml");
-        let mut command = binary();
-        command.stderr(Stdio::inherit());
-        command
-            .args(["run", "--config"])
-            .arg(config)
-            .spawn()
-            .unwrap()
-    }
-
-    /// Runs a client: its exit code, its JSON, its errors.
-    async fn client(&self, words: &str) -> (i32, Value, String) {
-        let output = binary()
-            .args(words.split_whitespace())
-            .args(["-o", "json", "--socket"])
-            .arg(self.folder.join("run/admin.sock"))
-            .output()
-            .await
-            .unwrap();
-        let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        (
-            output.status.code().unwrap(),
-            json,
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            let (code, status, error) = self.client("status").await;
-            if code == 0 && holds(&status) {
-                return status;
-            }
-            assert!(Instant::now() < end, "{what}: {status:#} {error}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-async fn stop(mut daemon: Child) {
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id().unwrap()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    let status = tokio::time::timeout(Duration::from_secs(5), daemon.wait())
-        .await
-        .unwrap();
-    assert!(status.unwrap().success());
-}
-
 /// A home with two rooms, whose operator takes some time to answer.
-async fn home(folder: &Path, delay: Duration) -> (Terminal, mpsc::UnboundedReceiver<Granted>) {
-    let (granted, grants) = mpsc::unbounded_channel();
-    let operator = Arc::new(Operator {
-        granted,
-        delay,
-        sessions: Mutex::default(),
-        answers: Mutex::default(),
-        states: broadcast::channel(16).0,
-    });
+async fn connected_home(
+    folder: &Path,
+    delay: Duration,
+) -> (Terminal, mpsc::UnboundedReceiver<Granted>) {
+    let (operator, grants) = Operator::new(delay);
     let url = serve(operator, folder).await;
     let config = format!(
         "state_dir = \"state\"\nadmin_socket = \"run/admin.sock\"\n\
@@ -189,15 +38,12 @@ async fn home(folder: &Path, delay: Duration) -> (Terminal, mpsc::UnboundedRecei
     (Terminal { folder }, grants)
 }
 
-fn listening(status: &Value) -> bool {
-    status["ports"][0]["listening"] == true
-}
-
 #[test]
 fn a_home_connects_moves_and_releases() {
     in_namespace("a_home_connects_moves_and_releases", || async {
         let folder = tempfile::tempdir().unwrap();
-        let (terminal, mut grants) = home(folder.path(), Duration::from_millis(100)).await;
+        let (terminal, mut grants) =
+            connected_home(folder.path(), Duration::from_millis(100)).await;
         let before = dump();
         let daemon = terminal.daemon();
         terminal.until("listens", listening).await;
@@ -272,7 +118,7 @@ fn a_home_connects_moves_and_releases() {
             })
             .await;
         assert_eq!(status["sessions"][0]["ipv4_address"], "100.64.1.10");
-        assert_eq!(status["registered"], true);
+        assert_eq!(status["operators"][0]["registered"], true);
         assert_unchanged(&links, "after the restart");
 
         // The first gateway's release cannot be replayed by someone without the key.
@@ -326,7 +172,8 @@ fn a_request_that_is_under_way_outlives_the_daemon() {
         "a_request_that_is_under_way_outlives_the_daemon",
         || async {
             let folder = tempfile::tempdir().unwrap();
-            let (terminal, mut grants) = home(folder.path(), Duration::from_secs(2)).await;
+            let (terminal, mut grants) =
+                connected_home(folder.path(), Duration::from_secs(2)).await;
             let before = dump();
             let mut daemon = terminal.daemon();
             terminal.until("listens", listening).await;
@@ -411,13 +258,32 @@ fn bad_configurations_are_told_with_their_place() {
     let good =
         "[server]\nurl = \"https://127.0.0.1:1\"\nca = \"ca.pem\"\n[wan]\nports = [\"wan0\"]\n";
     let cases = [
-        ("", "missing field `server`"),
+        ("", "missing field `wan`"),
+        (
+            "[wan]\nports = [\"wan0\"]\n",
+            "server: expected the operator's server in [server], or one for each",
+        ),
+        (
+            &good.replace("[server]", "[operators.\"a b\"]"),
+            "\"a b\" is no name of an operator",
+        ),
+        (
+            &format!(
+                "{good}{}",
+                good.replace("[server]", "[operators.default]")
+                    .replace("[wan]\nports = [\"wan0\"]\n", "")
+            ),
+            "is the name of the operator in [server]",
+        ),
         ("x = 1\n", "line 1, column 1"),
         (
             &good.replace("[\"wan0\"]", "[]"),
             "wan.ports: expected at least one",
         ),
-        (&good.replace("https", "http"), "server.url: expected https"),
+        (
+            &good.replace("https", "http"),
+            "url: of operator default: expected https",
+        ),
         (
             &good.replace("\"wan0\"", "\"wan0\", \"wan0\""),
             "named twice",

@@ -7,6 +7,7 @@ pub mod model;
 pub mod objects;
 pub mod programs;
 pub mod suite;
+pub mod switching;
 
 #[cfg(test)]
 mod tests {

@@ -99,7 +99,7 @@ fn main() -> ExitCode {
                 registered_twice,
             },
             bad_input::{configurations, inventories, certificates, frames},
-            operators::{each_has_its_own_answers, a_router_away},
+            operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
             floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},

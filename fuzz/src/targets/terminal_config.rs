@@ -24,6 +24,7 @@ pub const TARGET: Target = Target {
         "masquerade = false",
         "resolver_file",
         "https://",
+        "[operators.default]",
         "192.168.0.1/24",
         "..",
         "true",
@@ -38,6 +39,9 @@ const FULL: &str = r#"state_dir = "state"
 url = "https://198.51.100.10:7443"
 ca = "ca.pem"
 server_name = "north-net"
+[operators.south]
+url = "https://198.51.100.20:7443"
+ca = "south.pem"
 [wan]
 ports = ["wan0", "wan1"]
 tags = [101, 1004]
@@ -69,8 +73,15 @@ fn check(data: &[u8]) {
 }
 
 fn holds_together(config: &Config) {
-    assert!(config.server.url.starts_with("https://"));
-    for path in [&config.state_dir, &config.admin_socket, &config.server.ca] {
+    assert!(!config.operators.is_empty());
+    for (name, server) in &config.operators {
+        assert!(!name.is_empty() && server.url.starts_with("https://"));
+    }
+    let authorities = config.operators.values().map(|server| &server.ca);
+    for path in [&config.state_dir, &config.admin_socket]
+        .into_iter()
+        .chain(authorities)
+    {
         assert!(path.is_absolute(), "{}", path.display());
     }
     let home = config.home.iter();

@@ -1,5 +1,7 @@
 //! What a terminal has kept: its state and what its links are.
 
+use std::collections::BTreeMap;
+
 use doorstep_establish::{Establishment, Mac, Nonce, SessionKey, Tags};
 use doorstep_terminal::links::desired::desired;
 use doorstep_terminal::links::{Item, Owned};
@@ -45,21 +47,26 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let session = |line| SavedSession {
         session_id: SESSION,
+        operator: "south".to_owned(),
+        replaces: None,
         generation: 3,
         key: SessionKey::from_slice(&SECRET).expect("a key"),
         slot: 0,
         since_unix_ms: None,
         line,
     };
+    let credentials = Credentials {
+        subscriber_id: SESSION.to_string(),
+        secret: Secret(Zeroizing::new(SECRET.to_vec())),
+    };
     let state = State {
-        credentials: Some(Credentials {
-            subscriber_id: SESSION.to_string(),
-            secret: Secret(Zeroizing::new(SECRET.to_vec())),
-        }),
+        operators: BTreeMap::from([("south".to_owned(), credentials)]),
+        credentials: None,
         sessions: vec![session(Some(line)), session(None)],
         last_sealed: Some("d1.AAAA".to_owned()),
         requests: vec![OpenRequest {
             request_id: SESSION,
+            operator: "south".to_owned(),
             wish: Wish::Move,
             sealed_location_id: "d1.AAAA".to_owned(),
             session_id: SESSION.to_string(),
@@ -73,11 +80,14 @@ fn seeds() -> Vec<Vec<u8>> {
             former: Some("1".to_owned()),
         })
         .collect();
+    // As files of one operator's terminals were.
+    let older = br#"{"credentials":{"subscriber_id":"s","secret":"WlpaWg=="},"last_sealed":null}"#;
     let owned = serde_json::to_vec_pretty(&owned).expect("text");
     vec![
         serde_json::to_vec_pretty(&state).expect("text"),
         serde_json::to_vec(&State::default()).expect("text"),
         owned,
+        older.to_vec(),
     ]
 }
 

@@ -41,6 +41,8 @@ enum Command {
     Request(RequestArgs),
     /// Take a session to another location.
     Move(Move),
+    /// Have another session take the place of one, such as another operator's.
+    Switch(Switch),
     /// End a session.
     Release(Release),
     /// Show sessions, ports and the server.
@@ -89,6 +91,8 @@ struct Register {
     #[arg(long)]
     code: Option<String>,
     #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
     client: Client,
 }
 
@@ -123,10 +127,20 @@ impl Home {
     }
 }
 
+/// Of whom it is asked.
+#[derive(Debug, Args)]
+struct Of {
+    /// Which operator, where there are several; as named in the configuration.
+    #[arg(long, value_name = "NAME")]
+    operator: Option<String>,
+}
+
 #[derive(Debug, Args)]
 struct RequestArgs {
     #[command(flatten)]
     home: Home,
+    #[command(flatten)]
+    of: Of,
     /// A further session; the others stay.
     #[arg(long)]
     additional: bool,
@@ -141,6 +155,21 @@ struct Move {
     #[command(flatten)]
     home: Home,
     /// Which session, where there are several.
+    #[arg(long)]
+    session: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Args)]
+struct Switch {
+    #[command(flatten)]
+    home: Home,
+    #[command(flatten)]
+    of: Of,
+    /// Which session ends, where there are several. It goes on until the new one is established.
     #[arg(long)]
     session: Option<String>,
     #[command(flatten)]
@@ -218,6 +247,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 phone: args.phone.unwrap_or_default(),
                 id_card: args.id_card.unwrap_or_default(),
                 verification_code: args.code.unwrap_or_default(),
+                operator: args.of.operator.unwrap_or_default(),
             };
             let answer = client::connect(&args.client.socket)
                 .await?
@@ -232,18 +262,18 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 pb::TerminalRequestKind::Connect
             };
-            request(kind, args.home.sealed()?, None, &args.wait, &args.client).await
+            let asked = asked(kind, args.home, args.of.operator, None, &args.wait)?;
+            request(asked, &args.client).await
         }
         Command::Move(args) => {
             let kind = pb::TerminalRequestKind::Move;
-            request(
-                kind,
-                args.home.sealed()?,
-                args.session,
-                &args.wait,
-                &args.client,
-            )
-            .await
+            let asked = asked(kind, args.home, None, args.session, &args.wait)?;
+            request(asked, &args.client).await
+        }
+        Command::Switch(args) => {
+            let kind = pb::TerminalRequestKind::Switch;
+            let asked = asked(kind, args.home, args.of.operator, args.session, &args.wait)?;
+            request(asked, &args.client).await
         }
         Command::Release(args) => {
             let request = pb::TerminalReleaseRequest {
@@ -265,20 +295,25 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn request(
+fn asked(
     kind: pb::TerminalRequestKind,
-    sealed: String,
+    home: Home,
+    operator: Option<String>,
     session: Option<String>,
     wait: &Wait,
-    client: &Client,
-) -> anyhow::Result<ExitCode> {
-    let request = pb::TerminalServiceRequest {
+) -> anyhow::Result<pb::TerminalServiceRequest> {
+    Ok(pb::TerminalServiceRequest {
         kind: kind.into(),
-        sealed_location_id: sealed,
+        sealed_location_id: home.sealed()?,
         session_id: session.unwrap_or_default(),
         no_wait: wait.no_wait,
         timeout_ms: millis(wait.timeout),
-    };
+        operator: operator.unwrap_or_default(),
+    })
+}
+
+async fn request(request: pb::TerminalServiceRequest, client: &Client) -> anyhow::Result<ExitCode> {
+    let no_wait = request.no_wait;
     let stream = client::connect(&client.socket)
         .await?
         .request(request)
@@ -292,7 +327,7 @@ async fn request(
         let last = step.r#final;
         steps.push(step);
         if last {
-            return output::requested(client.output, &steps, wait.no_wait);
+            return output::requested(client.output, &steps, no_wait);
         }
     }
     anyhow::bail!("the daemon stopped before the request was through; see its log")

@@ -109,6 +109,8 @@ fn session_json(session: &pb::TerminalSession) -> Value {
     let established = session.established_at_unix_ms;
     json!({
         "session_id": session.session_id,
+        "operator": session.operator,
+        "replaces": (!session.replaces.is_empty()).then_some(&session.replaces),
         "generation": session.generation,
         "state": session.state,
         "detail": session.detail,
@@ -125,7 +127,6 @@ fn session_json(session: &pb::TerminalSession) -> Value {
 }
 
 pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Result<ExitCode> {
-    let server = status.server.clone().unwrap_or_default();
     if output == Output::Json {
         let sessions: Vec<Value> = status.sessions.iter().map(session_json).collect();
         let ports: Vec<Value> = status
@@ -137,6 +138,16 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
                 })
             })
             .collect();
+        let operators: Vec<Value> = status
+            .operators
+            .iter()
+            .map(|o| {
+                json!({
+                    "name": o.name, "url": o.url, "connected": o.connected, "detail": o.detail,
+                    "registered": !o.subscriber_id.is_empty(), "subscriber_id": o.subscriber_id,
+                })
+            })
+            .collect();
         let garden = status.garden.as_ref().map(|garden| {
             json!({
                 "gateway_id": garden.gateway_id, "addresses": garden.addresses,
@@ -145,27 +156,26 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
         });
         output::json(&json!({
             "garden": garden,
-            "registered": status.registered,
-            "subscriber_id": status.subscriber_id,
+            "operators": operators,
             "sessions": sessions,
-            "server": {
-                "url": server.url, "connected": server.connected, "detail": server.detail,
-            },
             "ports": ports,
             "last_sealed_location_id": status.last_sealed_location_id,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    match status.registered {
-        true => println!("subscriber  {}", status.subscriber_id),
-        false => println!("subscriber  not registered"),
+    for operator in &status.operators {
+        let subscriber = match operator.subscriber_id.as_str() {
+            "" => "not registered".to_owned(),
+            id => format!("subscriber {id}"),
+        };
+        let connection = match (operator.connected, operator.detail.as_str()) {
+            (true, _) => "connected",
+            (false, "") => "idle",
+            (false, detail) => detail,
+        };
+        println!("operator    {}: {subscriber}", operator.name);
+        println!("server      {} ({connection})", dash(&operator.url));
     }
-    let connection = match (server.connected, server.detail.as_str()) {
-        (true, _) => "connected",
-        (false, "") => "idle",
-        (false, detail) => detail,
-    };
-    println!("server      {} ({connection})", server.url);
     for port in &status.ports {
         let state = if port.listening {
             &port.mac
@@ -184,6 +194,7 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
     }
     let head = [
         "SESSION",
+        "OPERATOR",
         "STATE",
         "GATEWAY",
         "IPV4",
@@ -192,12 +203,13 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
         "ROUTE",
         "DETAIL",
     ];
-    let rows: Vec<[String; 8]> = status
+    let rows: Vec<[String; 9]> = status
         .sessions
         .iter()
         .map(|s| {
             [
                 s.session_id.clone(),
+                s.operator.clone(),
                 s.state.clone(),
                 dash(&s.gateway_id),
                 dash(&s.ipv4_address),

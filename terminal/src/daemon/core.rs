@@ -27,10 +27,13 @@ use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 mod commands;
 mod exchange;
 mod garden;
+pub(super) mod operators;
 mod requests;
+mod switch;
 
 use exchange::Held;
 use garden::Garden;
+use operators::{Clients, Operator, known};
 
 /// Changes of links come in bursts.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -40,10 +43,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Core {
     wan: Wan,
     home: Option<Home>,
-    server_url: String,
-    server: Server,
+    operators: BTreeMap<String, Operator>,
     store: Store,
-    credentials: Option<Credentials>,
     last_sealed: Option<String>,
     /// Asked of the server, and not answered yet.
     requests: Vec<OpenRequest>,
@@ -69,7 +70,7 @@ struct OpenPort {
 impl Core {
     pub(super) fn new(
         config: &Config,
-        server: Server,
+        clients: Clients,
         store: Store,
         state: State,
         links: Links,
@@ -78,10 +79,8 @@ impl Core {
         let mut core = Self {
             wan: config.wan.clone(),
             home: config.home.clone(),
-            server_url: config.server.url.clone(),
-            server,
+            operators: known(clients, state.operators),
             store,
-            credentials: state.credentials,
             last_sealed: state.last_sealed,
             requests: state.requests,
             unanswered: None,
@@ -106,6 +105,7 @@ impl Core {
     pub(super) async fn start(&mut self) {
         self.relink().await;
         self.ask_again();
+        self.succeed_formers();
     }
 
     pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) {
@@ -158,8 +158,12 @@ impl Core {
                 // The cable may lead elsewhere now.
                 self.garden.ask_by(settled);
             }
-            Event::Registered { answer, reply } => {
-                let _ = reply.send(self.on_registered(answer));
+            Event::Registered {
+                operator,
+                answer,
+                reply,
+            } => {
+                let _ = reply.send(self.on_registered(&operator, answer));
             }
             Event::Access {
                 request,
@@ -203,6 +207,11 @@ impl Core {
         }
         self.expire(now);
         self.visit_garden(now).await;
+        let replacing = self.sessions.iter();
+        let replacing = replacing.filter(|(_, session)| session.saved.replaces.is_some());
+        for id in replacing.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.name_former(id);
+        }
         let due: Vec<(Uuid, Body)> = self
             .sessions
             .iter_mut()
@@ -276,8 +285,7 @@ impl Core {
     async fn apply(&mut self) -> Result<(), ApplyError> {
         let items = self.desired();
         if self.links.apply(&items).await? {
-            // What was connected over the old links would notice only after its keepalive.
-            self.server.renew();
+            self.renew_connections();
         }
         Ok(())
     }
@@ -297,7 +305,12 @@ impl Core {
 
     fn save(&self) {
         let state = State {
-            credentials: self.credentials.clone(),
+            operators: self
+                .operators
+                .iter()
+                .filter_map(|(name, operator)| Some((name.clone(), operator.credentials.clone()?)))
+                .collect(),
+            credentials: None,
             sessions: self
                 .sessions
                 .values()
@@ -313,15 +326,30 @@ impl Core {
 
     fn add_session(&mut self, saved: SavedSession) {
         let id = saved.session_id;
-        let Some(credentials) = self.credentials.as_ref().map(to_proto) else {
-            return;
+        let operator = self.operators.get(&saved.operator);
+        let account = operator.map(|operator| operator.account(&saved.operator));
+        let session = match account {
+            Some(Ok((server, credentials))) => {
+                Session::new(saved, Some(self.follow(id, server, credentials)))
+            }
+            // The line and its gateway go on without.
+            _ => Session::new(saved, None),
         };
+        self.sessions.insert(id, session);
+    }
+
+    fn follow(
+        &self,
+        id: Uuid,
+        server: Server,
+        credentials: pb::Credentials,
+    ) -> AbortOnDropHandle<()> {
         let request = pb::WatchRequest {
             credentials: Some(credentials),
             session_id: id.to_string(),
         };
-        let (server, events) = (self.server.clone(), self.events.clone());
-        let follow = tokio::spawn(async move {
+        let events = self.events.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
             let (updates, mut told) = mpsc::unbounded_channel();
             let follow = server.follow(request, move |update| {
                 let _ = updates.send(update);
@@ -341,9 +369,7 @@ impl Core {
                 }
             };
             tokio::join!(follow, pass_on);
-        });
-        let session = Session::new(saved, AbortOnDropHandle::new(follow));
-        self.sessions.insert(id, session);
+        }))
     }
 
     /// The smallest number that no session has.
@@ -358,6 +384,9 @@ impl Core {
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
+        for other in self.sessions.values_mut() {
+            other.saved.replaces.take_if(|former| *former == id);
+        }
         self.relink().await;
         self.save();
         info!(session = %id, "session released");

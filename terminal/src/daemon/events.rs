@@ -29,6 +29,7 @@ pub(super) enum Event {
     LinksChanged,
     /// The server's answer to a registration.
     Registered {
+        operator: String,
         answer: Result<pb::RegisterResponse, Status>,
         reply: oneshot::Sender<Result<String, Status>>,
     },

@@ -19,18 +19,18 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use self::core::Core;
+use self::core::operators::clients;
 use self::events::Event;
 use crate::config::{Config, WanTags};
 use crate::links::kernel::Kernel;
 use crate::links::reconcile::Links;
 use crate::packet::Hearing;
-use crate::server::Server;
 use crate::state::Store;
 
 /// Runs until `stop`. The links stay as they are, so that a restart or an upgrade disturbs
 /// nobody; [`undo`] takes them down.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let server = Server::new(&config.server)?;
+    let clients = clients(&config.operators)?;
     let (store, state) = Store::open(&config.state_dir)?;
     let (handle, mut changes, _connection) = netlink()?;
     let links = Links::open(Kernel::new(handle.clone()), &config.state_dir)?;
@@ -52,7 +52,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
 
     info!(?config, "starting");
-    let mut core = Core::new(&config, server, store, state, links, events.clone());
+    let mut core = Core::new(&config, clients, store, state, links, events.clone());
     core.start().await;
     for name in &config.wan.ports {
         let listen = port::listen(name.clone(), hearing, handle.clone(), events.clone());

@@ -28,11 +28,11 @@ pub(super) struct Session {
     pub listeners: Vec<Listener>,
     pub release_replies: Vec<(tokio::time::Instant, ReleaseReply)>,
     /// Follows the server; ends with the session.
-    pub _follow: AbortOnDropHandle<()>,
+    pub _follow: Option<AbortOnDropHandle<()>>,
 }
 
 impl Session {
-    pub(super) fn new(saved: SavedSession, follow: AbortOnDropHandle<()>) -> Self {
+    pub(super) fn new(saved: SavedSession, follow: Option<AbortOnDropHandle<()>>) -> Self {
         let responder = Responder::new(saved.session_id, saved.generation);
         Self {
             saved,
@@ -40,7 +40,10 @@ impl Session {
             server_state: "",
             server_detail: String::new(),
             gateway_id: String::new(),
-            followed: Err("connecting".into()),
+            followed: Err(match follow {
+                Some(_) => "connecting".into(),
+                None => "nobody to ask: its operator is not in the configuration".into(),
+            }),
             problem: String::new(),
             releasing: false,
             listeners: Vec::new(),
@@ -131,6 +134,8 @@ impl Session {
             .find(|t| !t.is_empty());
         pb::TerminalSession {
             session_id: self.saved.session_id.to_string(),
+            operator: self.saved.operator.clone(),
+            replaces: text(self.saved.replaces.map(|former| former.to_string())),
             generation: self.saved.generation,
             state: self.state().to_owned(),
             detail: text(detail.cloned()),

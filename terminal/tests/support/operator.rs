@@ -26,9 +26,42 @@ pub struct Operator {
     /// How long the terminal waits for its answer, while the gateway knows already.
     pub delay: Duration,
     pub sessions: Mutex<Vec<(Uuid, u64)>>,
+    /// It gives this session, whatever is asked.
+    pub always: Mutex<Option<Uuid>>,
     /// By the request's id.
     pub answers: Mutex<HashMap<String, Granted>>,
     pub states: broadcast::Sender<pb::SessionStatus>,
+}
+
+impl Operator {
+    /// One that takes some time to answer, and what it tells the gateway's side.
+    pub fn new(delay: Duration) -> (Arc<Self>, mpsc::UnboundedReceiver<Granted>) {
+        let (granted, grants) = mpsc::unbounded_channel();
+        let operator = Self {
+            granted,
+            delay,
+            sessions: Mutex::default(),
+            always: Mutex::default(),
+            answers: Mutex::default(),
+            states: broadcast::channel(16).0,
+        };
+        (Arc::new(operator), grants)
+    }
+
+    /// A session has ended.
+    pub fn end(&self, session_id: &str) {
+        let state = pb::SessionState::Released.into();
+        self.sessions
+            .lock()
+            .unwrap()
+            .retain(|(id, _)| id.to_string() != session_id);
+        let released = pb::SessionStatus {
+            session_id: session_id.to_owned(),
+            state,
+            ..Default::default()
+        };
+        let _ = self.states.send(released);
+    }
 }
 
 #[tonic::async_trait]
@@ -67,7 +100,9 @@ impl Access for Operator {
         }
         let (id, generation) = {
             let mut sessions = self.sessions.lock().unwrap();
-            if request.kind() == pb::AccessKind::Move {
+            if let Some(id) = *self.always.lock().unwrap() {
+                (id, 9)
+            } else if request.kind() == pb::AccessKind::Move {
                 let only = &mut sessions[0];
                 only.1 += 2;
                 *only
@@ -92,17 +127,7 @@ impl Access for Operator {
         request: Request<pb::ReleaseRequest>,
     ) -> Result<Response<pb::ReleaseResponse>, Status> {
         let session_id = request.into_inner().session_id;
-        let state = pb::SessionState::Released.into();
-        self.sessions
-            .lock()
-            .unwrap()
-            .retain(|(id, _)| id.to_string() != session_id);
-        let released = pb::SessionStatus {
-            session_id: session_id.clone(),
-            state,
-            ..Default::default()
-        };
-        let _ = self.states.send(released);
+        self.end(&session_id);
         Ok(Response::new(pb::ReleaseResponse { session_id }))
     }
 
@@ -114,6 +139,11 @@ impl Access for Operator {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let session_id = request.into_inner().session_id;
         let states = BroadcastStream::new(self.states.subscribe());
+        let is_there = |(id, _): &(Uuid, u64)| id.to_string() == session_id;
+        if !self.sessions.lock().unwrap().iter().any(is_there) {
+            // It has ended while nobody was listening.
+            self.end(&session_id);
+        }
         let states = states.filter_map(move |state| match state {
             Ok(state) if state.session_id == session_id => Some(Ok(state)),
             _ => None,

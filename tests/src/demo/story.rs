@@ -9,7 +9,7 @@ use doorstep_tests::frames::{Ether, udp_v4};
 use doorstep_tests::lab::street::{
     Gateway, Plan, Session, Street, Tagging, WORLD_V4, line_tags, location,
 };
-use doorstep_tests::lab::traffic::{Download, Echo, Pinger, download, mac, ping, send_frames};
+use doorstep_tests::lab::traffic::{Download, Outage, Pinger, download, mac, ping, send_frames};
 use serde::Deserialize;
 
 use crate::report::{Counters, Report};
@@ -216,7 +216,7 @@ fn relocate(
     ensure!(moved.gateway_id == "gw2", "{}", moved.gateway_id);
 
     let outage = Outage::of(&echoes)?;
-    report.move_outage_ms = ms(outage.end - outage.start);
+    report.move_outage_ms = ms(outage.length());
     report.move_pings_sent = echoes.len();
     report.move_pings_lost = echoes.iter().filter(|echo| echo.answered.is_none()).count();
     report.move_pings_lost_unexplained = outage.unexplained(&echoes);
@@ -232,38 +232,6 @@ fn relocate(
         show.more(&format!("{:6.1} ms  {}", step.at_ms, step.state));
     }
     Ok(moved)
-}
-
-/// The time without answers.
-struct Outage {
-    start: Instant,
-    end: Instant,
-}
-
-impl Outage {
-    /// The longest time between two answers.
-    fn of(echoes: &[Echo]) -> Result<Self> {
-        let mut answers: Vec<Instant> = echoes.iter().filter_map(|echo| echo.answered).collect();
-        answers.sort();
-        let pairs = answers.windows(2).map(|pair| Self {
-            start: pair[0],
-            end: pair[1],
-        });
-        pairs
-            .max_by_key(|gap| gap.end - gap.start)
-            .context("no two pings were answered")
-    }
-
-    /// Lost pings that were not on their way during the outage.
-    fn unexplained(&self, echoes: &[Echo]) -> usize {
-        // A ping that was sent a little before the last answer came was already on its way.
-        const ON_ITS_WAY: Duration = Duration::from_millis(5);
-        echoes
-            .iter()
-            .filter(|echo| echo.answered.is_none())
-            .filter(|echo| echo.sent + ON_ITS_WAY < self.start || echo.sent > self.end)
-            .count()
-    }
 }
 
 /// Packets for the address that the home had, and from it on its former line, now that gateway 1

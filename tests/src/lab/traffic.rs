@@ -124,6 +124,43 @@ impl Drop for Pinger {
     }
 }
 
+/// The time without answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    pub start: Instant,
+    pub end: Instant,
+}
+
+impl Outage {
+    /// The longest time between two answers.
+    pub fn of(echoes: &[Echo]) -> Result<Self> {
+        let mut answers: Vec<Instant> = echoes.iter().filter_map(|echo| echo.answered).collect();
+        answers.sort();
+        let pairs = answers.windows(2).map(|pair| Self {
+            start: pair[0],
+            end: pair[1],
+        });
+        pairs
+            .max_by_key(|gap| gap.end - gap.start)
+            .context("no two pings were answered")
+    }
+
+    pub fn length(&self) -> Duration {
+        self.end - self.start
+    }
+
+    /// Lost pings that were not on their way during the outage.
+    pub fn unexplained(&self, echoes: &[Echo]) -> usize {
+        // A ping that was sent a little before the last answer came was already on its way.
+        const ON_ITS_WAY: Duration = Duration::from_millis(5);
+        echoes
+            .iter()
+            .filter(|echo| echo.answered.is_none())
+            .filter(|echo| echo.sent + ON_ITS_WAY < self.start || echo.sent > self.end)
+            .count()
+    }
+}
+
 /// Lets a socket hold what comes while its thread has to wait for a CPU.
 fn hold_much(socket: &UdpSocket) -> Result<()> {
     const BYTES: usize = 16 << 20;

@@ -5,9 +5,10 @@ use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Plan, Street};
 use doorstep_tests::lab::traffic::ping;
 use doorstep_tests::suite::CaseResult;
+use doorstep_tests::switching::Rig;
 
 use crate::kernel_path::ping_once;
-use crate::support::{connect, counted, flows, silent};
+use crate::support::{at_server, connect, counted, flows, silent};
 
 fn street() -> Result<Street> {
     Street::new(Plan {
@@ -95,4 +96,39 @@ pub fn a_router_away() -> CaseResult {
         "the other operator's router was given the packets"
     );
     flows(&street, &street.homes[0], &sessions[0])
+}
+
+/// A home goes from one operator to the other in one step, which it notices less than an end and a
+/// beginning; the operator that it leaves is told, and its addresses go nowhere any more.
+pub fn switched() -> CaseResult {
+    let mut rig = Rig::new()?;
+    let former = rig.session.clone();
+    flows(&rig.street, &rig.street.homes[0], &former)?;
+    let switched = rig.switch()?;
+    let (street, home) = (&rig.street, &rig.street.homes[0]);
+    flows(street, home, &rig.session)?;
+    let [north, south] = &street.operators[..] else {
+        anyhow::bail!("two operators");
+    };
+    let ended = at_server(&north.server, &former.session_id)?;
+    ensure!(ended["state"] == "released", "{ended:#}");
+    ensure!(
+        ended.to_string().contains("replaced by the terminal"),
+        "{ended:#}"
+    );
+    ensure!(!ended.to_string().contains(south.name), "{ended:#}");
+    let own = at_server(&south.server, &rig.session.session_id)?;
+    ensure!(own["state"] == "established", "{own:#}");
+    let before = received(&street.inet, "gw1")?;
+    flows(street, home, &rig.session)?;
+    ensure!(
+        received(&street.inet, "gw1")? - before < 10,
+        "still by the former operator's uplink"
+    );
+    let renewed = rig.leave_and_come()?;
+    ensure!(
+        switched.lost < renewed.lost && switched.longest < renewed.longest,
+        "{switched:?}, and by an end and a beginning {renewed:?}"
+    );
+    Ok(())
 }

@@ -8,17 +8,13 @@ use tracing::{info, warn};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Core, to_proto};
+use super::Core;
 use crate::daemon::events::{Command, Event, ReleaseReply};
 use crate::daemon::steps::{Listener, name, server_state, wait};
-use crate::server::{Update, describe};
+use crate::server::{Server, Update, describe, has_answered};
 use crate::state::{Credentials, Secret};
 
 type Reply<T> = oneshot::Sender<Result<T, Status>>;
-
-pub(super) fn unregistered() -> Status {
-    Status::failed_precondition("not registered; run `doorstep-terminal register` first")
-}
 
 impl Core {
     pub(super) fn on_command(&mut self, command: Command) {
@@ -35,16 +31,16 @@ impl Core {
         }
     }
 
-    fn register(&self, request: pb::TerminalRegisterRequest, reply: Reply<String>) {
-        if let Some(credentials) = &self.credentials {
-            let text = format!(
-                "registered already, as subscriber {}",
-                credentials.subscriber_id
-            );
-            let _ = reply.send(Err(Status::already_exists(text)));
-            return;
-        }
-        let (server, events) = (self.server.clone(), self.events.clone());
+    fn register(&mut self, request: pb::TerminalRegisterRequest, reply: Reply<String>) {
+        let (operator, server) = match self.unregistered_at(&request.operator) {
+            Ok(found) => found,
+            Err(status) => {
+                let _ = reply.send(Err(status));
+                return;
+            }
+        };
+        self.want(&operator);
+        let events = self.events.clone();
         tokio::spawn(async move {
             let request = pb::RegisterRequest {
                 phone: request.phone,
@@ -52,25 +48,47 @@ impl Core {
                 verification_code: request.verification_code,
             };
             let answer = server.register(request).await;
-            let _ = events.send(Event::Registered { answer, reply }).await;
+            let event = Event::Registered {
+                operator,
+                answer,
+                reply,
+            };
+            let _ = events.send(event).await;
         });
+    }
+
+    fn unregistered_at(&self, named: &str) -> Result<(String, Server), Status> {
+        let (name, operator) = self.operator_named(named)?;
+        if let Some(credentials) = &operator.credentials {
+            let subscriber = &credentials.subscriber_id;
+            let text = format!("registered already, as subscriber {subscriber}");
+            return Err(Status::already_exists(text));
+        }
+        Ok((name.to_owned(), operator.server(name)?.clone()))
     }
 
     pub(super) fn on_registered(
         &mut self,
+        operator: &str,
         answer: Result<pb::RegisterResponse, Status>,
     ) -> Result<String, Status> {
+        if has_answered(&answer) {
+            self.garden.server_reached(operator);
+        }
         let answer = answer.map_err(|status| Status::new(status.code(), describe(&status)))?;
         let malformed = || Status::internal("the server's answer has no credentials");
         let credentials = answer.credentials.ok_or_else(malformed)?;
         let subscriber_id = credentials.subscriber_id;
         let secret = Secret(Zeroizing::new(credentials.secret));
-        self.credentials = Some(Credentials {
+        self.operators
+            .entry(operator.into())
+            .or_default()
+            .credentials = Some(Credentials {
             subscriber_id: subscriber_id.clone(),
             secret,
         });
         self.save();
-        info!(subscriber = subscriber_id, "registered");
+        info!(operator, subscriber = subscriber_id, "registered");
         Ok(subscriber_id)
     }
 
@@ -78,14 +96,15 @@ impl Core {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        let operator = &session.saved.operator;
         let status = match update {
             Update::Connected => {
                 session.followed = Ok(());
-                return self.garden.server_reached(true);
+                return self.garden.server_reached(operator);
             }
             Update::Lost(detail) => {
                 session.followed = Err(detail);
-                return self.garden.server_reached(false);
+                return self.garden.server_lost(operator, Instant::now());
             }
             Update::Status(status) => status,
         };
@@ -128,17 +147,29 @@ impl Core {
                 return;
             }
         };
-        let Some(credentials) = &self.credentials else {
-            let _ = reply.send(Err(unregistered()));
-            return;
+        let deadline = Instant::now() + wait(request.timeout_ms);
+        self.ask_release(id, deadline, reply, request.no_wait);
+    }
+
+    pub(super) fn ask_release(
+        &self,
+        id: Uuid,
+        deadline: Instant,
+        reply: ReleaseReply,
+        no_wait: bool,
+    ) {
+        let (server, credentials) = match self.account_of(id) {
+            Ok(account) => account,
+            Err(status) => {
+                let _ = reply.send(Err(status));
+                return;
+            }
         };
-        let credentials = Some(to_proto(credentials));
         let release = pb::ReleaseRequest {
-            credentials,
+            credentials: Some(credentials),
             session_id: id.to_string(),
         };
-        let deadline = Instant::now() + wait(request.timeout_ms);
-        let (server, events, no_wait) = (self.server.clone(), self.events.clone(), request.no_wait);
+        let events = self.events.clone();
         tokio::spawn(async move {
             let answer = server.release(release, deadline).await;
             let event = Event::Release {
@@ -193,7 +224,15 @@ impl Core {
         }
     }
 
-    fn session_named(&self, text: &str) -> Result<Uuid, Status> {
+    /// The server of a session, and what that one knows the home by.
+    fn account_of(&self, id: Uuid) -> Result<(Server, pb::Credentials), Status> {
+        let session = self.sessions.get(&id);
+        let name = session.map_or("", |session| &session.saved.operator);
+        let (name, operator) = self.operator_named(name)?;
+        operator.account(name)
+    }
+
+    pub(super) fn session_named(&self, text: &str) -> Result<Uuid, Status> {
         if text.is_empty() {
             let mut ids = self.sessions.keys();
             return match (ids.next(), ids.next()) {
@@ -245,21 +284,9 @@ impl Core {
             .iter()
             .enumerate()
             .map(|(at, session)| session.view(&self.wan, Some(at) == oldest));
-        let lost = sessions
-            .iter()
-            .find_map(|session| session.followed.as_ref().err());
-        let credentials = self.credentials.as_ref();
         pb::TerminalStatus {
-            registered: credentials.is_some(),
-            subscriber_id: credentials
-                .map(|c| c.subscriber_id.clone())
-                .unwrap_or_default(),
             sessions: views.collect(),
-            server: Some(pb::TerminalServer {
-                url: self.server_url.clone(),
-                connected: !sessions.is_empty() && lost.is_none(),
-                detail: lost.cloned().unwrap_or_default(),
-            }),
+            operators: self.operator_views(),
             garden: self.garden_status(),
             last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
             ports: self

@@ -79,6 +79,7 @@ impl Core {
     }
 
     async fn on_body(&mut self, id: Uuid, port: &str, envelope: Envelope, body: Body) {
+        self.name_former(id);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -118,6 +119,7 @@ impl Core {
         let before = session.saved.line.replace(line);
 
         let result = self.apply().await;
+        self.name_former(id);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -157,15 +159,18 @@ impl Core {
             line.confirmed_at_unix_ms = Some(now);
         }
         session.saved.since_unix_ms.get_or_insert(now);
-        session.finish(&self.wan, name::ESTABLISHED, "");
         info!(session = %id, "session established");
         // From now on it is for the session to reach it.
-        self.garden.server_reached(true);
-        self.save();
+        self.garden.server_reached(&session.saved.operator);
+        self.succeed_former(id);
         if self.sessions.len() > 1 {
             // The order of age decides about the home's default route.
             self.relink().await;
         }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.finish(&self.wan, name::ESTABLISHED, "");
+        }
+        self.save();
     }
 
     async fn on_torn_down(&mut self, id: Uuid) {

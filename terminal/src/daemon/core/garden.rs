@@ -1,6 +1,8 @@
-//! The way to the server over a line without a session: asked for as long as there is none, or as the
-//! server cannot be reached over it, because the gateway may know nothing of the session any more.
+//! The way to the servers over a line without a session: asked for as long as there is none, or as a
+//! server cannot be reached otherwise, because the gateway may know nothing of the session any more,
+//! or because the way to one operator's server need not lead through another's network.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use doorstep_establish::frame::{self, Envelope};
@@ -19,8 +21,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between asks that are answered: a cable may be put elsewhere and nobody notices here.
 const REVISIT: Duration = Duration::from_secs(20);
 
-/// So long may the server be out of reach of the sessions.
+/// So long may a server be out of reach of the sessions.
 const LONELY: Duration = Duration::from_secs(5);
+/// So long after a request is its answer waited for, or the next try.
+const WANTED: Duration = Duration::from_secs(60);
 
 /// Where the terminal is, and when it asks.
 #[derive(Debug, Default)]
@@ -29,8 +33,15 @@ pub(super) struct Garden {
     /// None: at once.
     ask_at: Option<Instant>,
     pause: Duration,
-    /// Since when no session reaches the server.
-    lost_since: Option<Instant>,
+    /// The operators whose servers are not reached.
+    lost: BTreeMap<String, Lost>,
+}
+
+#[derive(Debug)]
+struct Lost {
+    since: Instant,
+    /// None: for as long as a session follows it.
+    until: Option<Instant>,
 }
 
 impl Garden {
@@ -40,14 +51,32 @@ impl Garden {
         self.pause = FIRST_PAUSE;
     }
 
-    /// What following the sessions tells.
-    pub(super) fn server_reached(&mut self, reached: bool) {
-        match reached {
-            true => self.lost_since = None,
-            false => {
-                self.lost_since.get_or_insert_with(Instant::now);
-            }
+    /// An operator's server has answered, or a new session is to reach it.
+    pub(super) fn server_reached(&mut self, operator: &str) {
+        self.lost.remove(operator);
+    }
+
+    /// A session has lost its operator's server.
+    pub(super) fn server_lost(&mut self, operator: &str, now: Instant) {
+        self.lose(operator, now).until = None;
+    }
+
+    /// An operator's server is asked for something, and no session shows that it is reached.
+    pub(super) fn server_wanted(&mut self, operator: &str, now: Instant) {
+        if let Some(until) = &mut self.lose(operator, now).until {
+            *until = now + WANTED;
         }
+    }
+
+    fn lose(&mut self, operator: &str, now: Instant) -> &mut Lost {
+        let until = Some(now + WANTED);
+        let lost = self.lost.entry(operator.to_owned());
+        lost.or_insert(Lost { since: now, until })
+    }
+
+    /// When a server will have been out of reach for too long.
+    fn lonely_at(&self) -> Option<Instant> {
+        self.lost.values().map(|lost| lost.since + LONELY).min()
     }
 
     /// Asks at that time at the latest.
@@ -86,6 +115,8 @@ impl Garden {
 
     /// Whether a visit is over.
     fn expire(&mut self, now: Instant) -> bool {
+        let is_wanted = |lost: &Lost| lost.until.is_none_or(|until| until > now);
+        self.lost.retain(|_, lost| is_wanted(lost));
         let over = self.visit.as_ref().is_some_and(|(_, until)| *until <= now);
         if over {
             self.visit = None;
@@ -97,8 +128,9 @@ impl Garden {
 impl Core {
     /// Whether the garden is of any use.
     pub(super) fn needs_garden(&self) -> bool {
-        let lonely = |since: Instant| since.elapsed() >= LONELY;
-        self.wan.garden && (self.actives().is_empty() || self.garden.lost_since.is_some_and(lonely))
+        let is_lonely = |at: Instant| at <= Instant::now();
+        self.wan.garden
+            && (self.actives().is_empty() || self.garden.lonely_at().is_some_and(is_lonely))
     }
 
     pub(super) fn garden_timer(&self) -> Option<Instant> {
@@ -106,7 +138,7 @@ impl Core {
             return None;
         }
         if !self.needs_garden() {
-            return self.garden.lost_since.map(|since| since + LONELY);
+            return self.garden.lonely_at();
         }
         let until = self.garden.visit.as_ref().map(|(_, until)| *until);
         let ask = self.garden.ask_at.unwrap_or_else(Instant::now);
@@ -115,6 +147,7 @@ impl Core {
 
     /// Asks when it is time, and goes when the time is over.
     pub(super) async fn visit_garden(&mut self, now: Instant) {
+        let is_over = self.garden.expire(now);
         if !self.needs_garden() {
             self.garden.ask_soon();
             if self.garden.visit.take().is_some() {
@@ -122,7 +155,7 @@ impl Core {
             }
             return;
         }
-        if self.garden.expire(now) {
+        if is_over {
             info!("the gateway's garden is not offered any more");
             self.relink().await;
         }

@@ -11,15 +11,14 @@ use tonic::Status;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::commands::unregistered;
-use super::{Core, to_proto, unix_ms};
+use super::{Core, unix_ms};
 use crate::daemon::events::Event;
 use crate::daemon::steps::{Listener, name};
-use crate::server::{describe, is_transient};
+use crate::server::{describe, has_answered, is_transient};
 use crate::state::{OpenRequest, SavedSession, Wish};
 
 /// How long a daemon asks again what a former one got no answer to.
-const ASK_AGAIN_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(super) const ASK_AGAIN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// After so long it asks no more: the server keeps answers for some weeks, and would carry the request
 /// out once more after that.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -30,20 +29,14 @@ impl Core {
             pb::TerminalRequestKind::Connect => Wish::Connect,
             pb::TerminalRequestKind::Move => Wish::Move,
             pb::TerminalRequestKind::Additional => Wish::Additional,
+            pb::TerminalRequestKind::Switch => Wish::Switch,
             pb::TerminalRequestKind::Unspecified => {
                 return listener.finish(name::FAILED, "the kind of request is missing", None);
             }
         };
-        if self.credentials.is_none() {
-            return listener.finish(name::FAILED, unregistered().message(), None);
-        }
-        let asked = OpenRequest {
-            // Grows with time: servers keep requests in the order of their ids.
-            request_id: Uuid::now_v7(),
-            wish,
-            sealed_location_id: request.sealed_location_id,
-            session_id: request.session_id,
-            asked_at_unix_ms: unix_ms(),
+        let asked = match self.composed(wish, request) {
+            Ok(asked) => asked,
+            Err(status) => return listener.finish(name::FAILED, status.message(), None),
         };
         // What got no answer may have been carried out; under its id that is told now.
         let asked = match self.unanswered.take() {
@@ -57,6 +50,38 @@ impl Core {
         listener.tell(name::REQUESTED, "");
         let deadline = listener.deadline();
         self.ask(&asked, listener, deadline);
+    }
+
+    fn composed(
+        &self,
+        wish: Wish,
+        request: pb::TerminalServiceRequest,
+    ) -> Result<OpenRequest, Status> {
+        let mut session_id = request.session_id;
+        let mut operator = request.operator;
+        match wish {
+            Wish::Move if operator.is_empty() => {
+                // An unknown session is for the server to refuse: it may know it.
+                if let Ok(id) = self.session_named(&session_id)
+                    && let Some(session) = self.sessions.get(&id)
+                {
+                    operator.clone_from(&session.saved.operator);
+                }
+            }
+            Wish::Switch => session_id = self.former(&session_id)?.to_string(),
+            _ => {}
+        }
+        let (name, operator) = self.operator_named(&operator)?;
+        operator.account(name)?;
+        Ok(OpenRequest {
+            // Grows with time: servers keep requests in the order of their ids.
+            request_id: Uuid::now_v7(),
+            operator: name.to_owned(),
+            wish,
+            sealed_location_id: request.sealed_location_id,
+            session_id,
+            asked_at_unix_ms: unix_ms(),
+        })
     }
 
     /// Asks what a former daemon asked and got no answer to.
@@ -78,24 +103,36 @@ impl Core {
         }
     }
 
-    fn ask(&self, asked: &OpenRequest, listener: Listener, deadline: Instant) {
-        let Some(credentials) = &self.credentials else {
-            return;
+    fn ask(&mut self, asked: &OpenRequest, listener: Listener, deadline: Instant) {
+        let named = self.operator_named(&asked.operator);
+        let account = named.and_then(|(name, operator)| operator.account(name));
+        let (server, credentials) = match account {
+            Ok(account) => account,
+            Err(status) => {
+                // It stays among the open ones: the operator may be configured again.
+                warn!(request = %asked.request_id, detail = status.message(), "not asked");
+                return listener.finish(name::FAILED, status.message(), None);
+            }
         };
         let kind = match asked.wish {
             Wish::Connect => pb::AccessKind::Connect,
             Wish::Move => pb::AccessKind::Move,
-            Wish::Additional => pb::AccessKind::Additional,
+            Wish::Additional | Wish::Switch => pb::AccessKind::Additional,
+        };
+        // What ends may be another operator's, whom it does not concern.
+        let session_id = match asked.wish {
+            Wish::Switch => String::new(),
+            _ => asked.session_id.clone(),
         };
         let access = pb::RequestAccessRequest {
-            credentials: Some(to_proto(credentials)),
+            credentials: Some(credentials),
             kind: kind.into(),
             sealed_location_id: asked.sealed_location_id.clone(),
-            session_id: asked.session_id.clone(),
+            session_id,
             request_id: asked.request_id.to_string(),
         };
-        let (server, events, request) =
-            (self.server.clone(), self.events.clone(), asked.request_id);
+        self.want(&asked.operator);
+        let (events, request) = (self.events.clone(), asked.request_id);
         tokio::spawn(async move {
             let answer = server.request_access(access, deadline).await;
             let event = Event::Access {
@@ -120,12 +157,18 @@ impl Core {
         answer: Result<pb::RequestAccessResponse, Status>,
         mut listener: Listener,
     ) {
-        let closed = self.close_request(request);
+        // An answer comes to what is open, and only once.
+        let Some(asked) = self.close_request(request) else {
+            return;
+        };
+        if has_answered(&answer) {
+            self.garden.server_reached(&asked.operator);
+        }
         let answer = match answer {
             Ok(answer) => answer,
             Err(status) => {
                 if is_transient(&status) {
-                    self.unanswered = closed;
+                    self.unanswered = Some(asked);
                 }
                 self.save();
                 let detail = format!("the server: {}", describe(&status));
@@ -135,11 +178,18 @@ impl Core {
         };
         let key = SessionKey::from_slice(&answer.session_key);
         let (Ok(id), Ok(key)) = (answer.session_id.parse::<Uuid>(), key) else {
+            self.save();
             let detail = "the server's answer has no valid session id and key";
             return listener.finish(name::FAILED, detail, None);
         };
         let generation = answer.generation;
         match self.sessions.get_mut(&id) {
+            // No operator may lay hands on another's session.
+            Some(session) if session.saved.operator != asked.operator => {
+                self.save();
+                let detail = "the server's answer names a session of another operator";
+                return listener.finish(name::FAILED, detail, None);
+            }
             Some(session) if generation >= session.saved.generation => {
                 session.saved.generation = generation;
                 session.saved.key = key;
@@ -153,6 +203,8 @@ impl Core {
                 let (since_unix_ms, line) = (None, None);
                 self.add_session(SavedSession {
                     session_id: id,
+                    operator: asked.operator,
+                    replaces: former_of(asked.wish, &asked.session_id),
                     generation,
                     key,
                     slot,
@@ -174,5 +226,13 @@ impl Core {
         // The gateway may be waiting already: its request first, the disk afterwards.
         self.retry_held().await;
         self.save();
+    }
+}
+
+/// The session that is to end with the one that is asked for.
+fn former_of(wish: Wish, session: &str) -> Option<Uuid> {
+    match wish {
+        Wish::Switch => session.parse().ok(),
+        Wish::Connect | Wish::Move | Wish::Additional => None,
     }
 }

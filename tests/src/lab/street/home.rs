@@ -54,7 +54,21 @@ impl Home {
             rooms.push(device);
         }
         let operator = number % operators.len();
-        let (name, server) = (operators[operator].name, addresses::server(operator));
+        let mut servers = String::new();
+        for (number, known) in operators.iter().enumerate() {
+            let (name, server) = (known.name, addresses::server(number));
+            let section = match plan.choice {
+                true => format!("operators.{name}"),
+                false if number == operator => "server".to_owned(),
+                false => continue,
+            };
+            servers += &format!(
+                "[{section}]\n\
+                 url = \"https://{server}:7443\"\n\
+                 ca = \"../gw1/op{number}/ca.pem\"\n\
+                 server_name = \"{name}\"\n\n"
+            );
+        }
         let folder = dir.join(format!("home{number}"));
         std::fs::create_dir(&folder)?;
         let config = folder.join("terminal.toml");
@@ -63,10 +77,7 @@ impl Home {
             format!(
                 "state_dir = \"state\"\n\
                  admin_socket = \"terminal.sock\"\n\n\
-                 [server]\n\
-                 url = \"https://{server}:7443\"\n\
-                 ca = \"../gw1/op{operator}/ca.pem\"\n\
-                 server_name = \"{name}\"\n\n\
+                 {servers}\
                  [wan]\n\
                  ports = [\"wan0\"]\n\n\
                  [home]\n\
@@ -105,6 +116,11 @@ impl Home {
             .map(drop)
     }
 
+    pub fn register_at(&self, operator: &str) -> Result<()> {
+        let words = ["register", "--phone", &self.phone(), "--operator", operator];
+        self.terminal.ask(&words).map(drop)
+    }
+
     /// Its own addresses in the garden, once it is in it.
     pub fn in_garden(&self) -> Result<Vec<IpAddr>> {
         #[derive(Deserialize)]
@@ -134,6 +150,18 @@ impl Home {
     /// Asks for broadband and waits until it is established.
     pub fn request(&self, sealed: &str) -> Result<Session> {
         self.terminal.ask_json(&["request", "--sealed", sealed])
+    }
+
+    /// Asks one of several operators.
+    pub fn request_of(&self, operator: &str, sealed: &str) -> Result<Session> {
+        let words = ["request", "--operator", operator, "--sealed", sealed];
+        self.terminal.ask_json(&words)
+    }
+
+    /// Asks one of several operators for a session in another's place.
+    pub fn switch(&self, operator: &str, sealed: &str) -> Result<Session> {
+        let words = ["switch", "--operator", operator, "--sealed", sealed];
+        self.terminal.ask_json(&words)
     }
 
     pub fn request_additional(&self, sealed: &str) -> Result<Session> {

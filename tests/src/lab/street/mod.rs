@@ -53,6 +53,8 @@ pub struct Plan {
     pub gateways: usize,
     /// One or two; homes are theirs by turns.
     pub operators: usize,
+    /// Terminals know all operators and must be told which; else each knows its own.
+    pub choice: bool,
     pub homes: usize,
     /// Rooms of each home.
     pub rooms: usize,
@@ -76,6 +78,7 @@ impl Default for Plan {
         Self {
             gateways: 1,
             operators: 1,
+            choice: false,
             homes: 1,
             rooms: 0,
             tags: 2,
