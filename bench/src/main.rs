@@ -27,6 +27,7 @@ mod sessions;
 #[path = "../ebpf/src/shared.rs"]
 mod shared;
 mod subscriber;
+mod switch;
 mod table;
 mod throughput;
 mod verdicts;
@@ -51,6 +52,7 @@ enum Command {
     Dataplane(dataplane::Args),
     Hitless(hitless::Args),
     Program(program::Args),
+    Switch(switch::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Control(args) => control::run(&args),
         Command::Dataplane(args) => dataplane::run(&args),
         Command::Hitless(args) => hitless::run(&args),
+        Command::Switch(args) => switch::run(&args),
         Command::Program(args) => program::run(&args),
     };
     result.unwrap_or_else(|error| {

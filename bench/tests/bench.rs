@@ -26,6 +26,10 @@ fn main() -> ExitCode {
                 name: "hitless::smoke",
                 run: hitless,
             },
+            Case {
+                name: "switch::smoke",
+                run: switch,
+            },
         ],
     })
 }
@@ -178,6 +182,23 @@ fn hitless() -> CaseResult {
             value.is_some_and(|value| value > 100.0),
             "{something}: {report}"
         );
+    }
+    Ok(())
+}
+
+fn switch() -> CaseResult {
+    let folder = Folder::new()?;
+    let json = folder.path().join("switch.json");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_doorstep-bench"));
+    bench.args(["switch", "--times", "1", "--json"]).arg(&json);
+    run(&mut bench)?;
+    let report: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    ensure!(report["holds"] == true, "{report}");
+    for way in ["switch", "end_and_begin"] {
+        let pings = report[way]["pings"].as_u64();
+        ensure!(pings.is_some_and(|pings| pings > 50), "{way}: {report}");
+        let longest = report[way]["longest_ms_max"].as_f64();
+        ensure!(longest.is_some_and(|ms| ms > 0.0), "{way}: {report}");
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ enum What {
     Control(Control),
     Dataplane(Dataplane),
     Hitless(Hitless),
+    Switch(Switch),
 }
 
 /// Move subscribers between thousands of gateways as fast as the server can, and kill it meanwhile.
@@ -69,6 +70,21 @@ struct Hitless {
     more: Vec<String>,
 }
 
+/// Take a home from one operator to the other, in one step and by an end and a beginning, and measure
+/// what it notices.
+#[derive(clap::Args)]
+struct Switch {
+    /// Write what was measured, as JSON; docs/performance.md explains it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A first look: a few times each.
+    #[arg(long)]
+    quick: bool,
+    /// More arguments for the benchmark itself; see `bench switch -- --help`.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
 pub fn run(args: &Args) -> Result<ExitCode> {
     if !is_root() && !matches!(args.what, What::Control(_)) {
         bail!(
@@ -87,6 +103,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         What::Hitless(it) => {
             binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
             ("hitless", &it.json, None, it.quick, &it.more)
+        }
+        What::Switch(it) => {
+            binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
+            ("switch", &it.json, None, it.quick, &it.more)
         }
     };
     let bin_dir = build_binaries(Profile::Release, &binaries)?;

@@ -6,10 +6,16 @@
 //! server has not asked for the end: the receipt carries the Connect's own generation, which no
 //! Disconnect has, and the fence makes sure that the same Connect, repeated, begins nothing.
 
+use std::time::Duration;
+
 use doorstep_establish::{Body, Replaced};
 
 use super::row::{Fence, FenceKind, Phase, SessionRef, Then};
-use super::{Engine, Now, Session};
+use super::{Engine, Now, Session, Timer};
+
+/// The former session forwards for so long after the new one is open: until the terminal has heard
+/// of that and sends by the new one, and what was on its way has come.
+pub(super) const LINGER: Duration = Duration::from_millis(250);
 
 impl Engine {
     /// The session that `body`, from the terminal of `session`, names as the one that ends. `None`
@@ -83,7 +89,8 @@ impl Engine {
             connect: None,
         };
         self.start_closing(former, then, now);
-        self.close_unless_under_way(former, now);
+        self.timers
+            .set(Timer::Session(former), Some(now.at + LINGER));
     }
 }
 

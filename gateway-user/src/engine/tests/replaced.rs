@@ -5,6 +5,7 @@ use doorstep_establish::{Body, Former, Message, Replaced};
 use super::world::*;
 use crate::engine::Event;
 use crate::engine::message::{HeldPhase, RefusalReason, Report};
+use crate::engine::replaced::LINGER;
 use crate::engine::row::{Phase, Write};
 use crate::engine::{Action, row::SessionRef};
 
@@ -41,6 +42,16 @@ fn flow(world: &World) -> (bool, bool) {
         flows(world, session(NORTH, OLD), OLD),
         flows(world, session(SOUTH, NEW), NEW),
     )
+}
+
+/// The new one is open; the former one still flows for the moment that the terminal needs.
+fn lingers(world: &mut World) {
+    assert_eq!(flow(world), (true, true), "never neither");
+    world.advance(LINGER - std::time::Duration::from_millis(1));
+    world.settle();
+    assert_eq!(flow(world), (true, true));
+    world.advance(std::time::Duration::from_millis(1));
+    world.settle();
 }
 
 /// The terminal's answer with another proof.
@@ -101,6 +112,7 @@ fn the_former_ends_once_the_new_one_flows_and_its_server_is_told() {
     world.reports.clear();
     assert_ne!(world.terminals_replace(), 0, "asked again");
     world.settle();
+    lingers(&mut world);
     assert_eq!(flow(&world), (false, true));
 
     let told: Vec<_> = std::mem::take(&mut world.reports);
@@ -128,6 +140,7 @@ fn a_former_server_that_is_away_is_told_when_it_is_back() {
     world.feed(Event::StreamDown { operator: NORTH });
     world.terminals_replace();
     world.settle();
+    lingers(&mut world);
     assert_eq!(flow(&world), (false, true));
     world.crash();
     assert_eq!(flow(&world), (false, true));
@@ -210,6 +223,7 @@ fn who_cannot_prove_it_replaces_nothing() {
         let answer = with(&world, proven);
         world.feed(answer);
         world.settle();
+        lingers(&mut world);
         assert_eq!(flow(&world), (false, true), "{name}");
     }
 }
@@ -252,7 +266,7 @@ fn a_disconnect_of_the_former_that_comes_meanwhile_has_its_receipt() {
     world.feed(opened);
     world.disconnect(NORTH, OLD, 2);
     world.settle();
-    assert_eq!(flow(&world), (false, true));
+    assert_eq!(flow(&world), (false, true), "at once");
     let receipts: Vec<_> = world.journal.receipts.values().collect();
     assert_eq!(receipts.len(), 1);
     assert_eq!(receipts[0].generation, 2, "its own");
