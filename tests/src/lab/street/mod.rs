@@ -53,7 +53,8 @@ pub struct Plan {
     pub gateways: usize,
     /// One or two; homes are theirs by turns.
     pub operators: usize,
-    /// Terminals know all operators and must be told which; else each knows its own.
+    /// Terminals know all operators, must be told which, and may ask as often as they like; else
+    /// each knows its own.
     pub choice: bool,
     pub homes: usize,
     /// Rooms of each home.

@@ -98,6 +98,9 @@ fn write_config(dir: &Path, number: usize, plan: Plan) -> Result<PathBuf> {
     if plan.time_to_live_s > 0 {
         text.push_str("default_plan = \"street\"\n");
     }
+    if plan.choice {
+        text.push_str("\n[limits]\nsubscriber_rate = { per_minute = 0 }\n");
+    }
     for gateway in 0..plan.gateways {
         let Pool {
             v4_given,
