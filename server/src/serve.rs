@@ -44,6 +44,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// Between two walks over rows that may be old; what may go is counted in days.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// After the plans could not be looked at.
+const PLANS_AGAIN: Duration = Duration::from_secs(10);
 /// How long open requests may take to end once the server shuts down.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -180,6 +182,7 @@ pub async fn start_on<L: Listener>(
             Ok(())
         }
     });
+    let planner = tokio::spawn(follow_plans(Arc::clone(&engine), shutdown.clone()));
     let contacts = tokio::spawn(note_contacts(Arc::clone(&engine), shutdown.clone()));
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
@@ -198,6 +201,7 @@ pub async fn start_on<L: Listener>(
         ("poller", poller),
         ("walk over rows of older identity keys", walker),
         ("removal of old rows", pruner),
+        ("look at the plans", planner),
     ];
     tasks.extend(admin.map(|admin| ("administration socket", admin)));
     Ok(Running {
@@ -294,6 +298,29 @@ async fn keep(
             tracing::error!(%error, "cannot read which certificates are revoked");
         }
     }
+}
+
+/// Once, beside all else: with a million sessions it takes some seconds, in which gateways would wait.
+/// What has changed is told to those that are back already as any other change.
+async fn follow_plans(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
+    loop {
+        let followed = tokio::select! {
+            followed = engine.follow_plans() => followed,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        match followed {
+            Ok(_) => break,
+            Err(error) => {
+                tracing::error!(%error, "cannot give sessions what their plans say; trying again")
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PLANS_AGAIN) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+    shutdown.cancelled().await;
+    Ok(())
 }
 
 /// Marks overdue receipts. Not on any fast path: it only makes visible that something waits.

@@ -1,7 +1,6 @@
 //! The file as it is written, and what is checked beyond its syntax.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::claims::Claims;
 use super::{
     Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
     Plan, Retention, is_name, verification::VerificationFile,
@@ -139,6 +139,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         ));
     }
     let mut gateways: Vec<Gateway> = Vec::with_capacity(file.gateway.len());
+    let mut claims = Claims::default();
     let mut prefixes: HashMap<LocationPrefix, String> = HashMap::new();
     for spanned in file.gateway {
         let at = spanned.span().start;
@@ -154,9 +155,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
                 ));
             }
         }
-        if let Some(problem) = gateways.iter().find_map(|other| clash(other, &gateway)) {
-            return Err((at, problem));
-        }
+        claims.claim(&gateway).map_err(|problem| (at, problem))?;
         gateways.push(gateway);
     }
     let plans = plans(file.plan)?;
@@ -354,39 +353,6 @@ fn gateway(file: GatewayFile) -> Result<Gateway, String> {
         dns: file.dns,
         mtu: file.mtu,
     })
-}
-
-/// Two gateways must not share a name or an address.
-fn clash(one: &Gateway, other: &Gateway) -> Option<String> {
-    let mut problem = String::new();
-    if one.id == other.id {
-        let _ = write!(problem, "gateway \"{}\" is there twice", one.id);
-    } else if let (Some(a), Some(b)) = (&one.ipv4, &other.ipv4)
-        && (a.net.contains(&b.net) || b.net.contains(&a.net))
-    {
-        let _ = write!(
-            problem,
-            "gateway \"{}\": ipv4_pool {} overlaps that of gateway \"{}\"",
-            other.id, b.net, one.id
-        );
-    } else if let Some((a, b)) = ipv6_pools(one)
-        .flat_map(|a| ipv6_pools(other).map(move |b| (a, b)))
-        .find(|(a, b)| overlap(&a.1, &b.1))
-    {
-        let _ = write!(
-            problem,
-            "gateway \"{}\": {} {} overlaps {} {} of gateway \"{}\"",
-            other.id, b.0, b.1, a.0, a.1, one.id
-        );
-    }
-    (!problem.is_empty()).then_some(problem)
-}
-
-/// All that a gateway gives IPv6 out of, by the name of its key.
-fn ipv6_pools(gateway: &Gateway) -> impl Iterator<Item = (&'static str, Ipv6Net)> + use<> {
-    let homes = gateway.ipv6.map(|pool| ("ipv6_pool", pool.net));
-    let lines = gateway.ipv6_line.map(|pool| ("ipv6_line_pool", pool.net));
-    homes.into_iter().chain(lines)
 }
 
 fn overlap(one: &Ipv6Net, other: &Ipv6Net) -> bool {

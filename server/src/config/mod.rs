@@ -1,5 +1,6 @@
 //! The configuration file: TOML, every default here, errors with file, line and column.
 
+mod claims;
 mod file;
 mod gateways;
 mod limits;

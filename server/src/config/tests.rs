@@ -123,7 +123,17 @@ fn errors_name_file_line_and_what_is_wrong() {
         (
             "100.64.2.0/24",
             "100.64.0.0/16",
-            "overlaps that of gateway \"gw1\"",
+            "gateway \"gw2\": ipv4_pool 100.64.0.0/16 overlaps ipv4_pool 100.64.1.0/24 of gateway \"gw1\"",
+        ),
+        (
+            "100.64.2.0/24",
+            "100.64.1.128/25",
+            "overlaps ipv4_pool 100.64.1.0/24 of gateway \"gw1\"",
+        ),
+        (
+            "100.64.1.0/24",
+            "100.64.0.0/22",
+            "ipv4_pool 100.64.2.0/24 overlaps ipv4_pool 100.64.0.0/22 of gateway \"gw1\"",
         ),
         (
             "100.64.1.0/24",

@@ -125,8 +125,6 @@ impl Engine {
             walk_now: Notify::new(),
         });
         engine.follow_pools().await?;
-        // Before a gateway can ask: its Hello is answered by what the plans say now.
-        engine.follow_plans().await?;
         Ok(engine)
     }
 
