@@ -83,15 +83,7 @@ impl Gateway {
             held: all.into_values().collect(),
         });
         let receipts = self.receipts.values().cloned().map(Up::Receipt);
-        let established = self
-            .sessions
-            .iter()
-            .filter(|(_, held)| held.forwards)
-            .map(|(session, held)| established(*session, held.generation));
-        std::iter::once(hello)
-            .chain(receipts)
-            .chain(established)
-            .collect()
+        std::iter::once(hello).chain(receipts).collect()
     }
 
     /// What is answered to a message.

@@ -21,9 +21,6 @@ impl Engine {
         self.operators.entry(operator).or_default().connected = true;
         self.report(operator, Report::Hello { held });
         self.send_receipts(operator, now);
-        for session in self.sessions_of(operator) {
-            self.report_established(session);
-        }
         let at = now.at + self.settings.accounting_interval;
         self.timers.set(Timer::Accounting(operator), Some(at));
     }

@@ -131,7 +131,7 @@ pub fn diff<R: Standing>(gateway: &str, held: &[Held], rows: &[R]) -> Diff {
     let by_id: HashMap<Uuid, &R> = rows.iter().map(|row| (row.id(), row)).collect();
     let mut diff = Diff::default();
     let mut satisfied = HashSet::new();
-    let mut disconnects = Vec::new();
+    let (mut disconnects, mut connects) = (Vec::new(), Vec::new());
 
     for item in held {
         let Some(row) = by_id.get(&item.session) else {
@@ -173,6 +173,8 @@ pub fn diff<R: Standing>(gateway: &str, held: &[Held], rows: &[R]) -> Diff {
                     (State::Connecting, Phase::Establishing) => diff.acked.push(*item),
                     (State::Connecting | State::Establishing, Phase::Established) => {
                         diff.established.push(*item);
+                        // Answered by all that was said of it and has been lost.
+                        connects.push(wanted);
                     }
                     _ => {}
                 }
@@ -191,7 +193,6 @@ pub fn diff<R: Standing>(gateway: &str, held: &[Held], rows: &[R]) -> Diff {
         }
     }
 
-    let mut connects = Vec::new();
     for row in rows {
         if satisfied.contains(&row.id()) {
             continue;

@@ -156,6 +156,7 @@ fn differences_at_hello() {
             vec![held(1, 5, Phase::Established)],
             vec![row(1, Connecting, 5, "gw1")],
             Diff {
+                send: vec![sent(1, 5, Kind::Connect)],
                 holds: vec![sent(1, 5, Kind::Connect)],
                 established: vec![held(1, 5, Phase::Established)],
                 ..none()
