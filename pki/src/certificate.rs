@@ -1,5 +1,7 @@
 //! What a certificate says. Whether to believe it, the TLS layer decides.
 
+use std::net::IpAddr;
+
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
@@ -21,6 +23,8 @@ pub enum CertificateError {
 pub struct Certificate {
     /// DNS names, for a gateway its own alone.
     pub names: Vec<String>,
+    /// IP addresses, for a gateway none (RFC 5280 section 4.2.1.6).
+    pub addresses: Vec<IpAddr>,
     pub validity: Validity,
     /// When it was issued, in milliseconds since 1970; 0 where its serial number does not tell.
     pub issued_ms: i64,
@@ -32,14 +36,15 @@ impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let (_, parsed) =
             X509Certificate::from_der(der).map_err(|_| CertificateError::Unreadable)?;
-        let names = match parsed.subject_alternative_name() {
-            Ok(Some(san)) => san.value.general_names.iter().filter_map(dns).collect(),
-            Ok(None) => Vec::new(),
+        let alternatives = match parsed.subject_alternative_name() {
+            Ok(Some(san)) => san.value.general_names.as_slice(),
+            Ok(None) => &[],
             Err(_) => return Err(CertificateError::Unreadable),
         };
         let ms = |time: x509_parser::time::ASN1Time| time.timestamp().saturating_mul(1000);
         Ok(Self {
-            names,
+            names: alternatives.iter().filter_map(dns).collect(),
+            addresses: alternatives.iter().filter_map(address).collect(),
             validity: Validity {
                 from_ms: ms(parsed.validity().not_before),
                 until_ms: ms(parsed.validity().not_after),
@@ -61,6 +66,16 @@ fn dns(name: &GeneralName<'_>) -> Option<String> {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
     }
+}
+
+/// Four or sixteen octets in the order of the network.
+fn address(name: &GeneralName<'_>) -> Option<IpAddr> {
+    let GeneralName::IPAddress(octets) = name else {
+        return None;
+    };
+    let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(*octets).map(IpAddr::from);
+    v4.or(v6).ok()
 }
 
 /// All certificates of a file, at least one.

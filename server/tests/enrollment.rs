@@ -11,8 +11,13 @@ use doorstep_proto::v1::enrollment_client::EnrollmentClient;
 use doorstep_proto::v1::pki_client::PkiClient;
 use doorstep_server::config::Config;
 use doorstep_server::config::Rate;
+use doorstep_server::engine::now_ms;
+use doorstep_server::enroll::{Taken, TokenRow};
 use doorstep_server::keys::{self, pki, rotation};
+use doorstep_server::serve;
+use doorstep_server::store::Database;
 use pb::gateway_message::Body as FromGateway;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, Endpoint, Identity};
 use tonic::{Code, Status};
 
@@ -293,6 +298,117 @@ async fn the_servers_certificate_is_renewed_under_a_running_stream() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     dials(&server, &keys::ca_pem(&server.config).unwrap()).await;
     alive(&mut gateway).await;
+}
+
+#[tokio::test]
+async fn other_names_or_addresses_get_another_certificate() {
+    let mut server = Server::start().await;
+    let mut before = shown(&server);
+    for (names, renews) in [
+        // One address in another's place, and nothing else.
+        (&["north-net", "127.0.0.2"][..], true),
+        // The same in another order and form.
+        (&["127.0.0.2", "north-net", "127.0.0.2"][..], false),
+        (&["north-net", "127.0.0.2", "2001:db8::1"][..], true),
+        (&["north-net", "127.0.0.2", "2001:DB8:0::1"][..], false),
+        (&["north-net"][..], true),
+        (&["north-net", "access.example"][..], true),
+    ] {
+        server.stop().await;
+        server.config.server_names = names.iter().map(|name| (*name).to_owned()).collect();
+        server.resume().await;
+        let after = shown(&server);
+        assert_eq!(after != before, renews, "{names:?}");
+        before = after;
+    }
+    // A client that knows the server by its address alone.
+    let ca = Certificate::from_pem(keys::ca_pem(&server.config).unwrap());
+    let by_address = tonic::transport::ClientTlsConfig::new().ca_certificate(ca);
+    server.dial(by_address.clone()).await.unwrap_err();
+    server.stop().await;
+    server.config.server_names = vec!["north-net".to_owned(), "127.0.0.1".to_owned()];
+    server.resume().await;
+    server.dial(by_address).await.unwrap();
+}
+
+/// What fails of a change takes its line in the audit log with it, and the other way round.
+#[tokio::test]
+async fn no_token_and_no_revocation_without_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = common::configure(CONFIG, dir.path());
+    let path = dir.path().join("tokens.sqlite");
+    config.database = Database::Sqlite(path.clone());
+    keys::init(&config).unwrap();
+    let running = serve::start(config, CancellationToken::new())
+        .await
+        .unwrap();
+    let engine = &running.engine;
+    let database = rusqlite::Connection::open(path).unwrap();
+    let fails = |table: &str, how: &str| {
+        database
+            .execute_batch(&format!(
+                "CREATE TRIGGER refuses BEFORE {how} ON {table} BEGIN SELECT RAISE(ABORT, 'full'); END"
+            ))
+            .unwrap();
+    };
+    let works = || database.execute_batch("DROP TRIGGER refuses").unwrap();
+    let lines = async || {
+        let count = async |action| engine.store.audit_count(action).await.unwrap();
+        [
+            count("create-token").await,
+            count("enroll-gateway").await,
+            count("revoke-gateway").await,
+            count("refuse-token").await,
+        ]
+    };
+    let row = |gateway: &str| TokenRow {
+        gateway: gateway.to_owned(),
+        created_ms: now_ms(),
+        expires_ms: now_ms() + 600_000,
+        used_ms: None,
+    };
+    let tokens = async || engine.store.tokens().await.unwrap();
+
+    // (table, statement that fails): the change, then the log.
+    for (table, how) in [("enrollments", "INSERT"), ("audit", "INSERT")] {
+        fails(table, how);
+        engine.add_token("a", &row("gw1")).await.unwrap_err();
+        works();
+        assert!(tokens().await.is_empty(), "{table}");
+        assert_eq!(lines().await, [0; 4], "{table}");
+    }
+    engine.add_token("a", &row("gw1")).await.unwrap();
+    assert_eq!(lines().await, [1, 0, 0, 0]);
+
+    for (table, how) in [("enrollments", "UPDATE"), ("audit", "INSERT")] {
+        fails(table, how);
+        engine.take_token("a", "gw1").await.unwrap_err();
+        works();
+        assert_eq!(tokens().await[0].used_ms, None, "{table}");
+        assert_eq!(lines().await, [1, 0, 0, 0], "{table}");
+    }
+    assert_eq!(engine.take_token("a", "gw2").await.unwrap(), Taken::Expired);
+    // Of many at once one takes it.
+    let all = futures::future::join_all((0..8).map(|_| engine.take_token("a", "gw1"))).await;
+    let now = all
+        .iter()
+        .filter(|taken| *taken.as_ref().unwrap() == Taken::Now);
+    assert_eq!(now.count(), 1, "{all:?}");
+    assert_eq!(lines().await, [1, 1, 0, 8]);
+    assert_eq!(engine.take_token("b", "gw1").await.unwrap(), Taken::Unknown);
+
+    for (table, how) in [("revocations", "INSERT"), ("audit", "INSERT")] {
+        fails(table, how);
+        engine.revoke_gateway("gw1").await.unwrap_err();
+        works();
+        let revoked = engine.store.revocations().await.unwrap();
+        assert!(revoked.is_empty(), "{table}");
+        assert_eq!(lines().await, [1, 1, 0, 8], "{table}");
+    }
+    let until_ms = engine.revoke_gateway("gw1").await.unwrap();
+    let revoked = engine.store.revocations().await.unwrap();
+    assert_eq!(revoked, [("gw1".to_owned(), until_ms)]);
+    assert_eq!(lines().await, [1, 1, 1, 8]);
 }
 
 #[tokio::test]

@@ -4,12 +4,20 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::hook::Hook;
 use common::{CONFIG, PHONE, Server};
 use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
+use doorstep_server::keys::pki::Authority;
+use doorstep_server::{keys, serve};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -159,6 +167,70 @@ async fn a_web_server_has_the_say() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     }
     assert_eq!(hook.asked.lock().unwrap().len(), asked, "nothing asked");
+}
+
+/// A web server's TLS for names, and its authority's certificate.
+fn private_tls(names: &[&str]) -> (ServerConfig, String) {
+    let authority = Authority::make("billing").unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let life = Duration::from_secs(3600);
+    let file = authority.issue_server("billing", &names, life).unwrap();
+    let chain = doorstep_pki::certificate::chain(file.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(file.as_bytes()).unwrap();
+    let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    (tls, authority.cert_pem)
+}
+
+#[tokio::test]
+async fn a_web_server_of_a_private_authority_is_asked_over_https() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    const SENT: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
+    let (tls, ca) = private_tls(&["127.0.0.1"]);
+    let hook = Hook::start_tls(tls, |question| match question["code"].as_str() {
+        Some("4711") => OK,
+        _ => SENT,
+    })
+    .await;
+    let (other_tls, other_ca) = private_tls(&["billing.example"]);
+    let other_name = Hook::start_tls(other_tls, |_| OK).await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, pem: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    };
+    let (ca, other_ca) = (file("ca.pem", &ca), file("other.pem", &other_ca));
+    let section =
+        |hook: &Hook, ca: &Path| format!("url = \"https://{}/verify\"\nca = {ca:?}", hook.address);
+
+    let server = Server::start_with(&config(&section(&hook, &ca))).await;
+    let phone = "+8613800000005";
+    asks_for_a_code(&register(&server, phone, "").await.unwrap_err());
+    register(&server, phone, "4711").await.unwrap();
+    assert_eq!(hook.asked.lock().unwrap()[1].1["phone"], phone);
+
+    // Of another authority, and of the right one but for another name: neither learns a number.
+    for (hook, ca) in [(&hook, &other_ca), (&other_name, &other_ca)] {
+        let before = hook.asked.lock().unwrap().len();
+        let server = Server::start_with(&config(&section(hook, ca))).await;
+        let status = register(&server, "+8613800000006", "").await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert_eq!(hook.asked.lock().unwrap().len(), before);
+    }
+    // A file without a certificate is found at the start.
+    let empty = file("empty.pem", "nothing\n");
+    let dir = tempfile::tempdir().unwrap();
+    let parsed = common::configure(&config(&section(&hook, &empty)), dir.path());
+    keys::init(&parsed).unwrap();
+    let error = serve::start(parsed, CancellationToken::new()).await.err();
+    let error = format!("{:#}", error.expect("no authority"));
+    assert!(error.contains("empty.pem: no CA certificate"), "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use doorstep_simulation::model::{Bounds, ControlPlane, Fault, Request};
+use doorstep_simulation::model::{Bounds, ControlPlane, Fault, Request, TimeToLive};
 use stateright::{Checker, Expectation, HasDiscoveries, Model as _};
 
 fn number(name: &str) -> Option<u64> {
@@ -27,6 +27,8 @@ fn bounds(requests: &[Request]) -> Bounds {
         breaks: more,
         failures: more,
         ticks: more,
+        past: 0,
+        time_to_live: None,
         fault: Fault::None,
     }
 }
@@ -90,6 +92,7 @@ fn find(fault: Fault, bounds: Bounds, properties: &[&str]) {
 const TWO: &str = "never two gateways forward";
 const RISE: &str = "generations only rise";
 const RECEIPT: &str = "an acknowledged receipt is durable";
+const WAITS: &str = "nothing waits for ever for who agreed to a time to live";
 const LOST: &str = "no acknowledged change is lost";
 
 const MOVE: [Request; 2] = [Request::Connect(0, 0), Request::Move(0, 1)];
@@ -193,6 +196,56 @@ fn a_move_after_the_fast_path_failed() {
             ..bounds(&MOVE)
         },
     );
+}
+
+/// Of a session that is established: the time to live counts when a gateway is away.
+fn mortal(ticks: u8, passes: u8) -> Bounds {
+    let time_to_live = Some(TimeToLive { ticks, passes });
+    Bounds {
+        past: 1,
+        time_to_live,
+        ..bounds(&MOVE)
+    }
+}
+
+#[test]
+fn a_move_from_a_gateway_whose_time_is_over() {
+    exhaust("time to live", mortal(1, 3));
+}
+
+#[test]
+fn a_move_from_a_gateway_that_starts_anew_while_its_time_runs() {
+    let gateway_crashes = 1;
+    let bounds = Bounds {
+        gateway_crashes,
+        ..mortal(1, 3)
+    };
+    explore("time to live, crash", bounds);
+}
+
+#[test]
+fn a_time_to_live_without_a_margin_is_found() {
+    find(Fault::NoMargin, mortal(1, 3), &[TWO]);
+}
+
+#[test]
+fn a_contact_that_is_lost_is_found() {
+    let gateway_crashes = 1;
+    let bounds = Bounds {
+        gateway_crashes,
+        ..mortal(2, 4)
+    };
+    find(Fault::ContactIsLost, bounds, &[TWO]);
+}
+
+#[test]
+fn a_stream_that_outlives_its_written_contact_is_found() {
+    find(Fault::UnwrittenGoOn, mortal(1, 3), &[TWO]);
+}
+
+#[test]
+fn a_server_that_waits_for_ever_is_found() {
+    find(Fault::NobodyLooks, mortal(1, 3), &[WAITS]);
 }
 
 #[test]

@@ -252,6 +252,30 @@ fn a_request_that_is_under_way_outlives_the_daemon() {
     );
 }
 
+/// It has been answered: asking again would bring the same answer.
+#[test]
+fn a_request_that_is_answered_without_a_key_is_not_asked_again() {
+    in_namespace(
+        "a_request_that_is_answered_without_a_key_is_not_asked_again",
+        || async {
+            let folder = tempfile::tempdir().unwrap();
+            let (terminal, _grants) = connected_home(folder.path(), Duration::ZERO).await;
+            let daemon = terminal.daemon();
+            terminal.until("listens", listening).await;
+            let (code, _, error) = terminal.client("register --phone 13800000000").await;
+            assert_eq!(code, 0, "{error}");
+            let (code, _, error) = terminal.client("request --sealed d1.keyless").await;
+            assert_eq!(code, 1);
+            assert!(error.contains("no valid session id and key"), "{error}");
+            let file = terminal.folder.join("state/state.json");
+            let state: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+            assert_eq!(state["last_sealed"], "d1.keyless", "the request was kept");
+            assert_eq!(state["requests"], Value::Null, "and is not any more");
+            stop(daemon).await;
+        },
+    );
+}
+
 #[test]
 fn bad_configurations_are_told_with_their_place() {
     let folder = tempfile::tempdir().unwrap();

@@ -97,6 +97,7 @@ fn main() -> ExitCode {
                 unregistered_subscriber,
                 gateway_unknown,
                 registered_twice,
+                registered_with_a_code,
             },
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away, switched},

@@ -39,9 +39,21 @@ impl Engine {
         if held.is_none_or(|held| held.time_to_live().is_none()) {
             return;
         }
-        // Who has never synced has at least sent this.
-        if self.contact(operator).is_none() {
-            self.record_contact(operator, now);
+        match self.contact(operator) {
+            // Who has never synced has at least sent this.
+            None => {
+                self.record_contact(operator, now);
+            }
+            // Nothing depended on it until now, and so it is not in the journal. A daemon that starts
+            // again must not count from its own start.
+            Some(contact) if !self.operators.entry(operator).or_default().recorded => {
+                let since_ms = now.at.saturating_duration_since(contact).as_millis();
+                let since_ms = i64::try_from(since_ms).unwrap_or(i64::MAX);
+                let contact_ms = now.unix_ms.saturating_sub(since_ms);
+                self.persist(Write::PutContact(operator, contact_ms));
+                self.operators.entry(operator).or_default().recorded = true;
+            }
+            Some(_) => {}
         }
         if !self.timers.is_set(Timer::Lapse(operator)) {
             self.on_lapse_timer(operator, now);
@@ -81,18 +93,22 @@ impl Engine {
 
     /// False if no time to live depends on it.
     fn record_contact(&mut self, operator: OperatorIndex, now: Now) -> bool {
-        self.operators.entry(operator).or_default().contact = Some(now.at);
         let depends = self
             .sessions
             .iter()
             .any(|(session, held)| session.operator == operator && held.time_to_live().is_some());
+        let state = self.operators.entry(operator).or_default();
+        state.contact = Some(now.at);
+        state.recorded = depends;
         if depends {
             self.persist(Write::PutContact(operator, now.unix_ms));
         }
         depends
     }
 
-    fn contact(&self, operator: OperatorIndex) -> Option<Instant> {
+    /// When this operator's server was last in contact: connected, and all differences told. None
+    /// before the first time.
+    pub fn contact(&self, operator: OperatorIndex) -> Option<Instant> {
         self.operators.get(&operator)?.contact
     }
 

@@ -158,8 +158,10 @@ struct OperatorState {
     connected: bool,
     /// On this stream the server has told all differences.
     synced: bool,
-    /// When the server was last in contact; none where no time to live depends on it.
+    /// When the server was last in contact; none before the first time.
     contact: Option<Instant>,
+    /// The journal has this contact, or has been told to have it.
+    recorded: bool,
     /// Not acknowledged yet, by number.
     receipts: BTreeMap<u64, Receipt>,
     last_number: u64,

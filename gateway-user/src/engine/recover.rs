@@ -204,7 +204,8 @@ fn operators(
         let since_ms = u64::try_from(now.unix_ms.saturating_sub(*unix_ms)).unwrap_or(0);
         // On Linux an instant may be before the boot.
         let contact = now.at.checked_sub(Duration::from_millis(since_ms));
-        operators.entry(*operator).or_default().contact = contact;
+        let state = operators.entry(*operator).or_default();
+        (state.contact, state.recorded) = (contact, true);
     }
     for ((operator, number), receipt) in &snapshot.receipts {
         let state = operators.entry(*operator).or_default();

@@ -84,9 +84,11 @@ impl Engine {
     pub async fn end_outlived(&self, at_ms: i64) -> Result<usize> {
         let margin_ms = i64::try_from(MARGIN.as_millis()).unwrap_or(i64::MAX);
         let outlived = self.store.outlived(at_ms.saturating_sub(margin_ms)).await?;
-        let ends = outlived.into_iter().map(|session| {
+        let ends = outlived.into_iter().map(|(session, generation)| {
             self.store.change(session, move |work| {
-                let Some(row) = work.session(session)? else {
+                let row = work.session(session)?;
+                // It may have gone on since, and wait for a gateway that is in contact.
+                let Some(row) = row.filter(|row| row.session.generation == generation) else {
                     return Ok::<bool, EngineError>(false);
                 };
                 let gateway = row.session.connection.gateway.clone();

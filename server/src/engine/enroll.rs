@@ -1,8 +1,8 @@
-//! Tokens and revocations, with their lines in the audit log.
+//! Tokens and revocations, each in one transaction with its line in the audit log.
 
 use uuid::Uuid;
 
-use super::{Engine, Result, now_ms};
+use super::{Engine, EngineError, Result, now_ms};
 use crate::enroll::{Taken, TokenRow};
 use crate::store::Who;
 
@@ -11,42 +11,58 @@ const REMEMBERED_MS: i64 = 30 * 24 * 3_600_000;
 
 impl Engine {
     pub async fn add_token(&self, hash: &str, row: &TokenRow) -> Result<()> {
-        let detail = format!("for gateway {}", row.gateway);
-        // First: no token without its line.
-        self.note(Who::Operator, "create-token", detail).await?;
         let forget_ms = row.created_ms - REMEMBERED_MS;
-        Ok(self.store.insert_token(hash, row, forget_ms).await?)
+        self.store.forget_tokens(forget_ms).await?;
+        let (hash, row) = (hash.to_owned(), row.clone());
+        self.store
+            .change(Uuid::nil(), move |work| {
+                work.write_token(&hash, row.clone());
+                let detail = format!("for gateway {}", row.gateway);
+                let action = "create-token";
+                work.audit(Who::Operator, action, None, None, &detail, row.created_ms);
+                Ok(())
+            })
+            .await
     }
 
     /// Durable before it returns: what is taken once is never taken again.
     pub async fn take_token(&self, hash: &str, gateway: &str) -> Result<Taken> {
-        let taken = self.store.take_token(hash, gateway, now_ms()).await?;
-        let action = match taken {
-            Taken::Now => "enroll-gateway",
-            Taken::Before | Taken::Expired => "refuse-token",
-            // Anybody can make these up; the log is not to grow by them.
-            Taken::Unknown => return Ok(taken),
-        };
-        let detail = format!("gateway {gateway}: {taken:?}");
-        self.note(Who::Gateway, action, detail).await?;
-        Ok(taken)
+        let (hash, gateway) = (hash.to_owned(), gateway.to_owned());
+        let at_ms = now_ms();
+        self.store
+            .change(Uuid::nil(), move |work| {
+                let Some(row) = work.token(&hash)? else {
+                    // Anybody can make these up; the log is not to grow by them.
+                    return Ok::<_, EngineError>(Taken::Unknown);
+                };
+                let is_good = row.gateway == gateway && row.expires_ms > at_ms;
+                let (taken, action) = match row.used_ms {
+                    Some(_) => (Taken::Before, "refuse-token"),
+                    None if is_good => (Taken::Now, "enroll-gateway"),
+                    None => (Taken::Expired, "refuse-token"),
+                };
+                if taken == Taken::Now {
+                    let used_ms = Some(at_ms);
+                    work.write_token(&hash, TokenRow { used_ms, ..row });
+                }
+                let detail = format!("gateway {gateway}: {taken:?}");
+                work.audit(Who::Gateway, action, None, None, &detail, at_ms);
+                Ok(taken)
+            })
+            .await
     }
 
     /// Returns the time up to which certificates are void.
     pub async fn revoke_gateway(&self, gateway: &str) -> Result<i64> {
-        let detail = format!("gateway {gateway}");
-        self.note(Who::Operator, "revoke-gateway", detail).await?;
+        let gateway = gateway.to_owned();
         let until_ms = now_ms();
-        self.store.set_revocation(gateway, until_ms).await?;
-        Ok(until_ms)
-    }
-
-    async fn note(&self, who: Who, action: &'static str, detail: String) -> Result<()> {
-        let at_ms = now_ms();
         self.store
-            .change(Uuid::new_v4(), move |work| {
-                work.audit(who, action, None, None, &detail, at_ms);
-                Ok(())
+            .change(Uuid::nil(), move |work| {
+                work.revoke(&gateway, until_ms);
+                let detail = format!("gateway {gateway}");
+                let action = "revoke-gateway";
+                work.audit(Who::Operator, action, None, None, &detail, until_ms);
+                Ok::<_, EngineError>(until_ms)
             })
             .await
     }

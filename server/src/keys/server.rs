@@ -1,6 +1,8 @@
 //! The server's own certificate: `server.pem` holds it, its CA's, and its key, so that it is
 //! replaced in one step; renewed by whoever has the CA's key, read again by all.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
@@ -53,16 +55,7 @@ fn due(config: &Config, authority: &Authority, now_ms: i64, roll: f64) -> Option
     let Ok(certificate) = Certificate::from_pem(pem.as_bytes()) else {
         return Some("it cannot be read");
     };
-    let names = |names: &[String]| {
-        let mut names: Vec<_> = names
-            .iter()
-            .filter(|name| name.parse::<std::net::IpAddr>().is_err())
-            .cloned()
-            .collect();
-        names.sort();
-        names
-    };
-    if names(&certificate.names) != names(&config.server_names) {
+    if !has_names(&certificate, &config.server_names) {
         Some("the configuration has other names")
     } else if !pki::pem_blocks(&pem).any(|block| block.trim() == authority.cert_pem.trim()) {
         Some("another authority signs now")
@@ -71,6 +64,20 @@ fn due(config: &Config, authority: &Authority, now_ms: i64, roll: f64) -> Option
     } else {
         None
     }
+}
+
+/// Whether a certificate is for these names and addresses, and no others.
+fn has_names(certificate: &Certificate, wanted: &[String]) -> bool {
+    let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    for name in wanted {
+        match name.parse::<IpAddr>() {
+            Ok(address) => addresses.insert(address),
+            Err(_) => names.insert(name.as_str()),
+        };
+    }
+    let has_names: BTreeSet<_> = certificate.names.iter().map(String::as_str).collect();
+    let has_addresses: BTreeSet<_> = certificate.addresses.iter().copied().collect();
+    has_names == names && has_addresses == addresses
 }
 
 /// TLS as it is to be spoken with the next client. Connections that stand keep what they have.

@@ -167,7 +167,8 @@ impl Kept {
             | Need::Place { .. }
             | Need::Places { .. }
             | Need::Claim(_)
-            | Need::Walk(_) => false,
+            | Need::Walk(_)
+            | Need::Token(_) => false,
         }
     }
 

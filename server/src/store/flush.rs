@@ -3,7 +3,7 @@
 use super::receipts::CountersRow;
 use super::sql::{Statement, Takes, Value};
 use super::work::{Changes, Lease, waits};
-use super::{lists, numbers, receipts, requests, sessions, steps, subscribers};
+use super::{enrollments, lists, numbers, receipts, requests, sessions, steps, subscribers};
 use crate::session::State;
 
 const WAITING: (&str, &str) = (
@@ -59,6 +59,23 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
             |(key, cell)| vec![i64::from(key.number()).into(), cell.row.into()],
         ),
     ));
+    all.push(Statement::new(
+        Takes::InsertAll,
+        enrollments::WRITE_TOKENS,
+        by_key(
+            changes.tokens.iter().filter(|(_, cell)| cell.changed),
+            |(hash, _)| hash.as_str(),
+            |(hash, cell)| {
+                vec![
+                    hash.as_str().into(),
+                    cell.row.gateway.as_str().into(),
+                    cell.row.created_ms.into(),
+                    cell.row.expires_ms.into(),
+                    cell.row.used_ms.into(),
+                ]
+            },
+        ),
+    ));
     let insert = |text, rows| Statement::new(Takes::Insert, text, rows);
     all.extend([
         insert(
@@ -91,6 +108,14 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
                 changes.gateways.iter(),
                 |(id, _)| id.as_str(),
                 |(id, seen)| seen.values(id),
+            ),
+        ),
+        insert(
+            enrollments::WRITE_REVOCATIONS,
+            by_key(
+                changes.revocations.iter(),
+                |(gateway, _)| gateway.as_str(),
+                |(gateway, until_ms)| vec![gateway.as_str().into(), (*until_ms).into()],
             ),
         ),
     ]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::sql::{Backend, Statement, Takes, Value};
 use super::work::{Need, Rows, WINDOW};
-use super::{Result, numbers, requests, sessions, subscribers};
+use super::{Result, enrollments, numbers, requests, sessions, subscribers};
 
 pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Need>) -> Result<()> {
     let mut by_session = Vec::new();
@@ -13,6 +13,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
     let mut by_request = Vec::new();
     let mut claims = Vec::new();
     let mut walks = Vec::new();
+    let mut tokens = Vec::new();
     let mut places = Vec::new();
     let mut place_by_place = Vec::new();
     for need in &needs {
@@ -23,6 +24,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Need::Answer { request, .. } => by_request.push(Value::from(*request)),
             Need::Claim(claim) => claims.push(Value::from(claim.as_slice())),
             Need::Walk(key) => walks.push(Value::from(i64::from(key.number()))),
+            Need::Token(hash) => tokens.push(Value::from(hash.as_str())),
             Need::Place { gateway, place } => {
                 place_by_place.push(vec![gateway.as_str().into(), (*place).into()]);
             }
@@ -46,6 +48,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Statement::keys(requests::select_requests!("WHERE request_id"), by_request),
             Statement::keys(numbers::SELECT_CLAIMS, claims),
             Statement::keys(numbers::SELECT_WALKS, walks),
+            Statement::keys(enrollments::SELECT_TOKENS, tokens),
             Statement::new(Takes::Match, PLACE, place_by_place),
             Statement::new(Takes::Join, PLACES, places),
         ])
@@ -68,6 +71,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
                     rows.put_claim(row.bytes()?, row.id()?);
                 }
                 5 => rows.put_walk(numbers::read_walk(row)?),
+                6 => rows.put_token(enrollments::read_token(row)?),
                 _ => {
                     let row = &mut row.read();
                     rows.put_taken(row.text()?, row.int()?);

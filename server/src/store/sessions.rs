@@ -282,10 +282,11 @@ impl Store {
     }
 
     /// Sessions whose receipt may be waited for no longer: their gateways followed a time to live,
-    /// and were last in contact so long before `before_ms`.
-    pub async fn outlived(&self, before_ms: i64) -> Result<Vec<Uuid>> {
+    /// and were last in contact so long before `before_ms`. With the generation of which that is true:
+    /// another one may be at another gateway.
+    pub async fn outlived(&self, before_ms: i64) -> Result<Vec<(Uuid, u64)>> {
         self.select(
-            "SELECT sessions.id FROM waiting JOIN sessions ON sessions.id = waiting.session \
+            "SELECT sessions.id, sessions.generation FROM waiting JOIN sessions ON sessions.id = waiting.session \
              JOIN gateways ON gateways.id = waiting.gateway \
              WHERE EXISTS (SELECT 1 FROM sessions WHERE ttl_s > 0) \
              AND sessions.state IN ('disconnecting', 'disconnecting-unconfirmed') \
@@ -296,7 +297,10 @@ impl Store {
         )
         .await?
         .iter()
-        .map(|row| row.read().id())
+        .map(|row| {
+            let row = &mut row.read();
+            Ok((row.id()?, row.number()?))
+        })
         .collect()
     }
 

@@ -14,6 +14,7 @@ use super::{
     Subscriber, Who,
 };
 use crate::audit::Event;
+use crate::enroll::TokenRow;
 use crate::session::machine::Change;
 use crate::session::{Addresses, Session, State};
 use crate::vault::KeyId;
@@ -44,6 +45,8 @@ pub enum Need {
     Claim(Vec<u8>),
     /// Whether it was told already that no row needs this identity key any more.
     Walk(KeyId),
+    /// An enrollment token, by its hash.
+    Token(String),
 }
 
 /// Places looked at together.
@@ -72,6 +75,10 @@ pub(super) struct Changes {
     pub claims: BTreeMap<Vec<u8>, Cell<Uuid>>,
     /// When all rows of an identity key had been renewed.
     pub walks: BTreeMap<KeyId, Cell<i64>>,
+    /// Enrollment tokens, by their hashes.
+    pub tokens: BTreeMap<String, Cell<TokenRow>>,
+    /// By gateway: until when its certificates are void, in Unix milliseconds.
+    pub revocations: BTreeMap<String, i64>,
     /// By subscriber.
     pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
     pub steps: Vec<StepRow>,
@@ -141,7 +148,11 @@ impl Rows {
                 let cell = self.now.answers.get(&(*subscriber, *request));
                 cell.is_some_and(|cell| cell.changed)
             }
-            Need::Place { .. } | Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
+            Need::Place { .. }
+            | Need::Places { .. }
+            | Need::Claim(_)
+            | Need::Walk(_)
+            | Need::Token(_) => true,
         };
         let doubtful = self.assumed.iter().filter(|need| !is_sure(need));
         doubtful.cloned().collect()
@@ -167,7 +178,11 @@ impl Rows {
                 subscriber,
                 request,
             } => !read.now.answers.contains_key(&(*subscriber, *request)),
-            Need::Place { .. } | Need::Places { .. } | Need::Claim(_) | Need::Walk(_) => true,
+            Need::Place { .. }
+            | Need::Places { .. }
+            | Need::Claim(_)
+            | Need::Walk(_)
+            | Need::Token(_) => true,
         })
     }
 
@@ -217,6 +232,13 @@ impl Rows {
     pub fn put_walk(&mut self, (key, finished_ms): (KeyId, i64)) {
         self.now.walks.entry(key).or_insert(Cell {
             row: finished_ms,
+            changed: false,
+        });
+    }
+
+    pub fn put_token(&mut self, (hash, row): (String, TokenRow)) {
+        self.now.tokens.entry(hash).or_insert(Cell {
+            row,
             changed: false,
         });
     }
@@ -276,6 +298,8 @@ impl Changes {
         self.free_all.extend(newer.free_all);
         self.claims.extend(newer.claims);
         self.walks.extend(newer.walks);
+        self.tokens.extend(newer.tokens);
+        self.revocations.extend(newer.revocations);
         self.unreleased.extend(newer.unreleased);
         self.steps.extend(newer.steps);
         self.receipts.extend(newer.receipts);
@@ -292,6 +316,8 @@ impl Changes {
             && !self.answers.values().any(|cell| cell.changed)
             && !self.claims.values().any(|cell| cell.changed)
             && !self.walks.values().any(|cell| cell.changed)
+            && !self.tokens.values().any(|cell| cell.changed)
+            && self.revocations.is_empty()
             && self.leases.values().all(|lease| *lease == Lease::Taken)
             && self.receipts.is_empty()
             && self.counters.is_empty()
@@ -400,6 +426,15 @@ impl Work<'_> {
         }
         self.need(Need::Walk(key))?;
         Ok(self.rows.now.walks.contains_key(&key))
+    }
+
+    /// An enrollment token, by its hash.
+    pub fn token(&mut self, hash: &str) -> Result<Option<TokenRow>> {
+        if let Some(cell) = self.changes.tokens.get(hash) {
+            return Ok(Some(cell.row.clone()));
+        }
+        self.need(Need::Token(hash.to_owned()))?;
+        Ok(self.rows.now.tokens.get(hash).map(|cell| cell.row.clone()))
     }
 }
 
@@ -655,6 +690,20 @@ impl Work<'_> {
         self.changes
             .counters
             .insert(session, (gateway.to_owned(), generation, counters));
+    }
+
+    /// A new token, or one that is used now. Fails if another server has used it meanwhile; then the
+    /// job is run again.
+    pub fn write_token(&mut self, hash: &str, row: TokenRow) {
+        let cell = Cell { row, changed: true };
+        self.changes.tokens.insert(hash.to_owned(), cell);
+    }
+
+    /// Certificates of this gateway that were issued until then, in Unix milliseconds, are void.
+    pub fn revoke(&mut self, gateway: &str, until_ms: i64) {
+        self.changes
+            .revocations
+            .insert(gateway.to_owned(), until_ms);
     }
 
     pub fn gateway_seen(&mut self, id: &str, seen: GatewaySeen) {

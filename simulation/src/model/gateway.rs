@@ -24,6 +24,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::message::{Generation, Held, Number, Place, Stream, ToGateway, ToServer, Who};
+use super::time::{TICK, TICK_MS};
 use super::{Fault, session_id};
 
 const OPERATOR: OperatorIndex = 1;
@@ -62,10 +63,12 @@ pub fn location(who: Who) -> String {
 pub struct Site {
     settings: Settings,
     began: Instant,
+    /// Of every session.
+    service: Service,
 }
 
 impl Site {
-    pub fn new() -> Arc<Self> {
+    pub fn new(time_to_live_s: u32) -> Arc<Self> {
         let port = |name: &str| (name == "access0").then_some(PORT);
         let config = Config::parse(Path::new("gateway.toml"), CONFIG).expect("valid");
         let inventory = Inventory::parse(Path::new("inventory.csv"), INVENTORY, port);
@@ -89,6 +92,10 @@ impl Site {
                 )]),
             },
             began: Instant::now(),
+            service: Service {
+                time_to_live_s,
+                ..Service::default()
+            },
         })
     }
 }
@@ -112,11 +119,18 @@ pub struct Gateway {
     /// A server has told it everything since it started.
     synced: bool,
     ticks: u32,
+    /// How often [`TICK`] has passed where times to live count.
+    passed: u32,
 }
 
 impl Gateway {
     pub fn new(site: &Arc<Site>, place: Place, fault: Fault) -> Self {
-        let recovered = recover(site, Snapshot::default(), &Tables::default(), 0);
+        let recovered = recover(
+            site,
+            Snapshot::default(),
+            &Tables::default(),
+            now(site, 0, 0),
+        );
         Self {
             site: site.clone(),
             place,
@@ -129,6 +143,7 @@ impl Gateway {
             stream: 0,
             synced: false,
             ticks: 0,
+            passed: 0,
         }
     }
 
@@ -160,6 +175,20 @@ impl Gateway {
         self.feed(Event::Tick)
     }
 
+    /// Time passes at a gateway whose timers are served.
+    pub fn pass(&mut self) -> Vec<ToServer> {
+        self.passed += 1;
+        self.feed(Event::Tick)
+    }
+
+    /// How often time has passed since it was last in contact with a server; none where no time to
+    /// live has ever depended on it.
+    pub fn ticks_without_contact(&self) -> Option<u32> {
+        let contact = self.engine.contact(OPERATOR)?;
+        let since = self.now().at.saturating_duration_since(contact);
+        u32::try_from(since.as_secs() / TICK.as_secs()).ok()
+    }
+
     pub fn deliver(&mut self, message: &ToGateway) -> Vec<ToServer> {
         let known = match self.fault {
             Fault::GatewayTakesOlder => self.forget_fences(),
@@ -177,7 +206,7 @@ impl Gateway {
                 ipv4_gateway: None,
                 dns: Vec::new(),
                 mtu: 1500,
-                service: Service::default(),
+                service: self.site.service,
                 service_revision: revision,
             }),
             ToGateway::Disconnect(who, generation) => Instruction::Disconnect {
@@ -189,7 +218,7 @@ impl Gateway {
                     session: session_id(who),
                     generation,
                     revision,
-                    service: Service::default(),
+                    service: self.site.service,
                 })
             }
             ToGateway::ReceiptAck(number) => Instruction::ReceiptAck { number },
@@ -277,7 +306,7 @@ impl Gateway {
         }
         self.asked.clear();
         self.synced = false;
-        let recovered = recover(&self.site, self.journal.clone(), &self.maps, self.ticks);
+        let recovered = recover(&self.site, self.journal.clone(), &self.maps, self.now());
         self.engine = recovered.engine;
         self.maps = recovered.tables;
         self.take(recovered.actions)
@@ -362,14 +391,28 @@ impl Gateway {
             }
             .hash(&mut hasher);
         }
+        if self.site.service.time_to_live_s > 0 {
+            let longest = super::time::LONGEST.into();
+            let age = self.ticks_without_contact().map(|age| age.min(longest));
+            // What a crash leaves of it.
+            (age, self.journal.contacts.is_empty()).hash(&mut hasher);
+            for contact in self.journal.contacts.values() {
+                let age_ms = self.now().unix_ms - contact;
+                age_ms.min(i64::from(longest) * TICK_MS).hash(&mut hasher);
+            }
+        }
         for who in 0..2 {
             (self.can_accept(who), self.forwards(who).collect::<Vec<_>>()).hash(&mut hasher);
         }
         hasher.finish()
     }
 
+    fn now(&self) -> Now {
+        now(&self.site, self.ticks, self.passed)
+    }
+
     fn feed(&mut self, event: Event) -> Vec<ToServer> {
-        let now = now(&self.site, self.ticks);
+        let now = self.now();
         let actions = self.engine.handle(event, now);
         self.take(actions)
     }
@@ -379,6 +422,7 @@ impl Gateway {
         for action in actions {
             match action {
                 Action::Persist(Write::PutFence(..)) if self.fault == Fault::FencesAreLost => {}
+                Action::Persist(Write::PutContact(..)) if self.fault == Fault::ContactIsLost => {}
                 Action::Persist(write) => self.journal.apply(&write),
                 Action::Open { .. }
                 | Action::Change { .. }
@@ -536,10 +580,10 @@ impl Gateway {
     fn forget_fences(&mut self) -> HashMap<SessionRef, Fence> {
         let connected = self.is_connected();
         let known = std::mem::take(&mut self.journal.fences);
-        let recovered = recover(&self.site, self.journal.clone(), &self.maps, self.ticks);
+        let recovered = recover(&self.site, self.journal.clone(), &self.maps, self.now());
         self.engine = recovered.engine;
         if connected {
-            let now = now(&self.site, self.ticks);
+            let now = self.now();
             self.engine
                 .handle(Event::StreamUp { operator: OPERATOR }, now);
         }
@@ -561,20 +605,20 @@ fn key(who: Who, generation: Generation) -> SessionKey {
     SessionKey::from_slice(&bytes).expect("of the right length")
 }
 
-fn now(site: &Site, ticks: u32) -> Now {
+fn now(site: &Site, ticks: u32, passed: u32) -> Now {
     Now {
-        at: site.began + Duration::from_secs(3600) * ticks,
-        unix_ms: 1_000,
+        at: site.began + Duration::from_secs(3600) * ticks + TICK * passed,
+        unix_ms: 1_000 + i64::from(passed) * TICK_MS,
     }
 }
 
-fn recover(site: &Site, snapshot: Snapshot, maps: &Tables, ticks: u32) -> Recovered {
+fn recover(site: &Site, snapshot: Snapshot, maps: &Tables, now: Now) -> Recovered {
     Engine::recover(Recovery {
         settings: site.settings.clone(),
         snapshot,
         actual: maps,
         port: &|name| (name == "access0").then_some(PORT),
         rng: StdRng::seed_from_u64(7),
-        now: now(site, ticks),
+        now,
     })
 }

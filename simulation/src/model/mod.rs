@@ -13,6 +13,8 @@
 //! * **Gateway**: its journal and its maps outlive a crash; orders to the fast path may have been
 //!   done or not.
 //!
+//! Where sessions have a time to live, ticks of time count beside, see [`time`].
+//!
 //! [`State::settle`] lets all of that behave for a while: from every state the system must come to
 //! rest where the table and all gateways agree.
 
@@ -20,6 +22,7 @@ mod gateway;
 pub mod message;
 mod settle;
 mod table;
+mod time;
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,6 +36,7 @@ use uuid::Uuid;
 pub use gateway::{Gateway, Site};
 use message::{Place, ToGateway, ToServer, Who};
 pub use table::{Input, Pending, Promise, Request, Row, Table};
+pub use time::TimeToLive;
 
 pub const GATEWAYS: Place = 2;
 const REPLICAS: usize = 2;
@@ -68,6 +72,15 @@ pub enum Fault {
     GatewayTakesOlder,
     /// A gateway's fences are not durable.
     FencesAreLost,
+    /// A server counts a time to live from the last written contact, and nothing for what comes
+    /// between that and the end of forwarding.
+    NoMargin,
+    /// When a gateway was last in contact is not durable.
+    ContactIsLost,
+    /// Streams go on whose contact cannot be written down.
+    UnwrittenGoOn,
+    /// No server looks whose time to live is over.
+    NobodyLooks,
 }
 
 /// How much may happen.
@@ -76,6 +89,8 @@ pub struct Bounds {
     pub sessions: Who,
     /// Begun in this order, at any time.
     pub requests: Vec<Request>,
+    /// So many of them have come to their end before anything else happens.
+    pub past: usize,
     pub gateway_crashes: u8,
     pub replica_crashes: u8,
     /// Streams that break by themselves.
@@ -83,6 +98,8 @@ pub struct Bounds {
     /// Orders that the fast path cannot carry out.
     pub failures: u8,
     pub ticks: u8,
+    /// Of every session, if any.
+    pub time_to_live: Option<TimeToLive>,
     pub fault: Fault,
 }
 
@@ -90,14 +107,18 @@ pub struct ControlPlane {
     bounds: Bounds,
     site: Arc<Site>,
     settled: Settled,
+    /// The same of states that go on without the first gateway.
+    ended: Settled,
 }
 
 impl ControlPlane {
     pub fn new(bounds: Bounds) -> Self {
+        let time_to_live_s = bounds.time_to_live.map_or(0, TimeToLive::seconds);
         Self {
             bounds,
-            site: Site::new(),
+            site: Site::new(time_to_live_s),
             settled: Settled::default(),
+            ended: Settled::default(),
         }
     }
 }
@@ -120,6 +141,10 @@ pub enum Action {
     Tick(Place),
     GatewayCrashes(Place, bool),
     ReplicaCrashes(usize),
+    /// A tick of the time that times to live count.
+    Pass {
+        written: bool,
+    },
 }
 
 /// What may still happen.
@@ -131,6 +156,7 @@ struct Budget {
     breaks: u8,
     failures: u8,
     ticks: u8,
+    passes: u8,
 }
 
 /// A gateway with what is on its way to it.
@@ -151,6 +177,8 @@ pub struct State {
     /// From gateways.
     outbound: BTreeSet<ToServer>,
     budget: Budget,
+    /// Where sessions have a time to live.
+    contacts: Option<time::Contacts>,
     /// A rule about steps that has been broken.
     broken: Option<&'static str>,
     fault: Fault,
@@ -196,6 +224,7 @@ impl Hash for State {
             (at.digest, &at.inbound, &at.answer).hash(state);
         }
         (&self.outbound, self.budget, self.broken).hash(state);
+        self.contacts.hash(state);
     }
 }
 
@@ -227,7 +256,10 @@ impl State {
         });
         let (gateways, hello): (Vec<_>, Vec<_>) = gateways.unzip();
         let mut state = Self {
-            table: Table::new(bounds.sessions),
+            table: Table::new(
+                bounds.sessions,
+                bounds.time_to_live.map_or(0, TimeToLive::seconds),
+            ),
             pending: [None, None],
             gateways,
             outbound: BTreeSet::new(),
@@ -238,13 +270,18 @@ impl State {
                 breaks: bounds.breaks,
                 failures: bounds.failures,
                 ticks: bounds.ticks,
+                passes: bounds.time_to_live.map_or(0, |time| time.passes),
             },
+            contacts: bounds.time_to_live.map(time::Contacts::new),
             broken: None,
             fault: bounds.fault,
         };
         hello.iter().flatten().for_each(|hello| state.answer(hello));
         (0..GATEWAYS).for_each(|place| state.deliver_answer(place));
-        state
+        match &bounds.requests[..bounds.past] {
+            [] => state,
+            past => state.after(past),
+        }
     }
 
     fn at(&self, place: Place) -> &At {
@@ -317,6 +354,7 @@ impl State {
     fn answer(&mut self, hello: &ToServer) {
         self.outbound.remove(hello);
         if let ToServer::Hello(place, stream, held) = hello {
+            self.contacts.iter_mut().for_each(|all| all.write(*place));
             let (send, told) = self.table.hello(*place, held);
             let at = &mut self.gateways[usize::from(*place)];
             at.answer = Some((*stream, send));
@@ -399,6 +437,7 @@ impl Model for ControlPlane {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        state.time_actions(actions);
         if let Some(request) = self.bounds.requests.get(state.budget.request) {
             actions.push(Action::Begin(Input::Request(*request)));
         }
@@ -502,6 +541,10 @@ impl Model for ControlPlane {
                 next.pending[replica] = None;
                 next.order_replicas();
             }
+            Action::Pass { written } => {
+                next.budget.passes -= 1;
+                next.pass(written);
+            }
         }
         Some(next)
     }
@@ -526,6 +569,10 @@ impl Model for ControlPlane {
             Property::always(
                 "all comes to rest where it agrees",
                 |model: &Self, state: &State| state.clone().settle(&model.settled),
+            ),
+            Property::always(
+                "nothing waits for ever for who agreed to a time to live",
+                |model: &Self, state: &State| state.clone().ends_without(0, &model.ended),
             ),
             Property::sometimes("a session moves", |_, state: &State| {
                 state.gateways[1].gateway.forwards(0).next().is_some()

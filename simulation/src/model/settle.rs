@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use doorstep_server::session;
 
 use super::message::{Place, ToServer};
-use super::{Budget, GATEWAYS, Gateway, Input, State, gateway};
+use super::{Budget, GATEWAYS, Gateway, Input, Request, State, gateway};
 
 /// More rounds than any state has needed, by far: each brings every message to its end.
 const ROUNDS: usize = 40;
@@ -15,6 +15,16 @@ const ROUNDS: usize = 40;
 #[derive(Default)]
 pub struct Settled(Mutex<HashSet<u64>>);
 
+impl Settled {
+    pub(super) fn has(&self, digest: u64) -> bool {
+        self.0.lock().expect("no panic").contains(&digest)
+    }
+
+    pub(super) fn note(&self, digests: impl IntoIterator<Item = u64>) {
+        self.0.lock().expect("no panic").extend(digests);
+    }
+}
+
 impl State {
     /// Lets everything happen that may, with no more crashes, losses or failures; true if it comes
     /// to rest, and then the table and all gateways agree.
@@ -22,12 +32,15 @@ impl State {
         self.budget = Budget::default();
         self.run_replicas();
         self.begin_streams();
+        for place in 0..GATEWAYS {
+            self.contacts.iter_mut().for_each(|all| all.write(place));
+        }
         let mut again = false;
         let mut way = Vec::new();
         for _ in 0..ROUNDS {
             let before = self.digest();
-            if settled.0.lock().expect("no panic").contains(&before) {
-                settled.0.lock().expect("no panic").extend(way);
+            if settled.has(before) {
+                settled.note(way);
                 return true;
             }
             way.push(before);
@@ -44,12 +57,36 @@ impl State {
                 }
                 let agrees = self.agrees();
                 if agrees {
-                    settled.0.lock().expect("no panic").extend(way);
+                    settled.note(way);
                 }
                 return agrees;
             }
         }
         false
+    }
+
+    /// Has carried out requests to their end.
+    pub(super) fn after(mut self, requests: &[Request]) -> Self {
+        let (budget, settled) = (self.budget, Settled::default());
+        self.budget = Budget::default();
+        for request in requests {
+            self.begin(Input::Request(*request));
+            let mut before = 0;
+            while before != self.digest() {
+                before = self.digest();
+                self.run_replicas();
+                (0..GATEWAYS).for_each(|place| self.run_gateway(place));
+            }
+        }
+        assert!(self.clone().settle(&settled), "{requests:?}: {self:?}");
+        for at in &mut self.gateways {
+            at.inbound.clear();
+        }
+        self.budget = Budget {
+            request: requests.len(),
+            ..budget
+        };
+        self
     }
 
     /// All streams begin anew, as after the last crash.
@@ -63,7 +100,7 @@ impl State {
         }
     }
 
-    fn run_replicas(&mut self) {
+    pub(super) fn run_replicas(&mut self) {
         let finish = |state: &mut State| {
             while let Some(busy) = state.pending.iter().position(Option::is_some) {
                 state.commit(busy);
@@ -81,7 +118,7 @@ impl State {
         }
     }
 
-    fn run_gateway(&mut self, place: Place) {
+    pub(super) fn run_gateway(&mut self, place: Place) {
         self.deliver_answer(place);
         let inbound = &mut self.gateways[usize::from(place)].inbound;
         for message in std::mem::take(inbound) {

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use doorstep_server::session::instruct::{self, Kind};
 use doorstep_server::session::machine::{self, Change, Event, Outcome};
-use doorstep_server::session::service::Grant;
+use doorstep_server::session::service::{Grant, Service};
 use doorstep_server::session::{Addresses, Connection, SealedSecret, Session, State, Target};
 use uuid::Uuid;
 
@@ -41,6 +41,8 @@ impl Request {
 pub enum Input {
     Request(Request),
     Report(ToServer),
+    /// The time to live of what is to end in this generation is over.
+    Outlived(Who, Generation),
 }
 
 impl Input {
@@ -54,6 +56,7 @@ impl Input {
     pub fn who(&self) -> Who {
         match self {
             Input::Request(request) => request.who(),
+            Input::Outlived(who, _) => *who,
             Input::Report(
                 ToServer::Ack(_, who, ..)
                 | ToServer::Nack(_, who, ..)
@@ -136,12 +139,14 @@ struct Decision {
 #[derive(Clone, Debug, Hash)]
 pub struct Table {
     pub rows: Vec<Row>,
+    time_to_live_s: u32,
     pub receipts: BTreeSet<(Place, Number, Who, Generation)>,
 }
 
 impl Table {
-    pub fn new(sessions: Who) -> Self {
+    pub fn new(sessions: Who, time_to_live_s: u32) -> Self {
         Self {
+            time_to_live_s,
             rows: (0..sessions)
                 .map(|_| Row {
                     session: None,
@@ -163,7 +168,8 @@ impl Table {
         let who = input.who();
         let row = self.row(who);
         let decision = match input {
-            Input::Request(request) => row.request(*request),
+            Input::Request(request) => row.request(*request, self.time_to_live_s),
+            Input::Outlived(_, generation) => row.outlived(*generation),
             Input::Report(report) => self.report(row, report),
         };
         decision.map(|decision| Pending {
@@ -296,7 +302,13 @@ impl Table {
 }
 
 impl Row {
-    fn request(&self, request: Request) -> Option<Decision> {
+    fn outlived(&self, generation: Generation) -> Option<Decision> {
+        let session = self.session.as_ref()?;
+        (session.generation == generation)
+            .then(|| self.after(machine::apply(session, Event::Outlived)))?
+    }
+
+    fn request(&self, request: Request, time_to_live_s: u32) -> Option<Decision> {
         let who = request.who();
         let Some(session) = &self.session else {
             let Request::Connect(_, place) = request else {
@@ -312,7 +324,13 @@ impl Row {
                         state: State::Connecting,
                         connection: connection(who, place),
                         target: None,
-                        service: Grant::new(None),
+                        service: Grant::new(Some((
+                            "all",
+                            Service {
+                                time_to_live_s,
+                                ..Service::default()
+                            },
+                        ))),
                         detail: "asked for".to_owned(),
                     }),
                     generation,

@@ -1,5 +1,7 @@
 //! Requests that are refused: each says why, and nothing else changes.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use anyhow::ensure;
 use doorstep_tests::lab::street::{Plan, Street};
 use doorstep_tests::suite::CaseResult;
@@ -111,6 +113,47 @@ pub fn registered_twice() -> CaseResult {
     );
     for log in [street.server().log(), street.homes[0].terminal.log()] {
         ensure!(!log.contains(&phone), "a phone number in a log");
+    }
+    Ok(())
+}
+
+/// The operator's program sends a code, which the subscriber gives to the terminal.
+pub fn registered_with_a_code() -> CaseResult {
+    let mut street = Street::new(Plan::default())?;
+    let program = street.dir().join("verify");
+    let text = r#"#!/bin/sh
+case "$(cat)" in
+    *'"code":"4711"'*) exit 0 ;;
+    *'"code":'*) echo "the code is wrong"; exit 1 ;;
+    *) exit 10 ;;
+esac
+"#;
+    std::fs::write(&program, text)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700))?;
+    let config = street.operators[0].config.clone();
+    street.server().stop()?;
+    let section = format!("\n[register.verification]\ncommand = [{program:?}]\n");
+    let text = std::fs::read_to_string(&config)? + &section;
+    std::fs::write(&config, text)?;
+    street.restart_server()?;
+
+    let terminal = &street.homes[0].terminal;
+    let phone = street.homes[0].phone();
+    let said = terminal.refuse(&["register", "--phone", &phone])?;
+    ensure!(said.contains("code has been sent"), "{said:?}");
+    let wrong = ["register", "--phone", &phone, "--code", "4712"];
+    let said = terminal.refuse(&wrong)?;
+    ensure!(said.contains("the code is wrong"), "{said:?}");
+    let said = terminal.refuse(&["request", "--sealed", &street.seal(0, 0)?])?;
+    ensure!(said.contains("not registered"), "{said:?}");
+    terminal.ask(&["register", "--phone", &phone, "--code", "4711"])?;
+    let session = street.homes[0].request(&street.seal(0, 0)?)?;
+    flows(&street, &street.homes[0], &session)?;
+    for log in [street.server().log(), terminal.log()] {
+        ensure!(
+            !log.contains(&phone) && !log.contains("4711") && !log.contains("4712"),
+            "a number or a code in a log"
+        );
     }
     Ok(())
 }

@@ -1,15 +1,25 @@
-//! The gate: format, lints and documentation, on the host and for the BPF target.
+//! The gate: format, lints and documentation, on the host and for the BPF target; dependencies.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use doorstep_ebpf_build::BuildRequest;
+use doorstep_ebpf_build::{BuildRequest, find_in_path};
 
 use super::report::{Layer, Outcome};
 use crate::{
     cargo::{Metadata, cargo},
     process,
 };
+
+/// What `deny.toml` says, without the network: the lints have fetched all that is needed.
+fn dependencies(program: &Path) -> Result<()> {
+    process::run(
+        process::command(program)
+            .args(["--offline", "--log-level", "warn", "check"])
+            .args(["--hide-inclusion-graph", "licenses", "bans", "sources"]),
+    )
+}
 
 pub fn run() -> Result<Layer> {
     let start = Instant::now();
@@ -55,6 +65,14 @@ pub fn run() -> Result<Layer> {
                 .args(["doc", "--quiet", "--no-deps", "--document-private-items"]),
         ),
     );
+    println!("gate: licences and sources of dependencies");
+    match find_in_path("cargo-deny") {
+        Some(program) => check("dependencies", dependencies(&program)),
+        None => {
+            println!("gate: not looked at: there is no cargo-deny (`cargo install cargo-deny`)");
+            layer.count(Outcome::Skipped);
+        }
+    }
     layer.duration = start.elapsed();
     Ok(layer)
 }

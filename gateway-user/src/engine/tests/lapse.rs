@@ -142,6 +142,27 @@ fn before_the_first_sync_the_time_counts_from_the_connect() {
     assert!(!flows(&world, 0));
 }
 
+/// While nothing depended on it, contact was not recorded.
+#[test]
+fn a_first_connect_before_the_sync_makes_the_former_contact_durable() {
+    let mut world = World::connected();
+    world.instruct(NORTH, Instruction::Synced);
+    down(&mut world);
+    world.advance(SECOND);
+    up(&mut world);
+    world.connect(NORTH, mortal(connect(NORTH, 0, 1, 0)));
+    world.terminals_accept();
+    world.settle();
+    down(&mut world);
+    for _ in 0..2 {
+        assert!(flows(&world, 0));
+        world.advance(TIME_TO_LIVE / 2);
+        world.crash();
+        world.settle();
+    }
+    assert!(!flows(&world, 0));
+}
+
 #[test]
 fn what_lapsed_while_the_daemon_was_away_never_flows_again() {
     let mut world = two();
