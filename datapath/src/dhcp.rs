@@ -5,7 +5,7 @@
 
 use doorstep_gateway_common::Reason;
 
-use crate::headers::{Udp, protocol};
+use crate::headers::{Udp, ether_type, protocol};
 use crate::upstream::Arrival;
 use crate::{Frame, Tables, Verdict, meter, nd, parse};
 
@@ -26,7 +26,7 @@ pub(crate) const fn may_be_behind(reason: Reason) -> bool {
     )
 }
 
-/// Treats a packet over IPv4 that is dropped for `otherwise` if no client of DHCP has sent it.
+/// Treats a packet that is dropped for `otherwise` if no client of DHCP has sent it.
 #[inline(never)]
 pub(crate) fn control<F: Frame, T: Tables>(
     frame: &F,
@@ -37,6 +37,9 @@ pub(crate) fn control<F: Frame, T: Tables>(
     // As in `garden::check`.
     let frame = core::hint::black_box(frame);
     let Arrival { link, line } = &Arrival::of(frame, ifindex)?;
+    if link.ether_type != ether_type::IPV4 {
+        return Err(otherwise);
+    }
     let (header, _) = parse::ipv4(frame, link.len).map_err(|_| otherwise)?;
     if header.protocol != protocol::UDP {
         return Err(otherwise);

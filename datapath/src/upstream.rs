@@ -71,7 +71,7 @@ fn decide_or_drop<F: Frame, T: Tables>(
         _ => network::<F, T, TWO_TAGS>(frame, tables, &arrival),
     };
     let step = match step {
-        Err(reason) if link.ether_type == ether_type::IPV4 && dhcp::may_be_behind(reason) => {
+        Err(reason) if dhcp::may_be_behind(reason) => {
             return dhcp::control(frame, tables, ifindex, reason);
         }
         step => step?,
