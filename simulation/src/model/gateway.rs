@@ -179,6 +179,7 @@ impl Gateway {
                 mtu: 1500,
                 service: Service::default(),
                 service_revision: revision,
+                dhcp: None,
             }),
             ToGateway::Disconnect(who, generation) => Instruction::Disconnect {
                 session: session_id(who),
