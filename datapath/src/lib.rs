@@ -15,6 +15,7 @@
 
 pub mod arp;
 mod deliver;
+mod dhcp;
 pub mod downstream;
 pub mod egress;
 pub mod frame;

@@ -93,7 +93,7 @@ pub(crate) fn control<F: Frame, T: Tables>(
 }
 
 #[inline(always)]
-fn check_line<T: Tables>(tables: &T, line: &LineKey) -> Result<(), Reason> {
+pub(crate) fn check_line<T: Tables>(tables: &T, line: &LineKey) -> Result<(), Reason> {
     match tables.line(line) {
         None => Err(Reason::UnknownLine),
         Some(value) if value.flags & LineValue::BLOCKED != 0 => Err(Reason::BlockedLine),

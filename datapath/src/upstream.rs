@@ -12,7 +12,7 @@ use crate::headers::{Ipv4, Ipv6, ether_type};
 use crate::parse::{self, Link};
 use crate::rewrite::{self, NO_TAG, NewLink, ONE_TAG, TWO_TAGS};
 use crate::verdict::{Due, Family, ToKernel};
-use crate::{Frame, Tables, Verdict, arp, downstream, meter, mss, nd};
+use crate::{Frame, Tables, Verdict, arp, dhcp, downstream, meter, mss, nd};
 
 /// Decides on a frame that came in at an access port, and changes it as it must be.
 #[inline(always)]
@@ -70,7 +70,13 @@ fn decide_or_drop<F: Frame, T: Tables>(
         ONE_TAG => network::<F, T, ONE_TAG>(frame, tables, &arrival),
         _ => network::<F, T, TWO_TAGS>(frame, tables, &arrival),
     };
-    match step? {
+    let step = match step {
+        Err(reason) if dhcp::may_be_behind(reason) => {
+            return dhcp::control(frame, tables, ifindex, reason);
+        }
+        step => step?,
+    };
+    match step {
         Step::Sent(sent) => {
             if sent.clamp != 0 {
                 mss::clamp_upstream(frame, tables, sent.ifindex, sent.clamp);

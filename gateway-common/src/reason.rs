@@ -65,6 +65,8 @@ reasons! {
     KernelShaped = 12, "kernel_shaped";
     /// A subscriber's echo request for the gateway itself.
     KernelGateway = 13, "kernel_gateway";
+    /// A message of a DHCP client, given to the daemon.
+    PuntDhcp = 14, "punt_dhcp";
 
     /// Shorter than its headers say.
     Truncated = 32, "truncated";

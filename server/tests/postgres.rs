@@ -8,6 +8,8 @@
 mod bulk;
 #[path = "crashes.rs"]
 mod crashes;
+#[path = "dhcp.rs"]
+mod dhcp;
 #[path = "gateways.rs"]
 mod gateways;
 #[path = "inputs.rs"]

@@ -50,6 +50,7 @@ async fn connect_and_release() {
             mtu: 1500,
             service: Some(pb::Service::default()),
             service_revision: 1,
+            dhcp: None,
         }
     );
     gw1.ack(&answer.session_id, 1).await;

@@ -166,6 +166,12 @@ pub fn echo_v4(ether: Ether<'_>, source: [u8; 4], destination: [u8; 4], payload:
     frame(ether, EtherType::IPV4, &ip)
 }
 
+/// What a DHCP client sends; as far as the programs look at it.
+pub fn dhcp_v4(ether: Ether<'_>, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
+    let (from, to) = ((source, 68).into(), (destination, 67).into());
+    between(ether, false, from, to)
+}
+
 /// An ARP request.
 pub fn arp_request(ether: Ether<'_>, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
     let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1];

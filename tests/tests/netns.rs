@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "netns/blocked.rs"]
 mod blocked;
+#[path = "netns/dhcp.rs"]
+mod dhcp;
 #[path = "netns/floods.rs"]
 mod floods;
 #[path = "netns/garden.rs"]
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         each_kernel: cases![
             lines::{two_tags, terminal_one_tag, terminal_two_tags},
             sessions::{connect_move_release},
+            dhcp::{udhcpc},
             rooms::{reach_the_world},
             kernel_path::{
                 gateway_answers,
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
+            dhcp::{routers_come_and_go, dhclient, dhcpcd, released},
             floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},

@@ -1,5 +1,7 @@
 //! The loaded programs, one packet at a time, beside the host model.
 
+#[path = "program/dhcp.rs"]
+mod dhcp;
 #[path = "program/differential.rs"]
 mod differential;
 #[path = "program/fixture.rs"]
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             clamps_no_others_mss,
             priority_of_tags,
         },
+        dhcp::{punts_clients, not_from_lines_that_have_none},
         garden::{
             servers_are_reached,
             nothing_else_is_reached,

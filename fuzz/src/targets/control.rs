@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use doorstep_establish::{Mac, SessionKey};
 use doorstep_gateway::control::{Incoming, counters, incoming, outgoing, service_message};
 use doorstep_gateway::engine::message::{
-    Account, ChangeService, Connect, Held, HeldPhase, Instruction, Receipt, Refusal, RefusalReason,
-    Report,
+    Account, ChangeService, Connect, CpeReplacement, Dhcp, Held, HeldPhase, Instruction, Receipt,
+    Refusal, RefusalReason, Report,
 };
 use doorstep_gateway::session::{Counters, Service};
 use doorstep_proto::v1 as pb;
@@ -49,7 +49,7 @@ pub const GATEWAY_MESSAGE: Target = Target {
 };
 
 /// What the gateway's refusals begin with.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "mtu",
     "dns",
     "session_id",
@@ -60,6 +60,7 @@ const FIELDS: [&str; 11] = [
     "ipv6_line_prefix",
     "ipv4_gateway",
     "service.priority",
+    "dhcp.replacement",
     "service",
 ];
 /// Longest text that is sent back to a server, in bytes: 64 characters of its own, each written as
@@ -88,6 +89,10 @@ fn server_seeds() -> Vec<Vec<u8>> {
         mtu: 1492,
         service: SERVICE,
         service_revision: 4,
+        dhcp: Some(Dhcp {
+            lease_s: 3600,
+            replacement: CpeReplacement::AfterHold { hold_s: 60 },
+        }),
     };
     let change = ChangeService {
         session: SESSION,
@@ -163,6 +168,7 @@ fn written(instruction: &Instruction) -> Option<FromServer> {
             service: Some(service_message(connect.service)),
             service_revision: connect.service_revision,
             ipv6_line_prefix: text(connect.ipv6_line),
+            dhcp: connect.dhcp.map(dhcp_message),
         }),
         Instruction::ChangeService(change) => FromServer::ChangeService(pb::ChangeService {
             session_id: change.session.to_string(),
@@ -183,6 +189,19 @@ fn written(instruction: &Instruction) -> Option<FromServer> {
         }
         Instruction::Malformed(_) => return None,
     })
+}
+
+fn dhcp_message(dhcp: Dhcp) -> pb::Dhcp {
+    let (replacement, hold_s) = match dhcp.replacement {
+        CpeReplacement::AtOnce => (pb::CpeReplacement::AtOnce, 0),
+        CpeReplacement::AfterHold { hold_s } => (pb::CpeReplacement::AfterHold, hold_s),
+        CpeReplacement::Never => (pb::CpeReplacement::Never, 0),
+    };
+    pb::Dhcp {
+        lease_s: dhcp.lease_s,
+        replacement: replacement.into(),
+        hold_s,
+    }
 }
 
 fn text(value: Option<impl Display>) -> String {

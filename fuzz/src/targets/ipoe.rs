@@ -1,17 +1,28 @@
-//! What ordinary routers ask over the line: DHCPv6 and router solicitations.
+//! What ordinary routers ask over the line: DHCPv4, DHCPv6 and router solicitations.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use doorstep_ipoe::dhcp4;
 use doorstep_ipoe::dhcp6::{Binding, Client, Duid, Event, SERVER_PORT, Service};
-use doorstep_ipoe::frame::{Body, HOP_LIMIT, Mac, Packet, group_mac};
+use doorstep_ipoe::frame::{BROADCAST, Body, Datagram, HOP_LIMIT, Mac, Packet, group_mac};
 use doorstep_ipoe::holder::{Holder, Replace};
 use doorstep_ipoe::line6::{ALL_DHCP, ALL_NODES, ALL_ROUTERS, Gateway, Line, Session};
 use doorstep_ipoe::ra;
 
 use crate::Target;
 use crate::mutate::Shape;
+
+pub const DHCP4: Target = Target {
+    name: "dhcp4",
+    about: "DHCPv4 messages of a line: answered to who asked, about the session's own only",
+    check: check_dhcp4,
+    seeds: dhcp4_seeds,
+    shape: Shape::Bytes,
+    words: &["\u{35}\u{1}\u{1}", "\u{35}\u{1}\u{3}", "\u{37}\u{1}\u{79}"],
+    inputs: 20_000,
+};
 
 pub const DHCP6: Target = Target {
     name: "dhcp6",
@@ -36,6 +47,10 @@ pub const SOLICITATION: Target = Target {
 const CPE: Mac = [2, 0, 0, 0, 0, 1];
 const CPE_ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 1);
 const NOW: Duration = Duration::from_secs(3600);
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 10);
+const SERVER_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 1);
+/// Before the options of a DHCPv4 message: what is common to all, and the magic cookie.
+const FIXED_V4: usize = 240;
 /// The smallest MTU of IPv6, and what a frame with two tags adds.
 const FRAME_MAX: usize = 1280 + 14 + 8;
 
@@ -71,6 +86,102 @@ fn binding() -> Binding {
         client,
         address: Some(1),
         prefix: Some(2),
+    }
+}
+
+fn dhcp4_line(lease: bool, holder: Mac) -> dhcp4::Line {
+    dhcp4::Line {
+        gateway_mac: line().gateway.mac,
+        server: SERVER_V4,
+        lease: lease.then(|| dhcp4::Lease {
+            address: ADDRESS,
+            prefix_len: 32,
+            dns: vec![Ipv4Addr::new(192, 0, 2, 53); 8],
+            mtu: 1492,
+            times: dhcp4::Times::of(NOW),
+        }),
+        holder: Some(Holder {
+            mac: holder,
+            acknowledged: NOW,
+        }),
+        replace: Replace::Never,
+    }
+}
+
+/// Messages of each type with all that clients say, as the payload of a datagram.
+fn dhcp4_seeds() -> Vec<Vec<u8>> {
+    let client = [&[61, 7, 1][..], &CPE].concat();
+    let server = [&[54, 4][..], &SERVER_V4.octets()].concat();
+    let wanted = [&[50, 4][..], &ADDRESS.octets()].concat();
+    let asked: &[u8] = &[55, 4, 1, 3, 6, 121, 57, 2, 5, 220, 12, 3, b'c', b'p', b'e'];
+    let message = |kind: u8, has_address: bool, options: &[&[u8]]| {
+        let mut message = vec![0; FIXED_V4];
+        message[..8].copy_from_slice(&[1, 1, 6, 0, 7, 8, 9, 10]);
+        if has_address {
+            message[12..16].copy_from_slice(&ADDRESS.octets());
+        }
+        message[28..34].copy_from_slice(&CPE);
+        message[FIXED_V4 - 4..].copy_from_slice(&[99, 130, 83, 99]);
+        message.extend([53, 1, kind]);
+        message.extend(options.concat());
+        message.push(255);
+        message
+    };
+    vec![
+        message(1, false, &[&client, asked, &wanted]),
+        message(3, false, &[&client, asked, &wanted, &server]),
+        message(3, false, &[&client, asked, &wanted]),
+        message(3, true, &[&client, asked]),
+        message(4, false, &[&client, &wanted, &server]),
+        message(7, true, &[&client, &server]),
+        message(8, true, &[&client, asked]),
+    ]
+}
+
+/// The datagram of the CPE that carries a message.
+fn dhcp4_frame(payload: &[u8]) -> Option<Vec<u8>> {
+    let datagram = Datagram {
+        source_mac: CPE,
+        destination_mac: BROADCAST,
+        tags: &[0x88, 0xa8, 0, 101, 0x81, 0, 3, 0xec],
+        source: Ipv4Addr::UNSPECIFIED,
+        destination: Ipv4Addr::BROADCAST,
+        source_port: dhcp4::CLIENT_PORT,
+        destination_port: dhcp4::SERVER_PORT,
+        payload,
+    };
+    datagram.build()
+}
+
+fn check_dhcp4(data: &[u8]) {
+    let other = [2, 0, 0, 0, 0, 2];
+    for (lease, holder) in [(true, CPE), (true, other), (false, CPE)] {
+        let line = dhcp4_line(lease, holder);
+        // As it is, for what is around a message; and in a datagram, for what is in it.
+        let _ = dhcp4::answer(data, &line, NOW);
+        let Some(frame) = dhcp4_frame(data) else {
+            continue;
+        };
+        let Ok(answer) = dhcp4::answer(&frame, &line, NOW) else {
+            continue;
+        };
+        if let Some(dhcp4::Event::Bound(mac) | dhcp4::Event::Released(mac)) = answer.event {
+            assert!(lease, "of nothing");
+            assert_eq!((mac, holder), (CPE, CPE), "another router's");
+        }
+        let Some(reply) = answer.frame else {
+            let event = answer.event.expect("neither answered nor taken");
+            assert!(!matches!(event, dhcp4::Event::Bound(_)), "not told");
+            continue;
+        };
+        assert!(reply.len() <= 1500 + 14 + 8, "{} bytes", reply.len());
+        let sent = Datagram::parse(&reply).expect("a datagram");
+        assert!([CPE, BROADCAST].contains(&sent.destination_mac));
+        assert_eq!((sent.source, sent.destination_port), (SERVER_V4, 68));
+        let (asked, told) = (&data[4..8], &sent.payload[4..8]);
+        assert_eq!((sent.payload[0], told), (2, asked), "another transaction");
+        let address = &sent.payload[16..20];
+        assert!(address == ADDRESS.octets() || address == [0; 4]);
     }
 }
 

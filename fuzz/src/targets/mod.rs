@@ -67,6 +67,7 @@ targets! {
     establish_datagram: establish::DATAGRAM,
     establish_body: establish::BODY,
     establish_exchange: exchange::TARGET,
+    dhcp4: ipoe::DHCP4,
     dhcp6: ipoe::DHCP6,
     router_solicitation: ipoe::SOLICITATION,
     punt_record: records::PUNT,

@@ -66,6 +66,14 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
             })
             .collect(),
         traces: admin.tracer.running(),
+        dhcp: summary
+            .dhcp
+            .iter()
+            .map(|(name, messages)| v1::GatewayDhcpCount {
+                name: (*name).to_owned(),
+                messages: *messages,
+            })
+            .collect(),
     }
 }
 
@@ -207,6 +215,11 @@ pub fn sessions(
                 ipv4_address: text(view.connect.ipv4),
                 ipv6_prefix: text(view.connect.ipv6),
                 ipv6_line_prefix: text(view.connect.ipv6_line),
+                establishment: match view.connect.dhcp {
+                    None => "terminal",
+                    Some(_) => "dhcp",
+                }
+                .to_owned(),
                 mac: text(view.mac),
                 counters: Some(control::counters(reading.unwrap_or_default())),
                 service: Some(control::service_message(view.connect.service)),

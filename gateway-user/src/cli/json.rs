@@ -59,6 +59,9 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "slots_max": sessions.slots_max,
         },
         "traces": status.traces,
+        "dhcp": status.dhcp.iter()
+            .map(|count| (count.name.clone(), json!(count.messages)))
+            .collect::<serde_json::Map<_, _>>(),
         "lines": {
             "total": lines.total,
             "blocked": lines.blocked,
@@ -110,6 +113,7 @@ pub fn session(session: &v1::GatewaySession) -> Value {
         "ipv4_address": text(&session.ipv4_address),
         "ipv6_prefix": text(&session.ipv6_prefix),
         "ipv6_line_prefix": text(&session.ipv6_line_prefix),
+        "establishment": session.establishment,
         "mac": text(&session.mac),
         "upstream_bps": service.upstream_bps,
         "downstream_bps": service.downstream_bps,

@@ -55,6 +55,13 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
             garden.lines, garden.lines_max, garden.refused
         );
     }
+    if !answer.dhcp.is_empty() {
+        let counts = answer.dhcp.iter();
+        let counts: Vec<_> = counts
+            .map(|count| format!("{} {}", count.messages, count.name))
+            .collect();
+        println!("dhcp: {}\n", counts.join(", "));
+    }
     let ports: Vec<_> = answer
         .ports
         .iter()

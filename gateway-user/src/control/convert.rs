@@ -9,12 +9,15 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::engine::message::{
-    ChangeService, Connect, Held, HeldPhase, Instruction, Receipt, Refusal, RefusalReason, Report,
+    ChangeService, Connect, CpeReplacement, Dhcp, Held, HeldPhase, Instruction, Receipt, Refusal,
+    RefusalReason, Report,
 };
 use crate::session::{Counters, Service};
 
 /// MTU of a line unless the server says otherwise.
 const DEFAULT_MTU: u16 = 1500;
+/// How long a lease by DHCP holds unless the server says otherwise.
+const DEFAULT_LEASE_S: u32 = 3600;
 /// As many resolvers as an offer to the terminal has room for.
 const MAX_RESOLVERS: usize = 8;
 /// How much of a server's own text is sent back to it.
@@ -102,6 +105,31 @@ fn connect(message: v1::Connect) -> Result<Connect, String> {
         mtu,
         service: service(message.service)?,
         service_revision: message.service_revision,
+        dhcp: message.dhcp.map(dhcp).transpose()?,
+    })
+}
+
+/// Its bounds are checked where it is decided on.
+fn dhcp(message: v1::Dhcp) -> Result<Dhcp, String> {
+    let replacement = match v1::CpeReplacement::try_from(message.replacement) {
+        Ok(v1::CpeReplacement::Unspecified | v1::CpeReplacement::AtOnce) => CpeReplacement::AtOnce,
+        Ok(v1::CpeReplacement::AfterHold) => CpeReplacement::AfterHold {
+            hold_s: message.hold_s,
+        },
+        Ok(v1::CpeReplacement::Never) => CpeReplacement::Never,
+        Err(_) => {
+            return Err(format!(
+                "dhcp.replacement: {} is none that this version knows",
+                message.replacement
+            ));
+        }
+    };
+    Ok(Dhcp {
+        lease_s: match message.lease_s {
+            0 => DEFAULT_LEASE_S,
+            seconds => seconds,
+        },
+        replacement,
     })
 }
 

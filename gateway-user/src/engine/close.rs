@@ -188,7 +188,7 @@ impl Engine {
             }
         };
         // On the same line the terminal replaces the old generation by the new one by itself.
-        if !matches!(begun, Some((true, true))) {
+        if !matches!(begun, Some((true, true))) && !held.is_by_dhcp() {
             let release = held.initiator.release();
             let to = opened.map(|opened| opened.mac);
             let gateway = self.settings.gateway_mac;

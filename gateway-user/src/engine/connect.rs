@@ -7,6 +7,7 @@ use doorstep_gateway_common::table::Layout;
 use doorstep_gateway_common::{OperatorIndex, Slot, account, flag};
 use ipnet::{IpNet, Ipv6Net};
 
+use super::dhcp;
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
 use super::service::check_service;
@@ -187,6 +188,7 @@ impl Engine {
             return malformed("generation: 0; the first is 1".into());
         }
         check_service(&connect.service)?;
+        dhcp::check(connect, operator)?;
         if connect.addresses().next().is_none() {
             return malformed(
                 "ipv4_address, ipv6_prefix, ipv6_line_prefix: all are empty; give one".into(),
@@ -305,6 +307,7 @@ impl Engine {
             nonce: Nonce::generate(&mut self.rng),
             phase: Phase::Establishing,
             steps: Vec::new(),
+            released: false,
         };
         let mut held = self.session(session, row, line, now);
         held.step(StepName::Instructed, now);
@@ -331,6 +334,10 @@ impl Engine {
         if self.is_blocked(&row.connect.location) {
             flags |= flag::BLOCKED;
         }
+        let mac_in_force = match &row.phase {
+            Phase::Established(opened) => Some(opened.mac),
+            Phase::Establishing | Phase::Closing { .. } => None,
+        };
         Box::new(Session {
             in_force: row.connect.service_revision,
             row,
@@ -339,6 +346,7 @@ impl Engine {
             shaper,
             flags,
             flags_in_force: flags,
+            mac_in_force,
             initiator,
             opening: None,
             replacing: None,
@@ -346,6 +354,8 @@ impl Engine {
             detail: None,
             failures: 0,
             changing: None,
+            client: dhcp::Client::new(now),
+            told: false,
         })
     }
 
@@ -372,6 +382,9 @@ impl Engine {
             .entry((held.line.key, session.session))
             .or_default();
         on_line.push(session.operator);
+        if held.is_by_dhcp() {
+            self.dhcp.join(held.line.key, session);
+        }
         self.sessions.insert(session, held);
         self.claim(session);
     }
@@ -385,6 +398,9 @@ impl Engine {
             if operators.is_empty() {
                 self.on_line.remove(&key);
             }
+        }
+        if held.is_by_dhcp() {
+            self.dhcp.leave(held.line.key, session);
         }
         self.release_claims(session, &held.claims);
         self.timers.set(Timer::Session(session), None);

@@ -2,6 +2,7 @@
 
 use doorstep_establish::{Body, Direction, Mac, Outcome, frame, open, session_of};
 use doorstep_gateway_common::LineKey;
+use doorstep_ipoe::frame::{Datagram, FrameError};
 
 use super::message::{RefusalReason, Report};
 use super::row::{Opened, Phase, SessionRef, StepName, Then};
@@ -18,6 +19,12 @@ impl Engine {
             self.timers.set(Timer::Session(session), None);
             return;
         }
+        if held.is_by_dhcp() {
+            // Nobody is asked: it is the router that asks, or has asked already.
+            let line = held.line.key;
+            self.timers.set(Timer::Session(session), None);
+            return self.answer_early(line, now);
+        }
         if let Some(request) = held.initiator.poll(now.at, &mut self.rng) {
             if !held.row.steps.iter().any(|s| s.step == StepName::Requested) {
                 held.step(StepName::Requested, now);
@@ -29,9 +36,18 @@ impl Engine {
         self.timers.set(Timer::Session(session), next);
     }
 
-    /// A frame of the exchange came from a line. Whatever is in it, it can only concern a session
-    /// that is on this very line.
+    /// A frame came from a line: of DHCP, or of the exchange. Whatever is in it, it can only concern
+    /// a session that is on this very line.
     pub(super) fn on_frame(&mut self, line: LineKey, bytes: &[u8], now: Now) {
+        match Datagram::parse(bytes) {
+            Ok(asked) => return self.on_dhcp(line, bytes, &asked, now),
+            // The exchange is over IPv6.
+            Err(FrameError::NotUdp) => {}
+            Err(error) => {
+                self.count_malformed();
+                return tracing::debug!(?line, %error, "a frame is ignored");
+            }
+        }
         let parsed = match frame::parse(bytes) {
             Ok(parsed) => parsed,
             Err(error) => return tracing::debug!(?line, %error, "establishment frame ignored"),
@@ -48,6 +64,10 @@ impl Engine {
             let Some(held) = self.sessions.get(&session) else {
                 continue;
             };
+            if held.is_by_dhcp() {
+                // No terminal has its key.
+                continue;
+            }
             let key = held.row.connect.key.clone();
             match open(parsed.payload, Direction::FromTerminal, |_| Some(key)) {
                 Ok((_, body)) => return self.on_body(session, &body, parsed.envelope.src_mac, now),
@@ -83,7 +103,7 @@ impl Engine {
         }
     }
 
-    fn on_accept(
+    pub(super) fn on_accept(
         &mut self,
         session: SessionRef,
         mac: Mac,
@@ -119,6 +139,9 @@ impl Engine {
 
     fn confirm(&mut self, session: SessionRef) {
         if let Some(held) = self.sessions.get(&session) {
+            if held.is_by_dhcp() {
+                return self.answer_router(session);
+            }
             let (confirm, terminal) = (held.initiator.confirm(), held.initiator.terminal());
             let gateway = self.settings.gateway_mac;
             self.out.push(held.frame(gateway, &confirm, terminal));
@@ -156,6 +179,7 @@ impl Engine {
                     ..opening
                 });
                 held.opening = None;
+                held.mac_in_force = Some(opening.mac);
                 held.step(StepName::Opened, now);
                 tracing::info!(?session, generation, line = %held.line, mac = %opening.mac, "session established");
                 let line = held.line.key;
@@ -201,6 +225,11 @@ impl Engine {
             route: route.unwrap_or_default(),
             at_unix_ms: opened.at_unix_ms,
         };
+        let state = self.operators.get(&session.operator);
+        let connected = state.is_some_and(|state| state.connected);
+        if let Some(held) = self.sessions.get_mut(&session) {
+            held.told = connected;
+        }
         self.report(session.operator, report);
     }
 }

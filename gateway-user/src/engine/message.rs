@@ -54,6 +54,30 @@ pub struct Connect {
     /// Grows with each change of the service.
     #[serde(default)]
     pub service_revision: u64,
+    /// Where it comes up by DHCP, and no terminal is asked. Older journals have none.
+    #[serde(default)]
+    pub dhcp: Option<Dhcp>,
+}
+
+/// What a router is told by DHCP besides its address, and which router may be it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dhcp {
+    /// Seconds for which a lease holds unless it is renewed.
+    pub lease_s: u32,
+    pub replacement: CpeReplacement,
+}
+
+/// When a router may have the session that another one on the line holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum CpeReplacement {
+    /// As soon as it asks.
+    AtOnce,
+    /// Once the holder has not been acknowledged for so long.
+    AfterHold { hold_s: u32 },
+    /// Once the holder has given it back.
+    Never,
 }
 
 /// Another service for a session that is held.
@@ -157,7 +181,7 @@ fn write_key<S: Serializer>(key: &SessionKey, serializer: S) -> Result<S::Ok, S:
     key.as_bytes().serialize(serializer)
 }
 
-fn read_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SessionKey, D::Error> {
+pub(crate) fn read_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SessionKey, D::Error> {
     let bytes = <[u8; SessionKey::LEN]>::deserialize(deserializer)?;
     SessionKey::from_slice(&bytes).map_err(de::Error::custom)
 }

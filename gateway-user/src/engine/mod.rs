@@ -17,6 +17,7 @@ mod aged;
 mod blocked;
 mod close;
 mod connect;
+mod dhcp;
 mod establish;
 mod flood;
 mod garden;
@@ -118,6 +119,7 @@ pub struct Engine {
     /// Lines that somebody has blocked, besides those that the inventory blocks.
     blocks: Blocks,
     leases: Leases,
+    dhcp: dhcp::Lines,
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
     timers: Timers,
@@ -149,8 +151,14 @@ struct Session {
     in_force: u64,
     /// The flags that it has, or is to be opened with.
     flags_in_force: u16,
-    /// Revision and flags of the change that the fast path has been ordered to make.
-    changing: Option<(u64, u16)>,
+    /// Whose packets it forwards, once it is open.
+    mac_in_force: Option<Mac>,
+    /// Revision, flags and MAC address of the change that the fast path has been ordered to make.
+    changing: Option<(u64, u16, Mac)>,
+    /// Of a session that comes up by DHCP.
+    client: dhcp::Client,
+    /// That it is established has been said on a stream, as it is now.
+    told: bool,
 }
 
 #[derive(Clone, Default)]

@@ -9,6 +9,7 @@ use doorstep_gateway_common::{LineKey, OperatorIndex, Slot};
 use rand::rngs::StdRng;
 
 use super::aged::{self, Aged};
+use super::dhcp;
 use super::flood::Flood;
 use super::garden::Leases;
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
@@ -73,6 +74,7 @@ impl Engine {
             ),
             unclaimed,
             leases: Leases::new(&settings, now),
+            dhcp: dhcp::Lines::new(now),
             settings,
             rng,
             sessions: HashMap::new(),

@@ -36,6 +36,10 @@ pub struct SessionRow {
     pub nonce: Nonce,
     pub phase: Phase,
     pub steps: Vec<Step>,
+    /// The router that it was opened for by DHCP has given it back; it flows on until another one
+    /// holds it. Older journals have no such sessions.
+    #[serde(default)]
+    pub released: bool,
 }
 
 /// A line by the port's name: interface indexes change when a host starts again.
@@ -49,7 +53,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Phase {
-    /// The terminal is being asked.
+    /// The terminal is being asked, or a router's DHCP is waited for.
     Establishing,
     /// Traffic flows.
     Established(Opened),
@@ -95,7 +99,7 @@ pub enum StepName {
     Instructed,
     /// The first establishment request has gone out.
     Requested,
-    /// The terminal's first answer has come in.
+    /// The terminal's first answer, or the router's first request, has come in.
     Accepted,
     /// The fast path is open.
     Opened,

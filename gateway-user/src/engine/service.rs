@@ -134,7 +134,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the fast path change an open session's service and flags, unless it has them or is at it.
+    /// Has the fast path change an open session's service, flags and MAC address, unless it has them
+    /// or is at it.
     pub(super) fn change_service(&mut self, session: SessionRef) {
         let Some(held) = self.sessions.get_mut(&session) else {
             return;
@@ -142,10 +143,13 @@ impl Engine {
         let Phase::Established(opened) = held.row.phase else {
             return;
         };
-        let wanted = (held.row.connect.service_revision, held.flags);
-        if held.changing.is_some() || (held.in_force, held.flags_in_force) == wanted {
+        let (revision, flags, mac) = (held.row.connect.service_revision, held.flags, opened.mac);
+        let has_all =
+            (held.in_force, held.flags_in_force, held.mac_in_force) == (revision, flags, Some(mac));
+        if held.changing.is_some() || has_all {
             return;
         }
+        let wanted = (revision, flags, mac);
         held.changing = Some(wanted);
         let entry = held.entry(session.operator, opened.mac);
         self.timers.set(Timer::Session(session), None);
@@ -168,13 +172,14 @@ impl Engine {
         {
             return;
         }
-        let Some((revision, flags)) = held.changing.take() else {
+        let Some((revision, flags, mac)) = held.changing.take() else {
             return;
         };
         let has_service = held.in_force == revision;
         match result {
             Ok(()) => {
                 (held.in_force, held.flags_in_force) = (revision, flags);
+                let is_another = held.mac_in_force.replace(mac) != Some(mac);
                 if held.failures > 0 {
                     held.failures = 0;
                     held.detail = None;
@@ -184,6 +189,10 @@ impl Engine {
                 self.change_service(session);
                 if !has_service {
                     self.acknowledge_service(session);
+                }
+                if is_another {
+                    self.answer_router(session);
+                    self.report_established(session);
                 }
             }
             Err(error) => {

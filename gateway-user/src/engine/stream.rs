@@ -21,6 +21,12 @@ impl Engine {
         self.operators.entry(operator).or_default().connected = true;
         self.report(operator, Report::Hello { held });
         self.send_receipts(operator, now);
+        for session in self.sessions_of(operator) {
+            // What has been told before and was lost, the server misses in the Hello and asks for.
+            if !self.sessions[&session].told {
+                self.report_established(session);
+            }
+        }
         let at = now.at + self.settings.accounting_interval;
         self.timers.set(Timer::Accounting(operator), Some(at));
     }

@@ -20,7 +20,7 @@ pub struct SessionView {
     pub steps: Vec<Step>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub established: u64,
     pub establishing: u64,
@@ -33,6 +33,8 @@ pub struct Summary {
     pub leases: u64,
     /// Asks for it in vain, because all leases were taken.
     pub leases_refused: u64,
+    /// Messages of DHCP clients by what became of them, since the daemon has started.
+    pub dhcp: Vec<(&'static str, u64)>,
 }
 
 impl Session {
@@ -45,7 +47,9 @@ impl Session {
         let policed = (service.is_shaped() && !self.shaper)
             .then(|| format!("policed, not shaped: port {port} has no fq"));
         let blocked = self.is_blocked().then(|| "the line is blocked".to_owned());
-        let all: Vec<String> = [blocked, self.detail.clone(), narrow, policed]
+        let waits = self.is_by_dhcp() && self.waits_for_terminal();
+        let asked = waits.then(|| "waits for a router to ask by DHCP".to_owned());
+        let all: Vec<String> = [blocked, asked, self.detail.clone(), narrow, policed]
             .into_iter()
             .flatten()
             .collect();
@@ -89,6 +93,7 @@ impl Engine {
             lines_blocked: self.blocked_lines() as u64,
             leases,
             leases_refused,
+            dhcp: self.dhcp.counts().collect(),
             ..Summary::default()
         };
         for held in self.sessions.values() {

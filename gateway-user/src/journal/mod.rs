@@ -5,6 +5,7 @@
 
 mod admit;
 pub mod codec;
+mod former;
 #[cfg(test)]
 mod tests;
 
@@ -318,7 +319,7 @@ impl<D: ReadableDatabase + Sync> Journal<D> {
         }
     }
 
-    fn decode_all<T: serde::de::DeserializeOwned>(
+    fn decode_all<T: codec::Row>(
         &self,
         table: &'static str,
         rows: &[((u16, u128), Vec<u8>)],
@@ -328,11 +329,7 @@ impl<D: ReadableDatabase + Sync> Journal<D> {
             .collect()
     }
 
-    fn decode<T: serde::de::DeserializeOwned>(
-        &self,
-        table: &'static str,
-        bytes: &[u8],
-    ) -> Result<T, JournalError> {
+    fn decode<T: codec::Row>(&self, table: &'static str, bytes: &[u8]) -> Result<T, JournalError> {
         codec::decode(bytes).map_err(|source| JournalError::Row {
             path: self.path.clone(),
             table,

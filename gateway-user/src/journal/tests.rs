@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Config;
-use crate::engine::message::{Connect, Receipt};
+use crate::engine::message::{Connect, CpeReplacement, Dhcp, Receipt};
 use crate::engine::row::{Block, FenceKind, Opened, Phase, Place, Step, StepName, Then};
 use crate::session::{Counters, Service};
 
@@ -18,6 +18,15 @@ const ROW_V3: &str = "031000000000000000000000000000000001041a3131303130332d7869
     30340101010101010101010101010101010101010101010101010101010101010101016440010101\
     20010db8100001000000000000000000380120010db8000f0101000000000000000040000100c000\
     0235dc0b0080c6868f0100010005010002";
+const ROW_V4: &str = "041000000000000000000000000000000001041a3131303130332d78696e6a696e672d3030312d30\
+    30322d30303401010101010101010101010101010101010101010101010101010101010101010164\
+    4001010120010db8100001000000000000000000380120010db8000f010100000000000000004000\
+    0100c0000235dc0b0080c6868f01000100040001076163636573733002a8910265808202ec070101\
+    010101010101010101010101010102011130323a30303a30303a30303a30303a3037040104011000\
+    000000000000000000000000000001051a3131303130332d78696e6a696e672d3030312d3030322d\
+    30303401010101010101010101010101010101010101010101010101010101010101010164400101\
+    0120010db8100001000000000000000000380120010db8000f0101000000000000000040000100c0\
+    000235dc0b0080c6868f010001000501901c013c01000200";
 const FENCE_V3: &str =
     "0304010103100000000000000000000000000000000904ffffffffffffffffff01000000000006";
 
@@ -51,6 +60,7 @@ fn connect(number: u8, generation: u64) -> Connect {
             ..Service::default()
         },
         service_revision: generation,
+        dhcp: None,
     }
 }
 
@@ -68,6 +78,7 @@ fn row(number: u8, generation: u64, phase: Phase) -> Box<SessionRow> {
             step: StepName::Instructed,
             at_unix_ms: 1,
         }],
+        released: false,
     })
 }
 
@@ -470,7 +481,7 @@ fn rows_in_json_are_read_until_they_are_written_anew() {
         let value = sessions.get((1, number)).expect("reads");
         value.expect("is there").value()[0]
     };
-    assert_eq!([1, 2, 3].map(version), [1, 3, 1]);
+    assert_eq!([1, 2, 3].map(version), [1, 4, 1]);
 }
 
 /// A row whose shape changes without another version would be read as something else.
@@ -480,7 +491,13 @@ fn the_binary_form_is_what_it_was() {
         opened: Some(opened()),
         then: Then {
             receipt: Some(4),
-            connect: Some(Box::new(connect(1, 5))),
+            connect: Some(Box::new(Connect {
+                dhcp: Some(Dhcp {
+                    lease_s: 3600,
+                    replacement: CpeReplacement::AfterHold { hold_s: 60 },
+                }),
+                ..connect(1, 5)
+            })),
         },
     };
     let fence = Fence {
@@ -488,20 +505,42 @@ fn the_binary_form_is_what_it_was() {
         kind: FenceKind::Disconnect,
         receipt: Some(receipt(3)),
     };
-    let row = codec::encode(&row(1, 4, closing));
+    let row = codec::encode(&*row(1, 4, closing));
     let fence = codec::encode(&fence);
     let block = codec::encode(&Block { at_unix_ms: 7 });
     let written = [row, fence, block].map(|bytes| {
         let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
         hex.collect::<String>()
     });
-    assert_eq!(written, [ROW_V3, FENCE_V3, "030e"]);
+    assert_eq!(written, [ROW_V4, FENCE_V3, "030e"]);
+}
+
+/// What a former version has written is what it was.
+#[test]
+fn rows_of_version_3_are_read_until_they_are_written_anew() {
+    let bytes: Vec<u8> = (0..ROW_V3.len() / 2)
+        .map(|at| u8::from_str_radix(&ROW_V3[2 * at..2 * at + 2], 16).expect("hexadecimal"))
+        .collect();
+    let closing = Phase::Closing {
+        opened: Some(opened()),
+        then: Then {
+            receipt: Some(4),
+            connect: Some(Box::new(connect(1, 5))),
+        },
+    };
+    let read: SessionRow = codec::decode(&bytes).expect("a row of version 3");
+    assert_eq!(read, *row(1, 4, closing));
+    let again: SessionRow = codec::decode(&codec::encode(&read)).expect("a row of version 4");
+    assert_eq!(again, read);
+    for length in 1..bytes.len() {
+        assert!(codec::decode::<SessionRow>(&bytes[..length]).is_err());
+    }
 }
 
 /// What is cut off or changed is told of, or is another row; it never ends the daemon.
 #[test]
 fn a_row_that_was_cut_off_is_no_row() {
-    let bytes = codec::encode(&row(1, 4, Phase::Established(opened())));
+    let bytes = codec::encode(&*row(1, 4, Phase::Established(opened())));
     for length in 0..bytes.len() {
         assert!(
             codec::decode::<SessionRow>(&bytes[..length]).is_err(),

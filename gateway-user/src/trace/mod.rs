@@ -46,7 +46,7 @@ pub const fn verdict(reason: Reason) -> &'static str {
         | Reason::KernelShaped
         | Reason::KernelGateway => "kernel",
         Reason::ArpAnswered | Reason::NdAnswered => "answer",
-        Reason::PuntEstablish => "daemon",
+        Reason::PuntEstablish | Reason::PuntDhcp => "daemon",
         _ => "drop",
     }
 }

@@ -144,6 +144,28 @@ pub enum Ignored {
     ForeignAddress,
 }
 
+impl Ignored {
+    /// What it counts as.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frame(_) => "frame",
+            Self::NotForServer => "not_for_server",
+            Self::Malformed => "malformed",
+            Self::Options => "options",
+            Self::FromServer => "from_server",
+            Self::Relayed => "relayed",
+            Self::ForeignHardware => "foreign_hardware",
+            Self::Unserved => "unserved",
+            Self::Contradictory => "contradictory",
+            Self::OtherServer => "other_server",
+            Self::NoSession => "no_session",
+            Self::Held => "held",
+            Self::ForeignAddress => "foreign_address",
+        }
+    }
+}
+
 /// Answers a frame of a line. `now` is of the same clock as [`Holder::acknowledged`].
 pub fn answer(frame: &[u8], line: &Line, now: Duration) -> Result<Answer, Ignored> {
     let datagram = Datagram::parse(frame)?;

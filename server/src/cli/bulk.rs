@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use doorstep_daemon::client::refused;
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 
 use super::bulk_csv::{Columns, Rows};
 use super::bulk_report::Report;
+use super::tables;
 
 /// How often progress is told where it is no terminal, in rows.
 const TELL_EVERY: u64 = 10_000;
@@ -26,9 +27,18 @@ const SUBSCRIBERS: Columns = Columns {
     needed: &[&["phone", "id-card"]],
 };
 const SESSIONS: Columns = Columns {
-    known: &["subscriber", "phone", "id-card", "location"],
+    known: &[
+        "subscriber",
+        "phone",
+        "id-card",
+        "location",
+        "establishment",
+    ],
     needed: &[&["location"], &["subscriber", "phone", "id-card"]],
 };
+
+/// What the server refuses a row with.
+const UNKNOWN: i32 = -1;
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
@@ -45,19 +55,50 @@ pub struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub struct ConnectArgs {
+    /// Where the one session is to be; not sealed
+    #[arg(required_unless_present = "from", requires = "subscriber")]
+    location: Option<String>,
+    /// Whose the one session is to be
+    #[arg(long, value_name = "ID", requires = "location")]
+    subscriber: Option<String>,
     /// Every row of the file
-    #[arg(long, required = true)]
+    #[arg(long, requires = "from")]
     all: bool,
     /// CSV with a first line that names its columns: subscriber (id), or phone and id-card (one of
-    /// the two, or both), and location
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
+    /// the two, or both), location, and establishment where it is not the same for all
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "all",
+        conflicts_with = "location"
+    )]
+    from: Option<PathBuf>,
+    /// How sessions come up: a terminal's daemon answers, or an ordinary router asks by DHCP
+    #[arg(long, value_enum, default_value_t)]
+    establishment: EstablishmentArg,
     /// Also for subscribers who have a session elsewhere, which goes on
     #[arg(long)]
     additional: bool,
     /// Write the report to a file as well
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "from")]
     report: Option<PathBuf>,
+}
+
+/// The names are those of the CSV's column as well.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum EstablishmentArg {
+    #[default]
+    Terminal,
+    Dhcp,
+}
+
+impl From<EstablishmentArg> for pb::Establishment {
+    fn from(given: EstablishmentArg) -> Self {
+        match given {
+            EstablishmentArg::Terminal => Self::Terminal,
+            EstablishmentArg::Dhcp => Self::Dhcp,
+        }
+    }
 }
 
 pub async fn import(
@@ -94,15 +135,29 @@ pub async fn connect(
     output: Output,
 ) -> Result<()> {
     let additional = given.additional;
-    let rows = Rows::open(&given.from, &SESSIONS, move |line, field| {
-        pb::SessionToConnect {
-            line,
-            subscriber_id: field("subscriber"),
-            phone: field("phone"),
-            id_card: field("id-card"),
-            location_id: field("location"),
+    let default = pb::Establishment::from(given.establishment);
+    let Some(from) = &given.from else {
+        let row = pb::SessionToConnect {
+            subscriber_id: given.subscriber.unwrap_or_default(),
+            location_id: given.location.unwrap_or_default(),
             additional,
-        }
+            establishment: default.into(),
+            ..pb::SessionToConnect::default()
+        };
+        return connect_one(client, row, output).await;
+    };
+    let rows = Rows::open(from, &SESSIONS, move |line, field| pb::SessionToConnect {
+        line,
+        subscriber_id: field("subscriber"),
+        phone: field("phone"),
+        id_card: field("id-card"),
+        location_id: field("location"),
+        additional,
+        establishment: match field("establishment").as_str() {
+            "" => default.into(),
+            name => EstablishmentArg::from_str(name, true)
+                .map_or(UNKNOWN, |known| pb::Establishment::from(known).into()),
+        },
     })?;
     let mut report = Report::new("connected", rows.told());
     let total = rows.total();
@@ -111,6 +166,32 @@ pub async fn connect(
         Err(status) => Err(refused(status)),
     };
     conclude(report, ended, given.report.as_deref(), output)
+}
+
+/// Opens one session and prints it.
+async fn connect_one(
+    mut client: OperatorClient<Channel>,
+    row: pb::SessionToConnect,
+    output: Output,
+) -> Result<()> {
+    let rows = futures::stream::iter([row]);
+    let mut answers = client
+        .connect_sessions(rows)
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let outcomes = answers.message().await.map_err(refused)?;
+    let outcome = outcomes.and_then(|group| group.outcomes.into_iter().next());
+    let outcome = outcome.context("the server ended before the session was opened; try again")?;
+    if outcome.result() == pb::RowResult::Refused {
+        bail!("refused: {}", outcome.reason);
+    }
+    let shown = client
+        .show_session(pb::ShowSessionRequest {
+            session_id: outcome.session_id,
+        })
+        .await;
+    tables::detail(shown.map_err(refused)?.into_inner(), output)
 }
 
 /// Takes outcomes until the last, and shows how far it is.

@@ -247,6 +247,14 @@ pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Outp
             return tables::sessions(sessions, output);
         }
         SessionAction::Connect(given) => return bulk::connect(client, given, output).await,
+        SessionAction::Move { id, location } => {
+            client
+                .move_session(pb::MoveSessionRequest {
+                    session_id: id,
+                    location_id: location,
+                })
+                .await
+        }
         SessionAction::Show { id } => {
             client
                 .show_session(pb::ShowSessionRequest { session_id: id })

@@ -147,9 +147,16 @@ enum SessionAction {
     Force { id: String },
     /// Give a session another service while it goes on (audited). What is left out stays as it is
     Service(ServiceArgs),
-    /// Open the sessions of a file and have their gateways instructed; those that are there already
-    /// are skipped (audited)
+    /// Open one session, or those of a file, and have their gateways instructed; those that are there
+    /// already are skipped (audited)
     Connect(bulk::ConnectArgs),
+    /// Move a session to another location that comes up by DHCP: there is no terminal that could ask
+    /// for it (audited)
+    Move {
+        id: String,
+        /// Not sealed
+        location: String,
+    },
     /// End a session (audited)
     Disconnect { id: String },
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_daemon::rate;
 use doorstep_proto::v1 as pb;
-use doorstep_server::service::convert::state_name;
+use doorstep_server::service::convert::{establishment_name, state_name};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -145,6 +145,10 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         ("IPv4 address", view.ipv4_address),
         ("IPv6 prefix", view.ipv6_prefix),
         ("line prefix", view.ipv6_line_prefix),
+        (
+            "comes up by",
+            establishment_name(view.establishment).to_owned(),
+        ),
         ("terminal", view.terminal_mac),
         ("line", view.line),
         ("route", view.route),

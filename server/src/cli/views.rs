@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorstep_proto::v1 as pb;
-use doorstep_server::service::convert::state_name;
+use doorstep_server::service::convert::{establishment_name, state_name};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -136,6 +136,7 @@ pub struct Session {
     ipv4_address: String,
     ipv6_prefix: String,
     ipv6_line_prefix: String,
+    establishment: &'static str,
     counters: Option<Counters>,
     final_counters: Option<Counters>,
     since_unix_ms: i64,
@@ -165,6 +166,7 @@ impl From<pb::SessionView> for Session {
             ipv4_address: view.ipv4_address,
             ipv6_prefix: view.ipv6_prefix,
             ipv6_line_prefix: view.ipv6_line_prefix,
+            establishment: establishment_name(view.establishment),
             counters: view.counters.map(Counters::from),
             final_counters: view.final_counters.map(Counters::from),
             since_unix_ms: view.since_unix_ms,

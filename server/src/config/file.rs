@@ -16,6 +16,7 @@ use super::{
     Plan, Retention, is_name, verification::VerificationFile,
 };
 use crate::pool;
+use crate::session::establishment::Dhcp;
 use crate::session::service::{MAX_PRIORITY, Service, ServiceError, TIME_TO_LIVE_S};
 use crate::store::Database;
 use doorstep_daemon::rate::Rate;
@@ -44,6 +45,7 @@ pub(super) struct File {
     register: RegisterFile,
     #[serde(default)]
     certificates: CertificatesFile,
+    dhcp: Option<Spanned<Dhcp>>,
     #[serde(default)]
     gateway: Vec<Spanned<GatewayFile>>,
     #[serde(default)]
@@ -187,6 +189,10 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         gateway: lifetime("gateway_hours", file.certificates.gateway_hours, 7 * 24)?,
         server: lifetime("server_hours", file.certificates.server_hours, 30 * 24)?,
     };
+    let (at, dhcp) = file.dhcp.map_or((0, Dhcp::default()), |given| {
+        (given.span().start, given.into_inner())
+    });
+    dhcp.check().map_err(|problem| (at, problem))?;
     let mut server_names = file.server_names;
     // By the operator's name gateways and terminals know the server, wherever it is.
     if !server_names.contains(file.operator.get_ref()) {
@@ -214,6 +220,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         retention,
         verification,
         certificates,
+        dhcp,
         gateways: gateways.into(),
         plans,
         default_plan: file.default_plan.map(Spanned::into_inner),

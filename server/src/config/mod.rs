@@ -21,6 +21,7 @@ use serde::Serialize;
 pub use verification::{Hook, Verification};
 
 use crate::pool::Pool;
+use crate::session::establishment::Dhcp;
 use crate::session::service::Service;
 use crate::store::Database;
 
@@ -78,6 +79,8 @@ pub struct Config {
     /// Who says whether a number is its owner's; without it every registration is believed.
     pub verification: Option<Verification>,
     pub certificates: Certificates,
+    /// Of sessions that come up by DHCP.
+    pub dhcp: Dhcp,
     pub gateways: Gateways,
     pub plans: Vec<Plan>,
     pub default_plan: Option<String>,

@@ -212,6 +212,21 @@ fn errors_name_file_line_and_what_is_wrong() {
             "[retention]\nsessions_days = 1\n[[gateway]]",
             "sessions_days",
         ),
+        (
+            "[[gateway]]",
+            "[dhcp]\nlease_s = 9\n[[gateway]]",
+            "dhcp: lease_s must be 10 to 604800",
+        ),
+        (
+            "[[gateway]]",
+            "[dhcp]\nreplace = \"after-hold\"\nhold_s = 0\n[[gateway]]",
+            "dhcp: hold_s must be 1 to 604800",
+        ),
+        (
+            "[[gateway]]",
+            "[dhcp]\nreplace = \"sometimes\"\n[[gateway]]",
+            "at-once",
+        ),
     ];
     for (from, to, want) in cases {
         let text = GOOD.replacen(from, to, 1);

@@ -11,7 +11,7 @@ use super::{AUDIT_LEGACY_SEAL, Engine, EngineError, Result, now_ms};
 use crate::config::Gateway;
 use crate::identity::{IdCard, Phone};
 use crate::session::machine::{Event, Outcome};
-use crate::session::{Connection, SealedSecret, Session, State, Target};
+use crate::session::{Connection, Establishment, SealedSecret, Session, State, Target};
 use crate::store::{Answer, Need, SessionRow, Subscriber, Who, Work};
 use crate::vault::{Purpose, Secret};
 
@@ -147,7 +147,7 @@ impl Engine {
                     ));
                 } else {
                     Self::supersede(work, ask, &sessions)?;
-                    self.connect(work, ask)?
+                    self.connect(work, ask, Establishment::Terminal)?
                 }
             }
             AccessKind::Additional => {
@@ -158,7 +158,7 @@ impl Engine {
                          (refused ones count) or ask the operator"
                     )));
                 }
-                self.connect(work, ask)?
+                self.connect(work, ask, Establishment::Terminal)?
             }
         };
         let answer = Answer {
@@ -266,6 +266,7 @@ impl Engine {
         &self,
         work: &mut Work<'_>,
         ask: &Ask<'_>,
+        establishment: Establishment,
     ) -> Result<(Uuid, u64, SealedSecret)> {
         let id = Uuid::now_v7();
         let subscriber = ask.subscriber.id;
@@ -277,6 +278,7 @@ impl Engine {
             subscriber,
             generation,
             state: State::Connecting,
+            establishment,
             connection: Connection {
                 location: ask.location.clone(),
                 gateway: ask.gateway.id.clone(),
@@ -291,7 +293,7 @@ impl Engine {
         Ok((id, generation, key))
     }
 
-    fn start_move(
+    pub(super) fn start_move(
         &self,
         work: &mut Work<'_>,
         ask: &Ask<'_>,
@@ -330,7 +332,7 @@ impl Engine {
             disconnect_generation: generation - 1,
             target,
         };
-        match Self::drive(work, session, event, Who::Subscriber, ask.at_ms)? {
+        match Self::drive(work, session, event, ask.who, ask.at_ms)? {
             Outcome::Denied(denied) => Err(denied.into()),
             _ => Ok((session.id, generation, key)),
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::access::Ask;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::identity::{IdCard, Phone};
-use crate::session::SealedSecret;
+use crate::session::{Establishment, SealedSecret};
 use crate::store::{Answer, Need, SessionRow, Who, Work};
 use crate::vault::{Purpose, Secret};
 
@@ -45,6 +45,7 @@ pub struct ToBind {
     pub location: LocationId,
     /// Beside the sessions that there are.
     pub additional: bool,
+    pub establishment: Establishment,
 }
 
 /// The subscriber's session.
@@ -157,8 +158,8 @@ impl Engine {
                 let subscriber = subscriber?.ok_or(EngineError::NotFound(
                     "no subscriber is registered with what is given",
                 ))?;
-                self.bind_one(subscriber, row.location, row.additional)
-                    .await
+                let wanted = (row.additional, row.establishment);
+                self.bind_one(subscriber, row.location, wanted).await
             }
         });
         Ok(join_all(bound).await)
@@ -168,7 +169,7 @@ impl Engine {
         self: &Arc<Self>,
         subscriber: Uuid,
         location: LocationId,
-        additional: bool,
+        wanted: (bool, Establishment),
     ) -> Result<Bound> {
         let engine = Arc::clone(self);
         let at_ms = now_ms();
@@ -185,16 +186,33 @@ impl Engine {
                     who: Who::Operator,
                     at_ms,
                 };
-                engine.bind(work, &ask, additional)
+                engine.bind(work, &ask, wanted)
             })
             .await
     }
 
-    fn bind(&self, work: &mut Work<'_>, ask: &Ask<'_>, additional: bool) -> Result<Bound> {
+    fn bind(
+        &self,
+        work: &mut Work<'_>,
+        ask: &Ask<'_>,
+        (additional, establishment): (bool, Establishment),
+    ) -> Result<Bound> {
+        if establishment == Establishment::Dhcp && ask.gateway.ipv4.is_none() {
+            return Err(EngineError::Precondition(format!(
+                "establishment: gateway {} has no ipv4_pool, of which DHCP gives addresses",
+                ask.gateway.id
+            )));
+        }
         let subscriber = ask.subscriber.id;
         let sessions = work.sessions_of(subscriber)?;
         let there = sessions.iter().find(|row| is_bound_to(row, ask.location));
         if let Some(row) = there {
+            let held = row.session.establishment;
+            if held != establishment {
+                return Err(EngineError::Precondition(format!(
+                    "the subscriber has a session there that comes up by {held}; disconnect it first"
+                )));
+            }
             return Ok(Bound {
                 subscriber,
                 session: row.session.id,
@@ -217,7 +235,7 @@ impl Engine {
         } else {
             Self::supersede(work, ask, &sessions)?;
         }
-        let (session, generation, key) = self.connect(work, ask)?;
+        let (session, generation, key) = self.connect(work, ask, establishment)?;
         let opened = Answer {
             digest: OPENED.to_vec(),
             session,
@@ -232,7 +250,10 @@ impl Engine {
             "connect-session",
             Some(subscriber),
             Some(session),
-            &format!("at {} with generation {generation}", ask.gateway.id),
+            &format!(
+                "at {} with generation {generation}, by {establishment}",
+                ask.gateway.id
+            ),
             ask.at_ms,
         );
         Ok(Bound {
@@ -243,14 +264,18 @@ impl Engine {
     }
 
     /// A session that the operator has opened for the very location that the subscriber's terminal
-    /// now asks for: it gets this one, with the key that the gateway has of it.
+    /// now asks for: it gets this one, with the key that the gateway has of it. No terminal is
+    /// asked for one that comes up by DHCP.
     pub(super) fn opened_for(
         work: &mut Work<'_>,
         ask: &Ask<'_>,
         sessions: &[SessionRow],
     ) -> Result<Option<(Uuid, u64, SealedSecret)>> {
         for SessionRow { session, .. } in sessions {
-            if !session.state.is_connected_side() || session.connection.location != *ask.location {
+            if !session.state.is_connected_side()
+                || session.establishment != Establishment::Terminal
+                || session.connection.location != *ask.location
+            {
                 continue;
             }
             let opened = work.answer(ask.subscriber.id, session.id)?;

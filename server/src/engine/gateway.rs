@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::session::machine::{Denied, Event, Ignored, Outcome};
 use crate::session::{Session, State};
-use crate::store::{Counters, GatewaySeen, Need, ReceiptRow, Who, Work};
+use crate::store::{Counters, GatewaySeen, Need, ReceiptRow, SessionRow, Who, Work};
 
 /// A gateway's word about one session, checked and in plain types.
 #[derive(Clone, Debug)]
@@ -108,14 +108,13 @@ impl Engine {
                     let raised = Self::raise(work, &row.session)?;
                     return Ok(raised.map_or(outcome.into(), Applied::MustDrop));
                 }
-                if let (
-                    Outcome::Changed(_),
-                    GatewayEvent::Established {
-                        terminal_mac,
-                        line,
-                        route,
-                    },
-                ) = (&outcome, &event)
+                if let GatewayEvent::Established {
+                    terminal_mac,
+                    line,
+                    route,
+                } = &event
+                    && (matches!(outcome, Outcome::Changed(_))
+                        || is_another_router(&row, &outcome, terminal_mac))
                 {
                     work.set_established(session, terminal_mac, line, route)?;
                 }
@@ -270,6 +269,14 @@ impl Engine {
         }
         Ok(marked)
     }
+}
+
+/// Whether the gateway says no more than that another router has taken the session over.
+fn is_another_router(row: &SessionRow, outcome: &Outcome, mac: &str) -> bool {
+    *outcome == Outcome::Ignored(Ignored::NotApplicable)
+        && row.session.state == State::Established
+        && !mac.is_empty()
+        && row.terminal_mac != mac
 }
 
 fn established_text(line: &str, route: &str) -> String {

@@ -1,9 +1,14 @@
 //! What the operator's own people do.
 
+use std::sync::Arc;
+
+use doorstep_location::LocationId;
 use uuid::Uuid;
 
+use super::access::Ask;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::identity::{IdCard, Phone};
+use crate::session::Establishment;
 use crate::session::machine::{Event, Outcome};
 use crate::store::{Subscriber, Who};
 use crate::vault::{Purpose, Secret};
@@ -17,6 +22,47 @@ impl Engine {
     /// Ends a session on the operator's behalf.
     pub async fn disconnect(&self, session: Uuid) -> Result<()> {
         self.operate(session, "disconnect-session", true).await
+    }
+
+    /// Moves a session that comes up by DHCP, on the operator's behalf.
+    pub async fn relocate(self: &Arc<Self>, session: Uuid, location: LocationId) -> Result<()> {
+        let engine = Arc::clone(self);
+        let at_ms = now_ms();
+        self.store
+            .change(session, move |work| {
+                let session = work.session(session)?.map(|row| row.session);
+                let session = session.ok_or(EngineError::NotFound(
+                    "session_id: there is no such session",
+                ))?;
+                if session.establishment != Establishment::Dhcp {
+                    return Err(EngineError::Precondition(
+                        "the session's terminal asks for its moves itself; only a session that \
+                         comes up by dhcp is moved by the operator"
+                            .to_owned(),
+                    ));
+                }
+                let subscriber = work.subscriber(session.subscriber)?;
+                let gateway = engine.config.gateway_for(&location);
+                let ask = Ask {
+                    subscriber: &subscriber
+                        .ok_or(EngineError::NotFound("there is no such subscriber"))?,
+                    location: &location,
+                    gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    who: Who::Operator,
+                    at_ms,
+                };
+                let (id, generation, _) = engine.start_move(work, &ask, &session)?;
+                work.audit(
+                    Who::Operator,
+                    "move-session",
+                    Some(session.subscriber),
+                    Some(id),
+                    &format!("to {} with generation {generation}", ask.gateway.id),
+                    at_ms,
+                );
+                Ok(())
+            })
+            .await
     }
 
     async fn operate(&self, session: Uuid, action: &'static str, release: bool) -> Result<()> {

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use crate::engine::{AccessKind, AccessRequest, EngineError, Wanted};
 use crate::identity::{IdCard, Phone};
 use crate::limits::{Reason, exhausted};
-use crate::session::State;
+use crate::session::establishment::{Dhcp, Replace};
 use crate::session::instruct::{Held, Phase};
 use crate::session::service::{Service, ServiceError};
+use crate::session::{Establishment, State};
 use crate::store::{Counters, CountersRow, ReceiptRow, SessionRow, StepRow};
 use crate::vault::Secret;
 use crate::verification::Verdict;
@@ -312,6 +313,41 @@ pub fn session_view(
         service_acknowledged: session.service.is_acknowledged(),
         service_problem: session.service.problem,
         plan: session.service.plan.unwrap_or_default(),
+        establishment: match session.establishment {
+            Establishment::Terminal => pb::Establishment::Terminal,
+            Establishment::Dhcp => pb::Establishment::Dhcp,
+        }
+        .into(),
+    }
+}
+
+/// A terminal, unless something else is said.
+pub fn from_establishment(establishment: pb::Establishment) -> Establishment {
+    match establishment {
+        pb::Establishment::Dhcp => Establishment::Dhcp,
+        pb::Establishment::Terminal | pb::Establishment::Unspecified => Establishment::Terminal,
+    }
+}
+
+/// The name that people know it by.
+pub fn establishment_name(establishment: i32) -> &'static str {
+    let known = pb::Establishment::try_from(establishment).unwrap_or_default();
+    from_establishment(known).name()
+}
+
+pub fn dhcp(dhcp: Dhcp) -> pb::Dhcp {
+    pb::Dhcp {
+        lease_s: dhcp.lease_s,
+        replacement: match dhcp.replace {
+            Replace::AtOnce => pb::CpeReplacement::AtOnce,
+            Replace::AfterHold => pb::CpeReplacement::AfterHold,
+            Replace::Never => pb::CpeReplacement::Never,
+        }
+        .into(),
+        hold_s: match dhcp.replace {
+            Replace::AfterHold => dhcp.hold_s,
+            Replace::AtOnce | Replace::Never => 0,
+        },
     }
 }
 

@@ -18,9 +18,9 @@ use super::convert;
 use crate::engine::{Applied, Engine, EngineError, GatewayEvent, now_ms};
 use crate::hub::Link;
 use crate::limits::Reason;
-use crate::session::Session;
 use crate::session::instruct::{self, Held, Instruction, Kind, Standing as _};
 use crate::session::machine::Ignored;
+use crate::session::{Establishment, Session};
 use crate::store::{ReceiptRow, StoreError};
 
 /// Rows that are read together, to be sent to a gateway that has come back.
@@ -241,6 +241,8 @@ impl GatewayStream<'_> {
                 .ipv6_line
                 .map(|a| a.to_string())
                 .unwrap_or_default(),
+            dhcp: (session.establishment == Establishment::Dhcp)
+                .then(|| convert::dhcp(self.engine.config.dhcp)),
         }))
     }
 

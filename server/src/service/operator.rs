@@ -312,6 +312,24 @@ impl Operator for OperatorService {
         Ok(Response::new(self.session_detail(id).await?))
     }
 
+    async fn move_session(
+        &self,
+        request: Request<pb::MoveSessionRequest>,
+    ) -> Result<Response<pb::SessionDetail>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let id = violations.check("session_id", convert::uuid(&request.session_id));
+        let location = violations.check("location_id", request.location_id.parse());
+        let (Some(id), Some(location)) = (id, location) else {
+            return Err(violations.status());
+        };
+        self.engine
+            .relocate(id, location)
+            .await
+            .map_err(engine_failed)?;
+        Ok(Response::new(self.session_detail(id).await?))
+    }
+
     async fn set_session_service(
         &self,
         request: Request<pb::SetSessionServiceRequest>,

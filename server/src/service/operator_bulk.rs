@@ -201,6 +201,12 @@ fn to_import(row: pb::SubscriberToImport, country_code: Option<&str>) -> Result<
 fn to_bind(row: pb::SessionToConnect, country_code: Option<&str>) -> Result<ToBind, String> {
     let mut violations = Violations::default();
     let location = violations.check("location", row.location_id.parse::<LocationId>());
+    let establishment = violations.check(
+        "establishment",
+        pb::Establishment::try_from(row.establishment)
+            .map(convert::from_establishment)
+            .map_err(|_| "must be terminal or dhcp"),
+    );
     let given_numbers = !row.phone.is_empty() || !row.id_card.is_empty();
     let subscriber = match (row.subscriber_id.as_str(), given_numbers) {
         ("", _) => {
@@ -216,11 +222,12 @@ fn to_bind(row: pb::SessionToConnect, country_code: Option<&str>) -> Result<ToBi
             None
         }
     };
-    match (subscriber, location) {
-        (Some(subscriber), Some(location)) => Ok(ToBind {
+    match (subscriber, location, establishment) {
+        (Some(subscriber), Some(location), Some(establishment)) => Ok(ToBind {
             subscriber,
             location,
             additional: row.additional,
+            establishment,
         }),
         _ => Err(reason(violations.status())),
     }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::session::machine::{self, Event, Outcome};
 use crate::session::service::Grant;
-use crate::session::{Addresses, Connection, SealedSecret, Target};
+use crate::session::{Addresses, Connection, Establishment, SealedSecret, Target};
 
 fn row(id: u128, state: State, generation: u64, gateway: &str) -> Session {
     let connection = Connection {
@@ -17,6 +17,7 @@ fn row(id: u128, state: State, generation: u64, gateway: &str) -> Session {
         subscriber: Uuid::from_u128(99),
         generation,
         state,
+        establishment: Establishment::Terminal,
         target: state.is_disconnecting().then(|| Target {
             generation: generation + 1,
             connection: Connection {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::session::Establishment;
 use crate::session::instruct::{self, Kind};
 use crate::session::service::Grant;
 
@@ -32,6 +33,7 @@ fn session(state: State, generation: u64, target: Option<Target>) -> Session {
         subscriber: Uuid::from_u128(8),
         generation,
         state,
+        establishment: Establishment::Terminal,
         connection: connection("gw1"),
         target,
         service: Grant::default(),

@@ -1,6 +1,7 @@
 //! A session's life, without I/O: what a row says, what an event makes of it, and what a gateway
 //! must be told. The store keeps these values; the engine carries events to them.
 
+pub mod establishment;
 pub mod instruct;
 pub mod machine;
 pub mod service;
@@ -12,6 +13,7 @@ use doorstep_location::LocationId;
 use ipnet::Ipv6Net;
 use uuid::Uuid;
 
+pub use establishment::Establishment;
 use service::Grant;
 
 /// Where a session stands.
@@ -126,6 +128,8 @@ pub struct Session {
     /// Of the instruction that the state stands for: the Connect's, or the Disconnect's.
     pub generation: u64,
     pub state: State,
+    /// Stays the same on a move.
+    pub establishment: Establishment,
     pub connection: Connection,
     /// A move under way. `None` while disconnecting means: release.
     pub target: Option<Target>,

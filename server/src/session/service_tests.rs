@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::session::machine::{Denied, Event, Outcome, apply};
-use crate::session::{Addresses, Connection, SealedSecret, Session, State, Target};
+use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State, Target};
 
 #[test]
 fn only_another_service_is_another_revision() {
@@ -73,6 +73,7 @@ fn row(state: State, revision: u64, acknowledged: u64) -> Session {
         subscriber: Uuid::from_u128(8),
         generation: 5,
         state,
+        establishment: Establishment::Terminal,
         connection: Connection {
             location: "110103-xinjingjiayuan-001-002-004".parse().unwrap(),
             gateway: "gw1".to_owned(),

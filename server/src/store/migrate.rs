@@ -6,11 +6,12 @@ use super::sql::{postgres, sqlite};
 use super::{Result, StoreError};
 
 /// In their order; none is ever changed once it is released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_enrollments.sql"),
     include_str!("migrations/0003_claims.sql"),
     include_str!("migrations/0004_time_to_live.sql"),
+    include_str!("migrations/0005_establishment.sql"),
 ];
 
 const VERSION_TABLE: &str =

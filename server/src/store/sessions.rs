@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::sql::{Reader, Row, Value};
 use super::{Result, Store, StoreError};
 use crate::session::service::{Grant, Service};
-use crate::session::{Addresses, Connection, SealedSecret, Session, State, Target};
+use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State, Target};
 
 /// A session and what is known about it besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ macro_rules! select_sessions {
              target_place, target_ipv4, target_ipv6, target_ipv6_line, target_session_key, plan, \
              up_bps, down_bps, shape_down, priority, ttl_s, service_revision, \
              service_acknowledged, \
-             service_problem, detail, since_ms, created_ms, terminal_mac, line, route, last_step \
-             FROM sessions ",
+             service_problem, detail, since_ms, created_ms, terminal_mac, line, route, last_step, \
+             establishment FROM sessions ",
             $rest
         )
     };
@@ -48,7 +48,7 @@ pub(super) const WRITE: (&str, &str) = (
      target_place, target_ipv4, target_ipv6, target_ipv6_line, target_session_key, plan, up_bps, \
      down_bps, shape_down, priority, ttl_s, service_revision, service_acknowledged, \
      service_problem, \
-     detail, since_ms, created_ms, terminal_mac, line, route, last_step)",
+     detail, since_ms, created_ms, terminal_mac, line, route, last_step, establishment)",
     "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
      state = excluded.state, location = excluded.location, gateway = excluded.gateway, \
      place = excluded.place, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6, \
@@ -87,7 +87,7 @@ impl SessionRow {
         let session = &self.session;
         let grant = &session.service;
         let target = session.target.as_ref();
-        let mut values = Vec::with_capacity(36);
+        let mut values = Vec::with_capacity(37);
         values.extend([
             Value::from(session.id),
             (self.version + 1).into(),
@@ -117,6 +117,7 @@ impl SessionRow {
             self.line.as_str().into(),
             self.route.as_str().into(),
             self.last_step.into(),
+            session.establishment.name().into(),
         ]);
         values
     }
@@ -212,12 +213,13 @@ pub(super) fn read(row: &Row) -> Result<SessionRow> {
     };
     let target = read_target(row)?;
     let service = read_grant(row)?;
-    Ok(SessionRow {
+    let mut read = SessionRow {
         session: Session {
             id,
             subscriber,
             generation,
             state,
+            establishment: Establishment::default(),
             connection,
             target,
             service,
@@ -230,7 +232,12 @@ pub(super) fn read(row: &Row) -> Result<SessionRow> {
         line: row.text()?,
         route: row.text()?,
         last_step: row.optional_id()?,
-    })
+    };
+    let establishment: String = row.text()?;
+    read.session.establishment = Establishment::from_name(&establishment).ok_or_else(|| {
+        StoreError::Failed(format!("session {id} has no establishment {establishment}"))
+    })?;
+    Ok(read)
 }
 
 impl Store {

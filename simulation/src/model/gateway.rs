@@ -208,6 +208,7 @@ impl Gateway {
                 mtu: 1500,
                 service: self.site.service,
                 service_revision: revision,
+                dhcp: None,
             }),
             ToGateway::Disconnect(who, generation) => Instruction::Disconnect {
                 session: session_id(who),

@@ -7,7 +7,9 @@ use std::hash::{Hash, Hasher};
 use doorstep_server::session::instruct::{self, Kind};
 use doorstep_server::session::machine::{self, Change, Event, Outcome};
 use doorstep_server::session::service::{Grant, Service};
-use doorstep_server::session::{Addresses, Connection, SealedSecret, Session, State, Target};
+use doorstep_server::session::{
+    Addresses, Connection, Establishment, SealedSecret, Session, State, Target,
+};
 use uuid::Uuid;
 
 use super::message::{Generation, Held, Number, Place, ToGateway, ToServer, Who};
@@ -322,6 +324,7 @@ impl Row {
                         subscriber: session_id(who),
                         generation,
                         state: State::Connecting,
+                        establishment: Establishment::Terminal,
                         connection: connection(who, place),
                         target: None,
                         service: Grant::new(Some((

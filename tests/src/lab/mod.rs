@@ -3,6 +3,7 @@
 pub mod bpffs;
 pub mod capture;
 pub mod cleanup;
+pub mod cpe;
 pub mod daemon;
 pub mod load;
 pub mod netns;

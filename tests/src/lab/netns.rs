@@ -20,7 +20,8 @@ const PREFIX: &str = "ds";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
-    _guard: Guard,
+    /// None of one that is a mere name for another.
+    _guard: Option<Guard>,
 }
 
 impl Netns {
@@ -35,12 +36,20 @@ impl Netns {
         });
         let netns = Self {
             name,
-            _guard: guard,
+            _guard: Some(guard),
         };
         netns.ip("link set lo up")?;
         // Hosts of a real street have been up for longer than duplicate address detection takes.
         netns.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         Ok(netns)
+    }
+
+    /// The same namespace, which does not go with the new value.
+    pub fn another(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            _guard: None,
+        }
     }
 
     pub fn name(&self) -> &str {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, bail, ensure};
 use doorstep_datapath::nd::GATEWAY_LINK_LOCAL;
 use doorstep_gateway_common::names::ESTABLISH_PORT;
-use doorstep_tests::frames::{Ether, arp_request, neighbour_solicitation, udp_v6_to};
+use doorstep_tests::frames::{Ether, arp_request, dhcp_v4, neighbour_solicitation, udp_v6_to};
 use doorstep_tests::lab::street::{Plan, Session, Street};
 use doorstep_tests::lab::traffic::{mac, send_frames};
 use doorstep_tests::suite::CaseResult;
@@ -33,6 +33,7 @@ fn questions(street: &Street, home: usize, session: &Session) -> Result<Vec<Vec<
     let (link_local, port) = (LINK_LOCAL, ESTABLISH_PORT);
     Ok(vec![
         arp_request(to([0xff; 6])?, own.octets(), [100, 64, 1, 1]),
+        dhcp_v4(to([0xff; 6])?, [0; 4], [255; 4]),
         neighbour_solicitation(
             to([0x33, 0x33, 0xff, 0, 0, 1])?,
             link_local,

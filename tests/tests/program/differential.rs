@@ -9,8 +9,8 @@ use doorstep_gateway_common::Reason;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::trace::{Point, SNAP, TraceEvent, TraceFilter};
 use doorstep_tests::frames::{
-    Ether, GATEWAY_V4, WORLD_V4, WORLD_V6, arp_request, neighbour_solicitation, udp_v4, udp_v6,
-    udp_v6_to,
+    Ether, GATEWAY_V4, WORLD_V4, WORLD_V6, arp_request, dhcp_v4, neighbour_solicitation, udp_v4,
+    udp_v6, udp_v6_to,
 };
 use doorstep_tests::model::Model;
 use doorstep_tests::programs::{IFINDEX, Loaded, Side, model};
@@ -52,6 +52,8 @@ fn corpus() -> Vec<(Side, Vec<u8>)> {
             udp_v6(up, home.v6, WORLD_V6, 64),
             udp_v6(up, home.v6, WORLD_V6, 1),
             arp_request(broadcast, home.v4, GATEWAY_V4),
+            dhcp_v4(broadcast, [0; 4], [255; 4]),
+            dhcp_v4(up, home.v4, GATEWAY_V4),
             neighbour_solicitation(multicast, link_local, gateway),
             udp_v6_to(up, link_local, gateway, 255, 52525),
         ] {

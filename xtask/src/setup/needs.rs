@@ -84,7 +84,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -142,8 +142,13 @@ const NEEDS: [Need; 17] = [
     ),
     program(
         &["busybox-static"],
-        "the virtual machine's user space",
+        "the virtual machine's user space, and the DHCP client of most home routers",
         || has("busybox"),
+    ),
+    program(
+        &["isc-dhcp-client", "dhcpcd-base"],
+        "tests have homes with ordinary DHCP clients",
+        || has("dhclient") && has("dhcpcd"),
     ),
     program(
         &["xz-utils", "zstd"],

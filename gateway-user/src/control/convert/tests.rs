@@ -14,6 +14,7 @@ fn good() -> v1::Connect {
         mtu: 0,
         service: None,
         service_revision: 0,
+        dhcp: None,
     }
 }
 
@@ -39,6 +40,41 @@ fn a_connect() {
     assert_eq!(connect.dns.len(), 1);
     assert_eq!(connect.service, Service::default());
     assert_eq!(connect.service_revision, 0);
+}
+
+#[test]
+fn how_a_session_comes_up_by_dhcp() {
+    let hold = CpeReplacement::AfterHold { hold_s: 60 };
+    for (lease_s, replacement, expected) in [
+        (0, 0, (3600, CpeReplacement::AtOnce)),
+        (600, 1, (600, CpeReplacement::AtOnce)),
+        (600, 2, (600, hold)),
+        (600, 3, (600, CpeReplacement::Never)),
+    ] {
+        let mut message = good();
+        message.dhcp = Some(v1::Dhcp {
+            lease_s,
+            replacement,
+            hold_s: 60,
+        });
+        let Instruction::Connect(connect) = read(message) else {
+            panic!("readable");
+        };
+        let dhcp = connect.dhcp.map(|dhcp| (dhcp.lease_s, dhcp.replacement));
+        assert_eq!(dhcp, Some(expected));
+    }
+    let mut message = good();
+    message.dhcp = Some(v1::Dhcp {
+        replacement: 4,
+        ..v1::Dhcp::default()
+    });
+    let Instruction::Malformed(refusal) = read(message) else {
+        panic!("refused");
+    };
+    assert_eq!(
+        refusal.detail,
+        "dhcp.replacement: 4 is none that this version knows"
+    );
 }
 
 #[test]

@@ -431,6 +431,14 @@ fn operators_do_not_see_each_other() {
         world.take_reports()[..],
         [Report::Ack { .. }, Report::Established { .. }]
     ));
+    // Another daemon does not know what has been told.
+    world.crash();
+    world.feed(Event::StreamUp { operator: NORTH });
+    let reports = world.take_reports();
+    assert!(matches!(
+        reports[1..],
+        [Report::Receipt(_), Report::Established { .. }]
+    ));
 }
 
 #[test]
@@ -567,7 +575,7 @@ fn a_new_stream_begins_with_all_that_is_held() {
             ]
         }
     );
-    // What is established has been said in the Hello; who missed it connects again.
+    // What has been told is not told again; a server that has missed it connects again.
     assert!(matches!(reports[1..], [Report::Receipt(_)]));
     world.connect(NORTH, connect(NORTH, 1, 1, 2));
     assert!(matches!(

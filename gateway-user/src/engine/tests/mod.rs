@@ -4,6 +4,7 @@ mod aged;
 mod alone;
 mod blocked;
 mod cases;
+mod dhcp;
 mod flood;
 mod garden;
 mod histories;

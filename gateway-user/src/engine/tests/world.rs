@@ -3,6 +3,7 @@
 mod fast_path;
 mod given;
 mod promises;
+mod routers;
 mod terminals;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +26,7 @@ use crate::plan::{Plan, Tables};
 use crate::session::{Counters, Service};
 
 pub use given::*;
+pub use routers::*;
 pub use terminals::*;
 
 pub struct World {

@@ -221,6 +221,13 @@ impl Street {
         Ok(())
     }
 
+    /// Pulls a home's cable out of the switch, or puts it in again.
+    pub fn set_cable(&self, home: usize, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        let street = &self.hosts.street;
+        street.ip(&format!("link set home{home} {state}")).map(drop)
+    }
+
     /// Lays the cable between a gateway and an operator's router again, after it was taken away.
     pub fn connect_uplink(&self, gateway: usize, operator: usize) -> Result<()> {
         let netns = &self.gateways[gateway].netns;

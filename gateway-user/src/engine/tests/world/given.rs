@@ -110,6 +110,7 @@ pub fn connect(operator: OperatorIndex, number: u8, generation: u64, place: u8) 
         mtu: 1500,
         service: Service::default(),
         service_revision: 0,
+        dhcp: None,
     }
 }
 

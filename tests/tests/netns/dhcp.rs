@@ -1,0 +1,293 @@
+//! Homes without our terminal: their routers ask by DHCP, through QinQ and the real gateway.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use doorstep_tests::lab::cpe::{Client, Cpe};
+use doorstep_tests::lab::street::{Plan, Street};
+use doorstep_tests::lab::traffic::{Pinger, download, ping};
+use doorstep_tests::suite::CaseResult;
+use serde_json::Value;
+
+use crate::support::{at_server, counted, packets};
+
+/// Clients wait for seconds between their questions, and after a refusal.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PORT: &str = "wan0";
+
+/// A street whose first home has no terminal, and its subscriber, whom only the operator knows.
+fn street() -> Result<(Street, String)> {
+    let street = Street::new(Plan {
+        gateways: 2,
+        ..Plan::default()
+    })?;
+    street.homes[0].terminal.stop()?;
+    let file = street.dir().join("subscribers.csv");
+    std::fs::write(&file, format!("phone\n{}\n", street.homes[0].phone()))?;
+    let file = file.to_string_lossy();
+    street.server().ask(&["subscribers", "import", &file])?;
+    let all: Vec<Value> = street.server().ask_json(&["subscribers"])?;
+    let first = all.first().context("nobody is known")?;
+    let subscriber = text(first, "subscriber_id");
+    Ok((street, subscriber))
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// Has the operator open a session in a building; its id.
+fn open(street: &Street, subscriber: &str, building: usize) -> Result<String> {
+    let location = street.location(building, 0);
+    let words = ["sessions", "connect", &location, "--subscriber", subscriber];
+    let words = [&words[..], &["--establishment", "dhcp"]].concat();
+    let opened: Value = street.server().ask_json(&words)?;
+    Ok(text(&opened, "session_id"))
+}
+
+fn cpe(street: &Street, client: Client) -> Result<Cpe> {
+    let dir = street.dir().join(client.name());
+    Cpe::start(client, &street.homes[0].netns, &dir)
+}
+
+/// The address that the server has given to a session.
+fn given(street: &Street, session: &str) -> Result<IpAddr> {
+    let detail = at_server(street.server(), session)?;
+    Ok(text(&detail, "ipv4_address").parse()?)
+}
+
+fn reaches(street: &Street, session: &str, state: &str) -> Result<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let detail = at_server(street.server(), session)?;
+        if detail["state"] == state {
+            return Ok(detail);
+        }
+        ensure!(Instant::now() < end, "not {state}: {detail}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What gateways and the home say, for error messages.
+fn explain(street: &Street) -> String {
+    let counted: Vec<_> = street.gateways.iter().map(packets).collect();
+    let home = ["-4 addr show", "-4 route show", "neigh show"];
+    let home: Vec<_> = home.map(|words| street.homes[0].netns.ip(words)).to_vec();
+    format!("{counted:?} {home:?}")
+}
+
+/// Traffic both ways, begun by either side.
+fn flows(street: &Street, own: IpAddr) -> Result<()> {
+    let home = &street.homes[0].netns;
+    ping(home, Some(own), street.echo(false).ip(), 3).with_context(|| explain(street))?;
+    download(home, street.http(false), Some(own), 1_000_000, |_| {})?;
+    ping(&street.inet, None, own, 3)
+}
+
+fn silent(street: &Street) -> Result<()> {
+    let home = &street.homes[0].netns;
+    let answered = ping(home, None, street.echo(false).ip(), 1);
+    ensure!(answered.is_err(), "the world answers");
+    Ok(())
+}
+
+/// Milliseconds of Unix time at which a gateway took a step of a session.
+fn step_at(street: &Street, gateway: usize, session: &str, step: &str) -> Result<i64> {
+    let sessions: Vec<Value> = street.gateways[gateway].daemon.ask_json(&["sessions"])?;
+    let held = sessions
+        .iter()
+        .find(|held| text(held, "session_id") == session);
+    let steps = held.and_then(|held| held["steps"].as_array());
+    let mut steps = steps.into_iter().flatten();
+    let found = steps.find(|taken| taken["step"] == step);
+    found
+        .and_then(|taken| taken["at_unix_ms"].as_i64())
+        .with_context(|| format!("no step {step}: {sessions:?}"))
+}
+
+/// Opens a session, starts a router, and sees it served.
+fn served(client: Client) -> Result<(Street, String, Cpe)> {
+    let (street, subscriber) = street()?;
+    let session = open(&street, &subscriber, 0)?;
+    let cpe = cpe(&street, client)?;
+    let own = given(&street, &session)?;
+    cpe.wait_for(own, PATIENCE)?;
+    let view = reaches(&street, &session, "established")?;
+    ensure!(view["establishment"] == "dhcp", "{view}");
+    flows(&street, own)?;
+    let packets = packets(&street.gateways[0])?;
+    for reason in ["forwarded_upstream", "forwarded_downstream", "punt_dhcp"] {
+        ensure!(packets[reason] >= 2, "{reason}: {packets:?}");
+    }
+    Ok((street, session, cpe))
+}
+
+/// Moves the home: the operator says so, and somebody carries the router over.
+fn relocate(street: &mut Street, session: &str) -> Result<IpAddr> {
+    let former = given(street, session)?;
+    street.set_cable(0, false)?;
+    let location = street.location(1, 0);
+    street
+        .server()
+        .ask(&["sessions", "move", session, &location])?;
+    street.plug(0, 1)?;
+    street.set_cable(0, true)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let own = given(street, session)?;
+        if own != former {
+            return Ok(own);
+        }
+        ensure!(Instant::now() < end, "the session does not move");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The whole life of a session with the client that most routers have.
+pub fn udhcpc() -> CaseResult {
+    let (mut street, session, cpe) = served(Client::Udhcpc)?;
+    let pinger = Pinger::start(
+        &street.homes[0].netns,
+        street.echo(false),
+        Duration::from_millis(2),
+    )?;
+    let moving = Instant::now();
+    let own = relocate(&mut street, &session)?;
+    cpe.wait_for(own, PATIENCE)?;
+    reaches(&street, &session, "established")?;
+    let answered = pinger.wait_for_answer(moving, PATIENCE)?;
+    let since_answer = answered.elapsed();
+    pinger.stop()?;
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let answered_ms = i64::try_from((now_ms - since_answer).as_millis())?;
+    let connected_ms = step_at(&street, 1, &session, "instructed")?;
+    println!(
+        "traffic {} ms after the second gateway's connect ... ",
+        answered_ms - connected_ms
+    );
+    flows(&street, own)?;
+
+    // The lease outlives the daemon.
+    street.gateways[1].daemon.kill()?;
+    street.restart_gateway(1)?;
+    let renewed = counted(&street.gateways[1], "punt_dhcp", || {
+        let renewals = cpe.log().matches("script: renew").count();
+        cpe.renew()?;
+        until(|| Ok(cpe.log().matches("script: renew").count() > renewals))
+            .with_context(|| cpe.log())
+    })?;
+    ensure!(renewed >= 1, "nothing was asked");
+    flows(&street, own)?;
+
+    // What has ended at the gateway ends at the router when it renews.
+    street.server().ask(&["sessions", "disconnect", &session])?;
+    reaches(&street, &session, "released")?;
+    silent(&street)?;
+    cpe.renew()?;
+    cpe.wait_until(PATIENCE, |address| address.is_none())?;
+    ensure!(cpe.log().contains("script: nak"), "{}", cpe.log());
+    Ok(())
+}
+
+fn until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !done()? {
+        ensure!(Instant::now() < end, "it does not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// A router with another address takes over at once, and one that asks too early is served later.
+pub fn routers_come_and_go() -> CaseResult {
+    let (street, session, mut cpe) = served(Client::Udhcpc)?;
+    let own = given(&street, &session)?;
+    cpe.kill();
+    let netns = &street.homes[0].netns;
+    netns.ip(&format!("-4 addr flush dev {PORT}"))?;
+    netns.ip(&format!("link set {PORT} address 02:00:00:00:77:01"))?;
+    let cpe = self::cpe(&street, Client::Udhcpc)?;
+    cpe.wait_for(own, PATIENCE)?;
+    until(|| {
+        let shown = at_server(street.server(), &session)?;
+        Ok(shown["terminal_mac"] == "02:00:00:00:77:01")
+    })?;
+    flows(&street, own)?;
+    drop(cpe);
+
+    street.server().ask(&["sessions", "disconnect", &session])?;
+    let ended = reaches(&street, &session, "released")?;
+    netns.ip(&format!("-4 addr flush dev {PORT}"))?;
+    let early = self::cpe(&street, Client::Udhcpc)?;
+    until(|| {
+        Ok(
+            street.gateways[0].daemon.ask_json::<Value>(&["status"])?["dhcp"]["no_session"]
+                != Value::Null,
+        )
+    })?;
+    let again = open(&street, &text(&ended, "subscriber_id"), 0)?;
+    let own = given(&street, &again)?;
+    early.wait_for(own, PATIENCE)?;
+    flows(&street, own)
+}
+
+/// A client that comes with the lease of the other gateway is refused it at once.
+fn reboots(client: Client, refusal: &str) -> CaseResult {
+    let (mut street, session, mut cpe) = served(client)?;
+    let former = given(&street, &session)?;
+    if client == Client::Dhclient {
+        // It does not look at its port: somebody turns it off and on.
+        cpe.kill();
+    }
+    let own = relocate(&mut street, &session)?;
+    reaches(&street, &session, "establishing")?;
+    let cpe = match client {
+        Client::Dhclient => self::cpe(&street, client)?,
+        Client::Udhcpc | Client::Dhcpcd => cpe,
+    };
+    cpe.wait_for(own, PATIENCE)?;
+    reaches(&street, &session, "established")?;
+    let log = cpe.log();
+    ensure!(log.contains(refusal), "not refused: {log}");
+    let IpAddr::V4(former) = former else {
+        anyhow::bail!("not IPv4");
+    };
+    ensure!(holds(&street)? != Some(former), "it has {former} still");
+    flows(&street, own)?;
+    let status: Value = street.gateways[1].daemon.ask_json(&["status"])?;
+    ensure!(status["dhcp"]["refused"].as_u64() >= Some(1), "{status}");
+    Ok(())
+}
+
+fn holds(street: &Street) -> Result<Option<Ipv4Addr>> {
+    let text = street.homes[0]
+        .netns
+        .ip(&format!("-4 -o addr show dev {PORT}"))?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "inet");
+    let net = words.nth(1).and_then(|net| net.split('/').next());
+    Ok(net.map(str::parse).transpose()?)
+}
+
+pub fn dhclient() -> CaseResult {
+    reboots(Client::Dhclient, "DHCPNAK from")
+}
+
+pub fn dhcpcd() -> CaseResult {
+    reboots(Client::Dhcpcd, "NAK")
+}
+
+/// What a router gives back the session keeps, for another one to take.
+pub fn released() -> CaseResult {
+    let (street, session, mut cpe) = served(Client::Dhclient)?;
+    cpe.release()?;
+    until(|| {
+        let status: Value = street.gateways[0].daemon.ask_json(&["status"])?;
+        Ok(status["dhcp"]["released"] == 1)
+    })?;
+    let own = given(&street, &session)?;
+    drop(cpe);
+    let cpe = self::cpe(&street, Client::Udhcpc)?;
+    cpe.wait_for(own, PATIENCE)?;
+    flows(&street, own)
+}
