@@ -121,7 +121,7 @@ fn control() -> CaseResult {
     let json = folder.path().join("control.json");
     let mut bench = Command::new(env!("CARGO_BIN_EXE_doorstep-bench"));
     bench
-        .args(["control", "--seconds", "1", "--in-flight", "16"])
+        .args(["control", "--seconds", "1", "--in-flight", "4"])
         .args(["--gateways", "8", "--subscribers", "80"])
         .args(["--kills", "2", "--kill-gateways", "4"])
         .args(["--kill-subscribers", "16", "--json"])
@@ -134,6 +134,7 @@ fn control() -> CaseResult {
         "moves_per_s_sqlite",
         "move_p99_ms_postgres",
         "move_p99_ms_sqlite",
+        "overload_of_peak",
         "streams_up_s",
         "bytes_per_stream",
         "acks_per_s",

@@ -87,10 +87,11 @@ impl Layout {
         if let Some(url) = database {
             let _ = writeln!(text, "database = \"{url}\"");
         }
-        // All terminals share a few connections here, and none is to be refused.
+        // All terminals share a few connections here, and are refused only when there are several
+        // times as many as the server works at best with.
         text.push_str(
             "[limits]\n\
-             concurrent_requests = 65536\n\
+             concurrent_requests = 1024\n\
              streams_per_connection = 16384\n\
              request_timeout_ms = 60000\n\
              watches = 65536\n\

@@ -11,6 +11,7 @@ mod kill9;
 mod layout;
 mod ledger;
 mod moves;
+mod overload;
 mod population;
 mod report;
 mod server;
@@ -173,6 +174,15 @@ async fn measure(kind: Kind, settings: &Settings, clock: &Clock) -> Result<Found
         latency.ms_p99.unwrap_or(f64::NAN),
         latency.failed
     ));
+    let overload = overload::measure(&world, &peak, settings.seconds).await?;
+    say(format_args!(
+        "with {} clients: {:.0} moves/s, {:.0} % of the peak, {:.0} refused/s, {} failed",
+        overload.clients,
+        overload.moves_per_s,
+        overload.of_peak * 100.0,
+        overload.refused_per_s,
+        overload.failed
+    ));
     let acks = acks::measure(&world).await?;
     say(format_args!(
         "{:.0} instructions acknowledged/s",
@@ -211,6 +221,7 @@ async fn measure(kind: Kind, settings: &Settings, clock: &Clock) -> Result<Found
         population,
         peak,
         latency,
+        overload,
         acks,
         restart,
         doubled,

@@ -20,7 +20,7 @@ use crate::percentile::percentile;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Before a measurement begins, and not counted.
-const WARM_UP: Duration = Duration::from_secs(2);
+pub const WARM_UP: Duration = Duration::from_secs(2);
 
 /// As many as it can: each mover begins its next move when the last has come to its end.
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +78,7 @@ impl Failures {
 }
 
 /// One move to another gateway.
-async fn one(world: &World, subscriber: &Subscriber) -> Result<(), Status> {
+pub async fn one(world: &World, subscriber: &Subscriber) -> Result<(), Status> {
     let home = world
         .layout
         .elsewhere(subscriber.gateway.load(Ordering::Relaxed));
