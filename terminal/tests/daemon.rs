@@ -1,42 +1,22 @@
 //! The whole daemon and its command line, with a gateway's end of the line and a server that the
 //! test plays: connect, a second session, a restart, a move, releases.
 
+#[path = "support/connected.rs"]
+mod connected;
 #[path = "support/home.rs"]
 mod home;
 #[path = "support/operator.rs"]
 mod operator;
 mod support;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use connected::connected_home;
 use doorstep_establish::{Mac, SessionKey};
-use home::{Gateway, Terminal, listening, stop};
-use operator::{Granted, Operator, serve};
+use home::{Gateway, listening, stop};
 use serde_json::Value;
-use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
-use tokio::sync::mpsc;
+use support::{assert_unchanged, dump, in_namespace, ip};
 use uuid::Uuid;
-
-/// A home with two rooms, whose operator takes some time to answer.
-async fn connected_home(
-    folder: &Path,
-    delay: Duration,
-) -> (Terminal, mpsc::UnboundedReceiver<Granted>) {
-    let (operator, grants) = Operator::new(delay);
-    let url = serve(operator, folder).await;
-    let config = format!(
-        "state_dir = \"state\"\nadmin_socket = \"run/admin.sock\"\n\
-         [server]\nurl = \"{url}\"\nca = \"ca.pem\"\nserver_name = \"north-net\"\n\
-         [wan]\nports = [\"wan0\"]\n\
-         [home]\nroom_ports = [\"room0\", \"room1\"]\nipv4 = \"192.168.77.1/24\"\n\
-         masquerade = {}\nresolver_file = \"resolv.conf\"\n",
-        has_nft()
-    );
-    std::fs::write(folder.join("terminal.toml"), config).unwrap();
-    let folder = folder.to_owned();
-    (Terminal { folder }, grants)
-}
 
 #[test]
 fn a_home_connects_moves_and_releases() {

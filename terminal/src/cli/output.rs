@@ -159,6 +159,8 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             "operators": operators,
             "sessions": sessions,
             "ports": ports,
+            "repairs": status.repairs,
+            "last_repair_unix_ms": (status.repairs > 0).then_some(status.last_repair_unix_ms),
             "last_sealed_location_id": status.last_sealed_location_id,
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -183,6 +185,10 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             &port.detail
         };
         println!("port        {} ({state})", port.name);
+    }
+    if status.repairs > 0 {
+        let times = status.repairs;
+        println!("repaired    {times} times: links had been changed by another hand");
     }
     if let Some(garden) = &status.garden {
         let (gateway, servers) = (&garden.gateway_id, garden.servers.join(" "));

@@ -37,6 +37,8 @@ use operators::{Clients, Operator, known};
 
 /// Changes of links come in bursts.
 const SETTLE: Duration = Duration::from_millis(50);
+/// Between two looks at the kernel for changes of others.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
@@ -60,6 +62,16 @@ pub(super) struct Core {
     held: VecDeque<Held>,
     relink_at: Option<Instant>,
     retry_pause: Duration,
+    /// As which the links were made last, and when.
+    applied: Option<(Vec<Item>, Instant)>,
+    repairs: Repairs,
+}
+
+/// How often links were found otherwise than this terminal had made them.
+#[derive(Debug, Default)]
+struct Repairs {
+    count: u64,
+    last_unix_ms: i64,
 }
 
 struct OpenPort {
@@ -93,6 +105,8 @@ impl Core {
             held: VecDeque::new(),
             relink_at: None,
             retry_pause: FIRST_RETRY,
+            applied: None,
+            repairs: Repairs::default(),
         };
         for saved in state.sessions {
             core.add_session(saved);
@@ -153,10 +167,12 @@ impl Core {
             }
             Event::Frame { port, frame } => self.on_frame(&port, &frame).await,
             Event::LinksChanged => {
-                let settled = Instant::now() + SETTLE;
-                self.relink_at.get_or_insert(settled);
+                let settled = self.look_again();
                 // The cable may lead elsewhere now.
                 self.garden.ask_by(settled);
+            }
+            Event::Disturbed => {
+                self.look_again();
             }
             Event::Registered {
                 operator,
@@ -284,10 +300,29 @@ impl Core {
     /// Makes the links as the sessions want them.
     async fn apply(&mut self) -> Result<(), ApplyError> {
         let items = self.desired();
-        if self.links.apply(&items).await? {
+        let changes = self.links.apply(&items).await?;
+        if changes > 0 {
             self.renew_connections();
+            if self
+                .applied
+                .as_ref()
+                .is_some_and(|(last, _)| *last == items)
+            {
+                self.repairs.count += 1;
+                self.repairs.last_unix_ms = unix_ms();
+                warn!(changes, "links were not as they had been made: repaired");
+            }
         }
+        self.applied = Some((items, Instant::now()));
         Ok(())
+    }
+
+    /// The kernel tells of changes; when they are looked at.
+    fn look_again(&mut self) -> Instant {
+        let settled = Instant::now() + SETTLE;
+        let last = self.applied.as_ref().map(|(_, at)| *at + LOOK_EVERY);
+        let at = last.map_or(settled, |least| settled.max(least));
+        *self.relink_at.get_or_insert(at)
     }
 
     /// The same where nobody waits for it: a failure is tried again.

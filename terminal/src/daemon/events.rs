@@ -27,6 +27,8 @@ pub(super) enum Event {
     Frame { port: String, frame: Vec<u8> },
     /// An interface has changed, come or gone.
     LinksChanged,
+    /// An address, a route, a rule or a neighbour has gone, or been written over.
+    Disturbed,
     /// The server's answer to a registration.
     Registered {
         operator: String,

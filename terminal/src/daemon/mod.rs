@@ -1,6 +1,7 @@
 //! The daemon: composition of its parts.
 
 mod admin;
+mod changes;
 mod core;
 mod events;
 mod port;
@@ -11,16 +12,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use doorstep_daemon::socket::AdminSocket;
-use futures::StreamExt as _;
-use rtnetlink::{Handle, MulticastGroup};
+use rtnetlink::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
+use self::changes::Changes;
 use self::core::Core;
 use self::core::operators::clients;
-use self::events::Event;
 use crate::config::{Config, WanTags};
 use crate::links::kernel::Kernel;
 use crate::links::reconcile::Links;
@@ -32,20 +32,14 @@ use crate::state::Store;
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let clients = clients(&config.operators)?;
     let (store, state) = Store::open(&config.state_dir)?;
-    let (handle, mut changes, _connection) = netlink()?;
+    let (handle, changes, _connection) = netlink()?;
     let links = Links::open(Kernel::new(handle.clone()), &config.state_dir)?;
 
     let (events, inbox) = mpsc::channel(256);
     let socket = AdminSocket::bind(&config.admin_socket)?;
     let mut tasks = Vec::new();
-    let link_events = events.clone();
-    tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
-        while changes.next().await.is_some() {
-            if link_events.send(Event::LinksChanged).await.is_err() {
-                return;
-            }
-        }
-    })));
+    let follow = changes::follow(changes, events.clone());
+    tasks.push(AbortOnDropHandle::new(tokio::spawn(follow)));
     let hearing = match config.wan.tags {
         WanTags::Fixed(tags) if tags.as_slice().is_empty() => Hearing::Multicast,
         _ => Hearing::Everything,
@@ -73,18 +67,6 @@ pub async fn undo(state_dir: &Path) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-type Changes = futures::channel::mpsc::UnboundedReceiver<(
-    rtnetlink::packet_core::NetlinkMessage<rtnetlink::packet_route::RouteNetlinkMessage>,
-    rtnetlink::sys::SocketAddr,
-)>;
-
 fn netlink() -> anyhow::Result<(Handle, Changes, AbortOnDropHandle<()>)> {
-    let (connection, handle, changes) =
-        rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
-            .context("cannot open a netlink socket")?;
-    Ok((
-        handle,
-        changes,
-        AbortOnDropHandle::new(tokio::spawn(connection)),
-    ))
+    changes::netlink().context("cannot open a netlink socket")
 }

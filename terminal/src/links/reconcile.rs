@@ -55,8 +55,8 @@ impl Links {
             .map_err(ApplyError::Read)
     }
 
-    /// Makes it so. True if anything had to be changed.
-    pub async fn apply(&mut self, desired: &[Item]) -> Result<bool, ApplyError> {
+    /// Makes it so. How many changes that took.
+    pub async fn apply(&mut self, desired: &[Item]) -> Result<usize, ApplyError> {
         let before = self.journal.owned().to_vec();
         let about = desired.iter().chain(before.iter().map(|own| &own.item));
         let actual = self.kernel.read(about).await.map_err(ApplyError::Read)?;
@@ -66,7 +66,7 @@ impl Links {
         }
         if plan.steps.is_empty() {
             self.journal.record(plan.owned)?;
-            return Ok(false);
+            return Ok(0);
         }
         // Both what is ours and what will be: whichever of it exists when we are interrupted.
         let mut either = before.clone();
@@ -79,10 +79,13 @@ impl Links {
         self.journal.record(either)?;
 
         let mut owned = plan.owned.clone();
-        let mut done = Vec::new();
+        let (mut done, mut changes) = (Vec::new(), 0);
         for step in &plan.steps {
             match self.step(step, &before, &mut owned).await {
-                Ok(()) => done.push(step),
+                Ok(changed) => {
+                    done.push(step);
+                    changes += usize::from(changed);
+                }
                 Err(error) => {
                     self.roll_back(&done).await;
                     self.journal.record(before)?;
@@ -91,25 +94,29 @@ impl Links {
             }
         }
         self.journal.record(owned)?;
-        info!(changes = plan.steps.len(), "links changed");
-        Ok(true)
+        if changes > 0 {
+            info!(changes, "links changed");
+        }
+        Ok(changes)
     }
 
+    /// Whether it has changed anything.
     async fn step(
         &self,
         step: &Step,
         before: &[Owned],
         owned: &mut Vec<Owned>,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<bool, ChangeError> {
         debug!(?step, "link change");
         match step {
-            Step::Undo(own) => self.kernel.undo(own).await,
+            Step::Undo(own) => self.kernel.undo(own).await.map(|()| true),
             Step::Make(own) => {
                 let made = self.kernel.make(&own.item).await?;
                 if made == Made::AlreadyThere && !before.contains(own) {
                     owned.retain(|other| other != own);
                 }
-                Ok(())
+                // What somebody has put in the place of ours is not ours to touch.
+                Ok(made != Made::AlreadyThere)
             }
         }
     }

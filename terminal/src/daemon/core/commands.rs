@@ -287,6 +287,8 @@ impl Core {
         pb::TerminalStatus {
             sessions: views.collect(),
             operators: self.operator_views(),
+            repairs: self.repairs.count,
+            last_repair_unix_ms: self.repairs.last_unix_ms,
             garden: self.garden_status(),
             last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
             ports: self
