@@ -4,6 +4,7 @@
 mod client;
 mod output;
 mod qr;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,8 +46,10 @@ enum Command {
     Switch(Switch),
     /// End a session.
     Release(Release),
-    /// Show sessions, ports and the server.
+    /// Show sessions, ports and the operators' servers.
     Status(Status),
+    /// Show what becomes of them, a line for each change, until interrupted.
+    Watch(Status),
     /// Show, write or read a location's QR code.
     Qr(qr::Qr),
 }
@@ -291,6 +294,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let status = client::status(&args.client.socket).await?;
             output::status(args.client.output, &status)
         }
+        Command::Watch(args) => watch::execute(&args.client.socket, args.client.output).await,
         Command::Qr(args) => qr::execute(args).await,
     }
 }
