@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
 mod client;
+mod doctor;
 mod output;
 mod qr;
 mod watch;
@@ -48,6 +49,8 @@ enum Command {
     Release(Release),
     /// Show sessions, ports and the operators' servers.
     Status(Status),
+    /// Look at everything between the rooms and the world; say what is wrong, and what to do.
+    Doctor(Status),
     /// Show what becomes of them, a line for each change, until interrupted.
     Watch(Status),
     /// Show, write or read a location's QR code.
@@ -294,6 +297,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let status = client::status(&args.client.socket).await?;
             output::status(args.client.output, &status)
         }
+        Command::Doctor(args) => doctor::execute(&args.client.socket, args.client.output).await,
         Command::Watch(args) => watch::execute(&args.client.socket, args.client.output).await,
         Command::Qr(args) => qr::execute(args).await,
     }

@@ -119,6 +119,7 @@ fn session_json(session: &pb::TerminalSession) -> Value {
         "ipv4_address": session.ipv4_address,
         "ipv6_prefix": session.ipv6_prefix,
         "ipv6_line_prefix": session.ipv6_line_prefix,
+        "dns": session.dns,
         "wan_interface": session.wan_interface,
         "tags": session.tags,
         "established_at_unix_ms": (established != 0).then_some(established),

@@ -22,6 +22,7 @@ use self::changes::Changes;
 use self::core::Core;
 use self::core::operators::clients;
 use crate::config::{Config, WanTags};
+use crate::links::actual::Actual;
 use crate::links::kernel::Kernel;
 use crate::links::reconcile::Links;
 use crate::packet::Hearing;
@@ -65,6 +66,12 @@ pub async fn undo(state_dir: &Path) -> anyhow::Result<usize> {
     let count = links.owned().len();
     links.apply(&[]).await?;
     Ok(count)
+}
+
+/// What the kernel has, without a daemon.
+pub async fn look() -> anyhow::Result<Actual> {
+    let (handle, _changes, _connection) = netlink()?;
+    Ok(Kernel::new(handle).read(std::iter::empty()).await?)
 }
 
 fn netlink() -> anyhow::Result<(Handle, Changes, AbortOnDropHandle<()>)> {

@@ -143,6 +143,9 @@ impl Session {
             ipv4_address: text(offer.and_then(|offer| offer.ipv4).map(|a| a.to_string())),
             ipv6_prefix: text(offer.and_then(|offer| offer.ipv6).map(|p| p.to_string())),
             ipv6_line_prefix: text(offer.and_then(|o| o.ipv6_line).map(|p| p.to_string())),
+            dns: offer
+                .map(|offer| offer.dns.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             wan_interface: text(active.as_ref().map(Active::wan_interface)),
             tags: text(
                 tags.filter(|t| !t.as_slice().is_empty())

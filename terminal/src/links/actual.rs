@@ -18,6 +18,8 @@ pub struct Link {
     pub mac: Mac,
     /// Whether it is up.
     pub up: bool,
+    /// Whether there is somebody at the other end.
+    pub carrier: bool,
     /// Bytes of IP.
     pub mtu: u32,
     /// The bridge it is a port of.

@@ -113,6 +113,7 @@ fn link(message: &LinkMessage, names: &Names) -> Link {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         ..Link::default()
     };
     let (mut parent, mut vlan) = (None, None);

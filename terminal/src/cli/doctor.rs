@@ -1,0 +1,58 @@
+//! `doctor`: looks at everything between the rooms and the world, and says what is wrong and what to
+//! do about it.
+
+mod finding;
+mod probe;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use doorstep_daemon::output::{self, Output};
+use finding::{Finding, findings};
+use probe::{Answer, dns, tcp};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::client;
+use crate::daemon::look;
+
+pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
+    let status = client::status(socket).await?;
+    let actual = look().await.context("cannot read the kernel's links")?;
+    let mut all = findings(&status, &actual);
+
+    // Whatever does not answer takes its time, but all at once.
+    let mut asked: JoinSet<(usize, Finding)> = JoinSet::new();
+    for operator in &status.operators {
+        let (number, name, url) = (asked.len(), operator.name.clone(), operator.url.clone());
+        asked.spawn(async move { (number, finding::server(&name, &url, &tcp(&url).await)) });
+    }
+    let online = status.sessions.iter().filter(|s| s.state == "established");
+    for session in online {
+        for server in session.dns.iter().filter_map(|text| text.parse().ok()) {
+            let number = asked.len();
+            asked.spawn(async move {
+                let answer: Answer = dns(server).await;
+                (number, finding::resolver(server, &answer))
+            });
+        }
+    }
+    let mut answers = asked.join_all().await;
+    answers.sort_by_key(|(number, _)| *number);
+    all.extend(answers.into_iter().map(|(_, finding)| finding));
+
+    let healthy = all.iter().all(|finding| finding.advice.is_none());
+    match output {
+        Output::Json => output::json(&json!({ "healthy": healthy, "findings": all }))?,
+        Output::Table => {
+            for finding in &all {
+                println!("{finding}");
+            }
+        }
+    }
+    Ok(match healthy {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
