@@ -140,7 +140,11 @@ async fn a_receipt_and_a_newer_connect_of_one_session_are_both_held() {
         held(&answer.session_id, 1, pb::HeldPhase::Established),
     ];
     let mut gw1 = server.gateway("gw1", held).await;
-    assert_eq!(gw1.until_synced().await, vec![]);
+    // What the gateway has said of it was lost: it is told the same again, to say it again.
+    assert_eq!(
+        gw1.until_synced().await,
+        [ToGateway::Connect(connect.clone())]
+    );
     let view = server.reaches(&connect.session_id, S::Established).await;
     assert_eq!(view.generation, 1);
 }

@@ -223,13 +223,14 @@ async fn a_move_survives_reconnects_and_restarts() {
     gw1.receipt(&id, 2).await;
     gw1.receipt_ack().await;
     // The target's stream breaks after it has acknowledged, before the server hears of it.
-    assert_eq!(gw2.connect().await.generation, 3);
+    let connect = gw2.connect().await;
+    assert_eq!(connect.generation, 3);
     drop(gw2);
     server.restart().await;
     let mut gw2 = server
         .gateway("gw2", vec![held(&id, 3, pb::HeldPhase::Established)])
         .await;
-    assert_eq!(gw2.until_synced().await, vec![]);
+    assert_eq!(gw2.until_synced().await, [ToGateway::Connect(connect)]);
     server.reaches(&id, S::Established).await;
 }
 
