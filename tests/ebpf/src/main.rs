@@ -5,11 +5,12 @@
 #![no_std]
 #![no_main]
 
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::{bpf_skb_vlan_pop, bpf_skb_vlan_push};
-use aya_ebpf::macros::{classifier, map};
+use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::HashMap;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// A port's tags: outer TPID, outer VLAN id, inner TPID, inner VLAN id; id 0 means no tag.
 pub type PortTags = [u16; 4];
@@ -42,6 +43,12 @@ pub fn to_home(ctx: TcContext) -> i32 {
     } else {
         TC_ACT_SHOT
     }
+}
+
+/// At the far end of a gateway's port; see `hear_answers` of the lab.
+#[xdp]
+pub fn hear_answers(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 fn tags(ctx: &TcContext) -> Option<PortTags> {

@@ -61,7 +61,7 @@ impl Cpe {
         let doomed = Arc::clone(&child);
         let guard = Guard::new(move || {
             // It may have ended by itself.
-            let _ = end(&doomed, Signal::SIGKILL);
+            let _ = end(&doomed);
         });
         let mut cpe = Self {
             client,
@@ -126,7 +126,7 @@ impl Cpe {
     }
 
     /// A shell whose changes of `/etc`, `/run` and `/var/lib` are its own, as a router's are: these
-    /// clients write resolvers, process ids and leases there.
+    /// clients write resolvers, process ids and leases there. With it ends whatever it has started.
     fn apart(&self, script: &str) -> Result<Command> {
         let dir = self.dir.to_string_lossy();
         let mounts = format!(
@@ -137,7 +137,8 @@ impl Cpe {
              mount --bind {dir}/var /var/lib; mkdir -p /var/lib/dhcpcd; {script}"
         );
         let mut command = self.netns.command(program("unshare")?)?;
-        command.args(["--mount", "--propagation", "private", "bash", "-c"]);
+        command.args(["--mount", "--propagation", "private"]);
+        command.args(["--pid", "--fork", "--kill-child", "bash", "-c"]);
         command.arg(mounts);
         Ok(command)
     }
@@ -168,7 +169,7 @@ impl Cpe {
             let mut had_carrier = true;
             for line in lines.lines().map_while(Result::ok) {
                 let has_carrier = line.contains("LOWER_UP");
-                if has_carrier && !had_carrier && end(&again.child, Signal::SIGKILL).is_some() {
+                if has_carrier && !had_carrier && end(&again.child).is_some() {
                     again.spawn().expect("started before");
                 }
                 had_carrier = has_carrier;
@@ -197,7 +198,7 @@ impl Cpe {
     /// Ends it without a word to anybody, as when its plug is pulled.
     pub fn kill(&mut self) {
         self._watch = None;
-        end(&self.child, Signal::SIGKILL);
+        end(&self.child);
     }
 
     /// Has it give its lease back.
@@ -210,9 +211,9 @@ impl Cpe {
                 Ok(kill(Pid::from_raw(pid as i32), Signal::SIGUSR2)?)
             }
             Client::Dhclient => {
-                end(&self.child, Signal::SIGTERM);
+                end(&self.child);
                 let dir = self.dir.to_string_lossy();
-                let script = format!("exec dhclient -4 -r -lf {dir}/leases -pf {dir}/pid {PORT}");
+                let script = format!("exec dhclient -4 -r -lf {dir}/leases -pf {dir}/none {PORT}");
                 super::netns::run(&mut self.apart(&script)?).map(drop)
             }
             Client::Dhcpcd => bail!("not asked for by any case"),
@@ -280,10 +281,10 @@ fn lock(child: &Mutex<Option<Child>>) -> std::sync::MutexGuard<'_, Option<Child>
 }
 
 /// Ends a client, if there is one, and waits for its end.
-fn end(child: &Mutex<Option<Child>>, signal: Signal) -> Option<()> {
+fn end(child: &Mutex<Option<Child>>) -> Option<()> {
     let mut child = lock(child).take()?;
     // It may have ended by itself.
-    let _ = kill(Pid::from_raw(child.id() as i32), signal);
+    let _ = child.kill();
     let _ = child.wait();
     Some(())
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
-use aya::programs::{SchedClassifier, TcAttachType, tc};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
 
 use super::netns::Netns;
 
@@ -62,6 +62,26 @@ impl AccessSwitch {
         };
         Ok(self.ports.insert(ifindex, value, 0)?)
     }
+}
+
+/// Puts a program on a port that lets everything pass. It stays as long as the port.
+///
+/// A virtual port whose peer has none (`veth_xdp_flush`) leaves what XDP sends back in the peer's queue until
+/// something else is sent.
+pub fn hear_answers(netns: &Netns, port: String) -> Result<()> {
+    netns.run(move || {
+        let mut programs = Ebpf::load(OBJECT).context("loading the access switch")?;
+        let program: &mut Xdp = programs
+            .program_mut("hear_answers")
+            .context("no program")?
+            .try_into()?;
+        program.load()?;
+        let attached = program.attach(&port, XdpMode::default());
+        attached.with_context(|| port.clone())?;
+        // Its link would end with it.
+        std::mem::forget(programs);
+        Ok(())
+    })?
 }
 
 fn is_there(error: &tc::TcError) -> bool {

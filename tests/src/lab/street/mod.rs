@@ -23,7 +23,7 @@ use serde::Deserialize;
 use super::cleanup::Folder;
 use super::daemon::{Daemon, bin_dir};
 use super::netns::{self, Netns, cable};
-use super::switch::AccessSwitch;
+use super::switch::{AccessSwitch, hear_answers};
 use super::traffic::{serve_echo, serve_http};
 
 pub use addresses::{WORLD_V4, WORLD_V6, line_tags, location};
@@ -219,6 +219,12 @@ impl Street {
             .street
             .ip(&format!("link set {port} master br{building}"))?;
         Ok(())
+    }
+
+    /// Has the building hear at once what a gateway's programs themselves answer, such as ARP: between
+    /// virtual ports that waits for the next packet, unless there is a program at the other end, too.
+    pub fn hear_answers(&self, gateway: usize) -> Result<()> {
+        hear_answers(&self.hosts.street, format!("trunk{gateway}"))
     }
 
     /// Pulls a home's cable out of the switch, or puts it in again.
