@@ -9,6 +9,7 @@ use common::{
 };
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_message::Body as FromGateway;
+use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
 use serde_json::Value;
@@ -60,6 +61,36 @@ fn imported(server: &Server, phone: &str) -> String {
         .as_str()
         .unwrap()
         .to_owned()
+}
+
+/// The next instruction; acknowledgements of receipts come before or after it.
+async fn next(gateway: &mut Gateway) -> ToGateway {
+    loop {
+        match gateway.next().await.unwrap() {
+            ToGateway::ReceiptAck(_) => {}
+            other => return other,
+        }
+    }
+}
+
+async fn next_connect(gateway: &mut Gateway) -> pb::Connect {
+    let ToGateway::Connect(connect) = next(gateway).await else {
+        panic!("expected Connect");
+    };
+    let (session, generation) = (&connect.session_id, connect.generation);
+    let revision = connect.service_revision;
+    gateway.ack_service(session, generation, revision).await;
+    gateway.established(session, generation).await;
+    connect
+}
+
+/// Answers the next Disconnect by its receipt.
+async fn disconnected(gateway: &mut Gateway) {
+    let ToGateway::Disconnect(disconnect) = next(gateway).await else {
+        panic!("expected Disconnect");
+    };
+    let (session, generation) = (&disconnect.session_id, disconnect.generation);
+    gateway.receipt(session, generation).await;
 }
 
 async fn router_changes(gateway: &Gateway, connect: &pb::Connect, mac: u8) {
@@ -126,15 +157,13 @@ async fn the_operator_opens_moves_and_ends_it() {
     assert!(away.contains("no gateway"), "{away}");
     let moving = done(&server, &["sessions", "move", &session, HOME_2]);
     assert_eq!(moving["state"], "disconnecting");
-    let disconnect = first.disconnect().await;
-    first.receipt(&session, disconnect.generation).await;
-    let moved = second.establish().await;
+    disconnected(&mut first).await;
+    let moved = next_connect(&mut second).await;
     assert_eq!((&moved.session_id, moved.dhcp), (&session, Some(dhcp)));
     server.reaches(&session, S::Established).await;
 
     done(&server, &["sessions", "disconnect", &session]);
-    let disconnect = second.disconnect().await;
-    second.receipt(&session, disconnect.generation).await;
+    disconnected(&mut second).await;
     server.reaches(&session, S::Released).await;
 }
 
@@ -156,19 +185,15 @@ async fn no_terminal_gets_it_and_no_operator_moves_a_terminals() {
     // An app may ask for the move of a home that has an ordinary router.
     let moving = home.ask(&server, Move, HOME_1B).await.unwrap();
     assert_eq!(moving.session_id, session);
-    let disconnect = gateway.disconnect().await;
-    gateway.receipt(session, disconnect.generation).await;
-    gateway.receipt_ack().await;
-    let connect = gateway.establish().await;
+    disconnected(&mut gateway).await;
+    let connect = next_connect(&mut gateway).await;
     assert!(connect.dhcp.is_some());
     home.release(session).await.unwrap();
-    let disconnect = gateway.disconnect().await;
-    gateway.receipt(session, disconnect.generation).await;
-    gateway.receipt_ack().await;
+    disconnected(&mut gateway).await;
     server.reaches(session, S::Released).await;
 
     home.ask(&server, Connect, HOME_1).await.unwrap();
-    let connect = gateway.establish().await;
+    let connect = next_connect(&mut gateway).await;
     assert_eq!(connect.dhcp, None);
     let why = refused(&server, &["sessions", "move", &connect.session_id, HOME_1B]);
     assert!(why.contains("comes up by dhcp"), "{why}");
