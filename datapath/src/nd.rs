@@ -1,4 +1,4 @@
-//! Control traffic over IPv6 on a line: neighbour discovery and the establishment exchange.
+//! Control traffic over IPv6 on a line: neighbour discovery, the establishment exchange, DHCP.
 
 use doorstep_gateway_common::names::ESTABLISH_PORT;
 use doorstep_gateway_common::{LineKey, LineValue, Reason};
@@ -13,6 +13,11 @@ pub const GATEWAY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 
 /// ff02::2, whom a terminal asks that does not know the gateway yet.
 const ALL_ROUTERS: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+
+/// ff02::1:2, whom a client of DHCP asks (RFC 8415, 7.1).
+const ALL_DHCP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+/// UDP port of DHCPv6 servers.
+const DHCP_PORT: u16 = 547;
 
 const ROUTER_SOLICITATION: u8 = 133;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
@@ -69,10 +74,14 @@ pub(crate) fn control<F: Frame, T: Tables>(
         let kind: u8 = frame.load(body).ok_or(Reason::Truncated)?;
         if is_discovery(kind) {
             check_line(tables, line)?;
-            if kind != NEIGHBOUR_SOLICITATION {
-                return Err(Reason::NdIgnored);
-            }
-            return advertise(frame, tables, arrival, &header);
+            return match kind {
+                NEIGHBOUR_SOLICITATION => advertise(frame, tables, arrival, &header),
+                ROUTER_SOLICITATION => {
+                    meter::punt(tables, line)?;
+                    Ok(Verdict::Punt(Reason::PuntSolicitation))
+                }
+                _ => Err(Reason::NdIgnored),
+            };
         }
     }
     // For the gateway, or for nobody.
@@ -80,16 +89,21 @@ pub(crate) fn control<F: Frame, T: Tables>(
         true => (ALL_ROUTERS, Reason::Multicast),
         false => (GATEWAY_LINK_LOCAL, Reason::LinkLocal),
     };
-    if header.destination != gateway || header.next_header != protocol::UDP {
+    let is_dhcp = header.destination == ALL_DHCP;
+    if (header.destination != gateway && !is_dhcp) || header.next_header != protocol::UDP {
         return Err(otherwise);
     }
     let udp: Udp = frame.load(body).ok_or(Reason::Truncated)?;
-    if udp.destination_be != ESTABLISH_PORT.to_be() || header.hop_limit != HOP_LIMIT {
+    let (port, reason) = match is_dhcp {
+        true => (DHCP_PORT, Reason::PuntDhcp),
+        false => (ESTABLISH_PORT, Reason::PuntEstablish),
+    };
+    if udp.destination_be != port.to_be() || (!is_dhcp && header.hop_limit != HOP_LIMIT) {
         return Err(otherwise);
     }
     check_line(tables, line)?;
     meter::punt(tables, line)?;
-    Ok(Verdict::Punt(Reason::PuntEstablish))
+    Ok(Verdict::Punt(reason))
 }
 
 #[inline(always)]

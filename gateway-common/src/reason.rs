@@ -67,6 +67,8 @@ reasons! {
     KernelGateway = 13, "kernel_gateway";
     /// A message of a DHCP client, given to the daemon.
     PuntDhcp = 14, "punt_dhcp";
+    /// A router solicitation on a line, given to the daemon.
+    PuntSolicitation = 15, "punt_solicitation";
 
     /// Shorter than its headers say.
     Truncated = 32, "truncated";

@@ -198,6 +198,16 @@ pub fn neighbour_solicitation(ether: Ether<'_>, source: [u8; 16], target: [u8; 1
     frame(ether, EtherType::IPV6, &ip)
 }
 
+/// A router solicitation without options.
+pub fn router_solicitation(ether: Ether<'_>, source: [u8; 16]) -> Vec<u8> {
+    let all_routers = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let mut ip = Vec::new();
+    let packet = PacketBuilder::ipv6(source, all_routers, 255)
+        .icmpv6(etherparse::Icmpv6Type::RouterSolicitation);
+    packet.write(&mut ip, &[]).expect("a small packet");
+    frame(ether, EtherType::IPV6, &ip)
+}
+
 /// Puts a link layer in front.
 pub fn frame(ether: Ether<'_>, ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             clamps_no_others_mss,
             priority_of_tags,
         },
-        dhcp::{punts_clients, not_from_lines_that_have_none},
+        dhcp::{punts_clients, punts_over_ipv6, not_from_lines_that_have_none},
         garden::{
             servers_are_reached,
             nothing_else_is_reached,

@@ -46,7 +46,7 @@ pub const fn verdict(reason: Reason) -> &'static str {
         | Reason::KernelShaped
         | Reason::KernelGateway => "kernel",
         Reason::ArpAnswered | Reason::NdAnswered => "answer",
-        Reason::PuntEstablish | Reason::PuntDhcp => "daemon",
+        Reason::PuntEstablish | Reason::PuntDhcp | Reason::PuntSolicitation => "daemon",
         _ => "drop",
     }
 }

@@ -4,7 +4,9 @@ use anyhow::{Context as _, ensure};
 use doorstep_establish::TPID_8021Q;
 use doorstep_gateway_common::Reason;
 use doorstep_gateway_common::punt::PuntHeader;
-use doorstep_tests::frames::{Ether, GATEWAY_V4, WORLD_V4, between, dhcp_v4};
+use doorstep_tests::frames::{
+    Ether, GATEWAY_V4, WORLD_V4, between, dhcp_v4, router_solicitation, udp_v6_to,
+};
 use doorstep_tests::programs::{Loaded, Side, XDP_DROP, model};
 use doorstep_tests::suite::CaseResult;
 
@@ -109,6 +111,59 @@ pub fn punts_clients() -> CaseResult {
             ensure!(header[4..6] == home.line().s_vid.to_ne_bytes());
             ensure!(header[6..8] == home.line().c_vid.to_ne_bytes());
             ensure!(frame[..bytes.len()] == bytes, "{}: another frame", name());
+        }
+    }
+    Ok(())
+}
+
+/// What routers ask over IPv6: for a router, and by DHCPv6.
+pub fn punts_over_ipv6() -> CaseResult {
+    const LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11];
+    const ALL_DHCP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+    let mut loaded = Loaded::new(&fixture::model())?;
+    for home in fixture::homes() {
+        let to = |group| Ether {
+            destination: [0x33, 0x33, 0, 0, 0, group],
+            ..home.up()
+        };
+        let to_dhcp = Ether {
+            destination: [0x33, 0x33, 0, 1, 0, 2],
+            ..home.up()
+        };
+        for (what, bytes, reason) in [
+            (
+                "by its address",
+                router_solicitation(to(2), LINK_LOCAL),
+                Reason::PuntSolicitation,
+            ),
+            (
+                "without one",
+                router_solicitation(to(2), [0; 16]),
+                Reason::PuntSolicitation,
+            ),
+            (
+                "DHCPv6",
+                udp_v6_to(to_dhcp, LINK_LOCAL, ALL_DHCP, 1, 547),
+                Reason::PuntDhcp,
+            ),
+            (
+                "another port",
+                udp_v6_to(to_dhcp, LINK_LOCAL, ALL_DHCP, 1, 546),
+                Reason::Multicast,
+            ),
+        ] {
+            let name = || format!("{}: {what}", home.name);
+            let before = loaded.count(reason)?;
+            loaded.run(Side::Access, &bytes)?;
+            let (_, _, expected) = model(&fixture::model(), Side::Access, &bytes);
+            ensure!(expected == reason, "{}: {}", name(), expected.name());
+            ensure!(
+                loaded.count(reason)? == before + 1,
+                "{}: not counted",
+                name()
+            );
+            let punted = loaded.next_punt().is_some();
+            ensure!(punted != reason.is_drop(), "{}: punted: {punted}", name());
         }
     }
     Ok(())
