@@ -187,6 +187,9 @@ impl Engine {
                 None
             }
         };
+        if held.is_by_dhcp() && !matches!(begun, Some((true, true))) {
+            self.retire(&held);
+        }
         // On the same line the terminal replaces the old generation by the new one by itself.
         if !matches!(begun, Some((true, true))) && !held.is_by_dhcp() {
             let release = held.initiator.release();

@@ -7,11 +7,11 @@ use doorstep_gateway_common::table::Layout;
 use doorstep_gateway_common::{OperatorIndex, Slot, account, flag};
 use ipnet::{IpNet, Ipv6Net};
 
-use super::dhcp;
 use super::message::{Connect, RefusalReason};
 use super::row::{Fence, FenceKind, Phase, Place, SessionRef, SessionRow, StepName, Then, Write};
 use super::service::check_service;
 use super::{Engine, Now, Objection, Session, Settings, Timer};
+use super::{dhcp, line6};
 use crate::config::Operator;
 use crate::plan;
 use crate::session::Line;
@@ -355,6 +355,7 @@ impl Engine {
             failures: 0,
             changing: None,
             client: dhcp::Client::new(now),
+            client6: line6::Client6::default(),
             told: false,
         })
     }
@@ -401,6 +402,7 @@ impl Engine {
         }
         if held.is_by_dhcp() {
             self.dhcp.leave(held.line.key, session);
+            self.timers.set(Timer::Advertise(session), None);
         }
         self.release_claims(session, &held.claims);
         self.timers.set(Timer::Session(session), None);

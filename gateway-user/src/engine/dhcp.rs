@@ -79,11 +79,17 @@ impl Lines {
         self.counts.iter().map(|(name, count)| (*name, *count))
     }
 
-    fn count(&mut self, name: &'static str) {
+    /// Sessions that come up by DHCP on a line.
+    pub(super) fn on(&self, line: LineKey) -> impl Iterator<Item = SessionRef> {
+        let sessions = self.sessions.get(&line).into_iter().flatten();
+        sessions.copied()
+    }
+
+    pub(super) fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
 
-    fn clock(&self, at: Instant) -> Duration {
+    pub(super) fn clock(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.began)
     }
 
@@ -332,7 +338,7 @@ impl Engine {
         }
     }
 
-    fn send_to(&mut self, line: LineKey, frame: Option<Vec<u8>>) {
+    pub(super) fn send_to(&mut self, line: LineKey, frame: Option<Vec<u8>>) {
         if let Some(frame) = frame {
             let ifindex = line.ifindex;
             self.out.push(Action::Transmit { ifindex, frame });

@@ -2,7 +2,7 @@
 
 use doorstep_establish::{Body, Direction, Mac, Outcome, frame, open, session_of};
 use doorstep_gateway_common::LineKey;
-use doorstep_ipoe::frame::{Datagram, FrameError};
+use doorstep_ipoe::frame::{Datagram, FrameError, Packet};
 
 use super::message::{RefusalReason, Report};
 use super::row::{Opened, Phase, SessionRef, StepName, Then};
@@ -41,8 +41,13 @@ impl Engine {
     pub(super) fn on_frame(&mut self, line: LineKey, bytes: &[u8], now: Now) {
         match Datagram::parse(bytes) {
             Ok(asked) => return self.on_dhcp(line, bytes, &asked, now),
-            // The exchange is over IPv6.
-            Err(FrameError::NotUdp) => {}
+            // The exchange is over IPv6, too.
+            Err(FrameError::NotUdp) => match Packet::parse(bytes) {
+                Ok(asked) if Self::asks_over_ipv6(&asked) => {
+                    return self.on_ipv6(line, bytes, &asked, now);
+                }
+                _ => {}
+            },
             Err(error) => {
                 self.count_malformed();
                 return tracing::debug!(?line, %error, "a frame is ignored");
@@ -187,6 +192,7 @@ impl Engine {
                 self.end_replaced(session, now);
                 self.end_lease(line, now);
                 self.confirm(session);
+                self.begin_advertising(session, now);
                 self.report_established(session);
                 // It may have been given another one while it was being opened.
                 self.change_service(session);

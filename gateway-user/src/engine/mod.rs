@@ -23,6 +23,7 @@ mod flood;
 mod garden;
 mod io;
 mod lapse;
+mod line6;
 pub mod message;
 pub(crate) mod mtu;
 mod recover;
@@ -157,6 +158,7 @@ struct Session {
     changing: Option<(u64, u16, Mac)>,
     /// Of a session that comes up by DHCP.
     client: dhcp::Client,
+    client6: line6::Client6,
     /// That it is established has been said on a stream, as it is now.
     told: bool,
 }
@@ -229,6 +231,7 @@ impl Engine {
                 Timer::Lapse(operator) => self.on_lapse_timer(operator, now),
                 Timer::Unclaimed(operator) => self.sweep(operator, now),
                 Timer::Lease(line) => self.on_lease_timer(line, now),
+                Timer::Advertise(session) => self.advertise(session, now),
                 Timer::Fences => self.on_fences_timer(now),
             }
         }

@@ -185,6 +185,8 @@ impl Engine {
             self.timers.set(Timer::Session(session), Some(now.at));
         } else if closing {
             self.close(session, now);
+        } else {
+            self.resume_advertising(session, now);
         }
     }
 }

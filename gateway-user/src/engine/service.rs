@@ -192,6 +192,7 @@ impl Engine {
                 }
                 if is_another {
                     self.answer_router(session);
+                    self.begin_advertising(session, now);
                     self.report_established(session);
                 }
             }

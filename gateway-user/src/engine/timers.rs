@@ -21,6 +21,8 @@ pub enum Timer {
     Unclaimed(OperatorIndex),
     /// The end of a line's lease of the garden, or to try again.
     Lease(LineKey),
+    /// A line to be told of IPv6 again.
+    Advertise(SessionRef),
     /// Fences that may be old.
     Fences,
 }

@@ -135,6 +135,29 @@ pub enum Ignored {
     NothingToConfirm,
 }
 
+impl Ignored {
+    /// What it counts as.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frame(_) => "dhcp6_frame",
+            Self::NotForServer => "dhcp6_not_for_server",
+            Self::Source => "dhcp6_source",
+            Self::Malformed => "dhcp6_malformed",
+            Self::Options => "dhcp6_options",
+            Self::TooMany => "dhcp6_too_many",
+            Self::FromServer => "dhcp6_from_server",
+            Self::Relayed => "dhcp6_relayed",
+            Self::Unserved => "dhcp6_unserved",
+            Self::Contradictory => "dhcp6_contradictory",
+            Self::OtherServer => "dhcp6_other_server",
+            Self::NoSession => "dhcp6_no_session",
+            Self::Held => "dhcp6_held",
+            Self::NothingToConfirm => "dhcp6_nothing_to_confirm",
+        }
+    }
+}
+
 impl Service<'_> {
     /// Answers a frame of the line. `now` is of the clock of the line's holder.
     pub fn answer(&self, frame: &[u8], now: Duration) -> Result<Answer, Ignored> {

@@ -71,6 +71,25 @@ pub enum Ignored {
     Held,
 }
 
+impl Ignored {
+    /// What it counts as.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frame(_) => "solicitation_frame",
+            Self::NotSolicitation => "solicitation_other",
+            Self::FromRouter => "solicitation_from_router",
+            Self::NotForRouter => "solicitation_not_for_router",
+            Self::Forwarded => "solicitation_forwarded",
+            Self::Checksum => "solicitation_checksum",
+            Self::Options => "solicitation_options",
+            Self::Source => "solicitation_source",
+            Self::NoSession => "solicitation_no_session",
+            Self::Held => "solicitation_held",
+        }
+    }
+}
+
 /// Answers a frame of a line. `now` is of the clock of the line's holder.
 pub fn answer(frame: &[u8], line: &Line, now: Duration) -> Result<Answer, Ignored> {
     let asked = Solicitation::read(frame, &line.gateway)?;

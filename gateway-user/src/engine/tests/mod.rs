@@ -9,6 +9,7 @@ mod flood;
 mod garden;
 mod histories;
 mod lapse;
+mod line6;
 mod replaced;
 mod service;
 mod unclaimed;

@@ -5,7 +5,11 @@ use std::net::Ipv4Addr;
 use doorstep_establish::Mac;
 use doorstep_gateway_common::LineKey;
 use doorstep_ipoe::dhcp4::{CLIENT_PORT, SERVER_PORT};
-use doorstep_ipoe::frame::{BROADCAST, Datagram};
+use doorstep_ipoe::dhcp6::Duid;
+use doorstep_ipoe::frame::{BROADCAST, Body, Datagram, Packet, group_mac};
+use doorstep_ipoe::line6::{ALL_DHCP, ALL_NODES, ALL_ROUTERS};
+use etherparse::Icmpv6Type;
+use ipnet::Ipv6Net;
 
 use super::World;
 use super::given::{GATEWAY_MAC, connect};
@@ -142,8 +146,129 @@ impl World {
 
     /// What routers have been told since the last look.
     pub fn told(&mut self) -> Vec<Told> {
-        let frames = std::mem::take(&mut self.frames);
-        frames.iter().map(|(_, bytes)| told(bytes)).collect()
+        let (v4, v6) = std::mem::take(&mut self.frames)
+            .into_iter()
+            .partition(|(_, bytes)| Datagram::parse(bytes).is_ok());
+        self.frames = v6;
+        v4.iter().map(|(_, bytes)| told(bytes)).collect()
+    }
+
+    /// A router asks over IPv6 on the line of a place.
+    pub fn ask6(&mut self, place: u8, router: Mac, ask: &Ask6) {
+        self.feed(Event::Frame {
+            line: line(place),
+            frame: frame6(router, ask),
+        });
+    }
+
+    /// What the line has been told over IPv6 since the last look.
+    pub fn told6(&mut self) -> Vec<Told6> {
+        let (v4, v6) = std::mem::take(&mut self.frames)
+            .into_iter()
+            .partition(|(_, bytes)| Datagram::parse(bytes).is_ok());
+        self.frames = v4;
+        v6.iter().map(|(_, bytes)| told6(bytes)).collect()
+    }
+}
+
+/// What a router asks over IPv6.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask6 {
+    /// For routers (RFC 4861, 4.1).
+    Solicit,
+    /// For a delegated prefix, by DHCPv6: the message type, and the prefix that it lists.
+    Prefix(u8, Option<Ipv6Net>),
+}
+
+/// What the line is told over IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told6 {
+    /// A router advertisement: to all, and its router lifetime in seconds.
+    Router { to_all: bool, lifetime_s: u16 },
+    /// A message of DHCPv6: its type, and the prefix that it delegates for some time.
+    Prefix(u8, Option<Ipv6Net>),
+}
+
+const IAID: [u8; 4] = [0, 0, 0, 1];
+const IA_PD: u16 = 25;
+const IA_PREFIX: u16 = 26;
+
+fn option6(code: u16, data: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(data.len()).expect("short");
+    [&code.to_be_bytes()[..], &len.to_be_bytes(), data].concat()
+}
+
+/// As it comes from a line with two tags.
+fn frame6(router: Mac, ask: &Ask6) -> Vec<u8> {
+    let mut message = Vec::new();
+    let (destination, body) = match ask {
+        Ask6::Solicit => (
+            ALL_ROUTERS,
+            Body::Icmp {
+                header: Icmpv6Type::RouterSolicitation,
+                payload: &[],
+                intact: true,
+            },
+        ),
+        Ask6::Prefix(kind, listed) => {
+            let listed = listed.map_or(Vec::new(), |net| {
+                let prefix = [&[0; 8][..], &[net.prefix_len()], &net.network().octets()];
+                option6(IA_PREFIX, &prefix.concat())
+            });
+            message.extend([*kind, 7, 8, 9]);
+            message.extend(option6(1, Duid::of_mac(router.0).as_bytes()));
+            // A Solicit and a Rebind are for every server.
+            if !matches!(kind, 1 | 6) {
+                message.extend(option6(2, Duid::of_mac(GATEWAY_MAC.0).as_bytes()));
+            }
+            message.extend(option6(8, &[0, 0]));
+            message.extend(option6(IA_PD, &[&IAID[..], &[0; 8], &listed].concat()));
+            let body = Body::Udp {
+                source_port: 546,
+                destination_port: 547,
+                payload: &message,
+            };
+            (ALL_DHCP, body)
+        }
+    };
+    let packet = Packet {
+        source_mac: router.0,
+        destination_mac: group_mac(destination),
+        tags: &[0x88, 0xa8, 0, 101, 0x81, 0, 3, 0xea],
+        source: router.link_local(),
+        destination,
+        hop_limit: 255,
+        body,
+    };
+    packet.build().expect("short")
+}
+
+fn told6(bytes: &[u8]) -> Told6 {
+    let packet = Packet::parse(bytes).expect("a packet");
+    assert_eq!(packet.source_mac, GATEWAY_MAC.0);
+    assert_eq!(packet.tags, [0x88, 0xa8, 0, 101, 0x81, 0, 3, 0xea]);
+    match packet.body {
+        Body::Icmp {
+            header: Icmpv6Type::RouterAdvertisement(header),
+            ..
+        } => Told6::Router {
+            to_all: packet.destination == ALL_NODES,
+            lifetime_s: header.router_lifetime,
+        },
+        Body::Udp { payload, .. } => {
+            let wanted = IA_PREFIX.to_be_bytes();
+            let found = payload
+                .windows(4)
+                .position(|at| at[..2] == wanted && at[3] == 25);
+            let prefix = found.and_then(|at| {
+                let data = &payload[at + 4..at + 29];
+                let holds = data[4..8] != [0; 4];
+                let address = <[u8; 16]>::try_from(&data[9..]).expect("16 bytes");
+                holds.then(|| Ipv6Net::new(address.into(), data[8]).expect("a prefix"))
+            });
+            Told6::Prefix(payload[0], prefix)
+        }
+        other => panic!("neither DHCPv6 nor an advertisement: {other:?}"),
     }
 }
 
