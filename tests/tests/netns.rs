@@ -105,7 +105,7 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
-            dhcp::{routers_come_and_go, dhclient, dhcpcd, released},
+            dhcp::{routers_come_and_go, dhclient, dhcpcd, delegated, released},
             floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},

@@ -27,6 +27,8 @@ pub enum Client {
     Udhcpc,
     /// ISC's. It begins with the lease that it had before.
     Dhclient,
+    /// ISC's, for IPv6: it asks for a delegated prefix.
+    Dhclient6,
     /// Follows its port's carrier by itself, and then asks for the lease that it had.
     Dhcpcd,
 }
@@ -36,6 +38,7 @@ impl Client {
         match self {
             Self::Udhcpc => "udhcpc",
             Self::Dhclient => "dhclient",
+            Self::Dhclient6 => "dhclient6",
             Self::Dhcpcd => "dhcpcd",
         }
     }
@@ -97,7 +100,7 @@ impl Cpe {
                 self.dir.join("dhcpcd.conf"),
                 "noarp\nnoipv4ll\n",
             )?),
-            Client::Dhclient => Ok(()),
+            Client::Dhclient | Client::Dhclient6 => Ok(()),
         }
     }
 
@@ -112,6 +115,9 @@ impl Cpe {
             }
             Client::Dhclient => self.apart(&format!(
                 "exec dhclient -4 -d -lf {dir}/leases -pf {dir}/pid {PORT}"
+            ))?,
+            Client::Dhclient6 => self.apart(&format!(
+                "exec dhclient -6 -P -d -lf {dir}/leases -pf {dir}/pid {PORT}"
             ))?,
             Client::Dhcpcd => self.apart(&format!(
                 "exec dhcpcd -4 -B -d --nodev -f {dir}/dhcpcd.conf {PORT}"
@@ -187,6 +193,11 @@ impl Cpe {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What it has written down of its leases, where it does.
+    pub fn leases(&self) -> String {
+        fs::read_to_string(self.dir.join("leases")).unwrap_or_default()
+    }
+
     /// Has it renew its lease, where it takes such a wish.
     pub fn renew(&self) -> Result<()> {
         ensure!(self.client == Client::Udhcpc, "it renews by itself only");
@@ -216,7 +227,7 @@ impl Cpe {
                 let script = format!("exec dhclient -4 -r -lf {dir}/leases -pf {dir}/none {PORT}");
                 super::netns::run(&mut self.apart(&script)?).map(drop)
             }
-            Client::Dhcpcd => bail!("not asked for by any case"),
+            Client::Dhclient6 | Client::Dhcpcd => bail!("not asked for by any case"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Homes without our terminal: their routers ask by DHCP, through QinQ and the real gateway.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,6 +20,7 @@ const PORT: &str = "wan0";
 fn street() -> Result<(Street, String)> {
     let street = Street::new(Plan {
         gateways: 2,
+        line_prefixes: true,
         ..Plan::default()
     })?;
     street.homes[0].terminal.stop()?;
@@ -95,6 +96,30 @@ fn silent(street: &Street) -> Result<()> {
     Ok(())
 }
 
+/// An address of the home's port in the prefix of its line, made by its kernel.
+fn own_v6(street: &Street, session: &str) -> Result<Option<IpAddr>> {
+    let detail = at_server(street.server(), session)?;
+    let line: ipnet::Ipv6Net = text(&detail, "ipv6_line_prefix").parse()?;
+    let words = format!("-6 -o addr show dev {PORT} scope global -tentative -deprecated");
+    let shown = street.homes[0].netns.ip(&words)?;
+    let mut addresses = shown.split_whitespace().filter_map(|word| {
+        let address: Ipv6Addr = word.split_once('/')?.0.parse().ok()?;
+        line.contains(&address).then_some(IpAddr::V6(address))
+    });
+    Ok(addresses.next_back())
+}
+
+/// IPv6 by what the router makes of the line's prefix, both ways.
+fn flows_v6(street: &Street, session: &str) -> Result<IpAddr> {
+    until(|| Ok(own_v6(street, session)?.is_some())).with_context(|| explain(street))?;
+    let own = own_v6(street, session)?.context("it is gone")?;
+    let home = &street.homes[0].netns;
+    ping(home, Some(own), street.echo(true).ip(), 3).with_context(|| explain(street))?;
+    download(home, street.http(true), Some(own), 1_000_000, |_| {})?;
+    ping(&street.inet, None, own, 3)?;
+    Ok(own)
+}
+
 /// Opens a session, starts a router, and sees it served.
 fn served(client: Client) -> Result<(Street, String, Cpe)> {
     let (street, subscriber) = street()?;
@@ -105,6 +130,7 @@ fn served(client: Client) -> Result<(Street, String, Cpe)> {
     let view = reaches(&street, &session, "established")?;
     ensure!(view["establishment"] == "dhcp", "{view}");
     flows(&street, own)?;
+    flows_v6(&street, &session)?;
     let packets = packets(&street.gateways[0])?;
     for reason in ["forwarded_upstream", "forwarded_downstream", "punt_dhcp"] {
         ensure!(packets[reason] >= 2, "{reason}: {packets:?}");
@@ -148,6 +174,7 @@ pub fn udhcpc() -> CaseResult {
     pinger.wait_for_answer(moving, PATIENCE)?;
     pinger.stop()?;
     flows(&street, own)?;
+    let own_v6 = flows_v6(&street, &session)?;
 
     // The lease outlives the daemon.
     street.gateways[1].daemon.kill()?;
@@ -167,6 +194,12 @@ pub fn udhcpc() -> CaseResult {
     silent(&street)?;
     cpe.renew()?;
     cpe.wait_until(PATIENCE, |address| address.is_none())?;
+    // Of IPv6 the line was told at once.
+    let words = format!("-6 -o addr show dev {PORT} to {own_v6} -deprecated");
+    let left = street.homes[0].netns.ip(&words)?;
+    ensure!(left.is_empty(), "not deprecated: {left}");
+    let routes = street.homes[0].netns.ip("-6 route show default")?;
+    ensure!(routes.is_empty(), "a router is left: {routes}");
     ensure!(cpe.log().contains("script: nak"), "{}", cpe.log());
     Ok(())
 }
@@ -225,7 +258,7 @@ fn reboots(client: Client, refusal: &str) -> CaseResult {
     reaches(&street, &session, "establishing")?;
     let cpe = match client {
         Client::Dhclient => self::cpe(&street, client)?,
-        Client::Udhcpc | Client::Dhcpcd => cpe,
+        Client::Udhcpc | Client::Dhclient6 | Client::Dhcpcd => cpe,
     };
     cpe.wait_for(own, PATIENCE)?;
     reaches(&street, &session, "established")?;
@@ -256,6 +289,30 @@ pub fn dhclient() -> CaseResult {
 
 pub fn dhcpcd() -> CaseResult {
     reboots(Client::Dhcpcd, "NAK")
+}
+
+/// A router is delegated the session's prefix by DHCPv6, whose one client is as it is in Debian.
+pub fn delegated() -> CaseResult {
+    let (street, session, cpe) = served(Client::Udhcpc)?;
+    let dir = street.dir().join("dhclient6");
+    let client = Cpe::start(Client::Dhclient6, &street.homes[0].netns, &dir)?;
+    let detail = at_server(street.server(), &session)?;
+    let wanted = text(&detail, "ipv6_prefix");
+    let prefix: ipnet::Ipv6Net = wanted.parse()?;
+    until(|| Ok(client.leases().contains(&wanted))).with_context(|| client.log())?;
+    // As a router that uses it: an address of it inside, known to be behind the home's port.
+    let home = &street.homes[0].netns;
+    let inside = Ipv6Addr::from(u128::from(prefix.network()) | 0x77);
+    home.ip(&format!("addr add {inside}/64 dev lo nodad"))?;
+    ping(home, Some(inside.into()), street.echo(true).ip(), 3).with_context(|| explain(&street))?;
+    ping(&street.inet, None, inside.into(), 3)?;
+    let status: Value = street.gateways[0].daemon.ask_json(&["status"])?;
+    ensure!(
+        status["dhcp"]["dhcp6_bound"].as_u64() >= Some(1),
+        "{status}"
+    );
+    drop((client, cpe));
+    Ok(())
 }
 
 /// What a router gives back the session keeps, for another one to take.
