@@ -11,6 +11,7 @@ use doorstep_server::keys;
 use pb::AccessKind::Connect;
 use pb::SessionState as S;
 use pb::gateway_message::Body as FromGateway;
+use pb::server_message::Body as ToGateway;
 use tonic::transport::{Certificate, ClientTlsConfig};
 use tonic::{Code, Status};
 use uuid::Uuid;

@@ -21,6 +21,9 @@ use super::row::{Opened, Phase, SessionRef};
 use super::{Action, Engine, Now, Objection, Session};
 use crate::config::Operator;
 
+/// How soon a router may be replaced at the earliest after it was acknowledged: two that contend for a
+/// line keep neither the journal nor the server busy.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long a question waits for its session: about as long as clients wait for its answer.
 const EARLY: Duration = Duration::from_secs(30);
 /// Lines whose question waits at most, each with a frame.
@@ -367,9 +370,10 @@ impl Session {
 
 fn replace(dhcp: Dhcp) -> Replace {
     match dhcp.replacement {
-        CpeReplacement::AtOnce => Replace::AtOnce,
+        CpeReplacement::AtOnce => Replace::AfterHold(SETTLED),
         CpeReplacement::AfterHold { hold_s } => {
-            Replace::AfterHold(Duration::from_secs(hold_s.into()))
+            let hold = Duration::from_secs(hold_s.into());
+            Replace::AfterHold(hold.max(SETTLED))
         }
         CpeReplacement::Never => Replace::Never,
     }

@@ -39,6 +39,9 @@ fn held_by(router: Mac, replacement: CpeReplacement) -> World {
     world.ask(PLACE, router, select());
     world.settle();
     assert_eq!(world.told(), [Told::Ack(own())]);
+    world.advance(Duration::from_secs(1));
+    world.settle();
+    world.frames.clear();
     world.take_reports();
     world
 }
@@ -127,8 +130,8 @@ fn another_router_takes_over_by_the_rule() {
     let hold = CpeReplacement::AfterHold { hold_s: 60 };
     let rows = [
         ("at once", CpeReplacement::AtOnce, 0, false, true),
-        ("before the hold is over", hold, 59, false, false),
-        ("after the hold", hold, 60, false, true),
+        ("before the hold is over", hold, 58, false, false),
+        ("after the hold", hold, 59, false, true),
         ("before the hold is over, given back", hold, 1, true, true),
         ("never", CpeReplacement::Never, 1_000_000, false, false),
         ("never, given back", CpeReplacement::Never, 1, true, true),
@@ -160,6 +163,23 @@ fn another_router_takes_over_by_the_rule() {
         });
         assert!(told.eq([OTHER_ROUTER]), "{what}: {reports:?}");
     }
+}
+
+#[test]
+fn routers_that_contend_take_over_once_a_second() {
+    let mut world = held_by(ROUTER, CpeReplacement::AtOnce);
+    let mut changes = 0;
+    for turn in 0..100 {
+        world.ask(PLACE, Mac([2, 7, 0, 0, 1, turn]), select());
+        let orders = world.orders.iter();
+        changes += orders
+            .filter(|order| matches!(order, Action::Change { .. }))
+            .count();
+        world.settle();
+        world.advance(Duration::from_millis(100));
+        world.settle();
+    }
+    assert!((5..=10).contains(&changes), "{changes} in ten seconds");
 }
 
 #[test]

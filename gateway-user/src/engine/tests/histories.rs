@@ -2,6 +2,7 @@
 //! [`World`] hold at every step, and in the end there is what the servers asked for last.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use doorstep_gateway_common::OperatorIndex;
@@ -13,6 +14,9 @@ use crate::engine::message::{Connect, Instruction, Report};
 use crate::plan::Tables;
 
 const SESSIONS: u8 = 3;
+const BY_DHCP: (OperatorIndex, u8) = (NORTH, 2);
+/// The gateway's own address of that operator.
+const SERVER: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 1);
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -41,6 +45,12 @@ enum Happening {
         operator: OperatorIndex,
         number: u8,
         connect: bool,
+    },
+    /// The router asks on the line of a place, or another one does.
+    RouterAsks {
+        place: u8,
+        other: bool,
+        what: u8,
     },
     TerminalsAccept,
     /// And each has another session on its line end.
@@ -79,6 +89,8 @@ fn happening() -> impl Strategy<Value = Happening> {
             }),
         1 => (operator.clone(), number, any::<bool>())
             .prop_map(|(operator, number, connect)| Happening::Stale { operator, number, connect }),
+        4 => (0..4u8, any::<bool>(), 0..4u8)
+            .prop_map(|(place, other, what)| Happening::RouterAsks { place, other, what }),
         4 => Just(Happening::TerminalsAccept),
         2 => Just(Happening::TerminalsReplace),
         1 => Just(Happening::FramesAreLost),
@@ -92,6 +104,25 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0..3u8).prop_map(Happening::Crash),
         1 => (0..3u8).prop_map(Happening::StateIsLost),
     ]
+}
+
+/// What a server asks for. One session comes up by DHCP.
+fn wanted(operator: OperatorIndex, number: u8, generation: u64, place: u8) -> Connect {
+    match (operator, number) {
+        BY_DHCP => by_dhcp(operator, number, generation, place),
+        _ => connect(operator, number, generation, place),
+    }
+}
+
+/// What a router asks about the session that comes up by DHCP.
+fn ask(what: u8) -> Ask {
+    let (address, server) = (address(BY_DHCP.0, BY_DHCP.1), SERVER);
+    match what {
+        0 => Ask::Discover,
+        1 => Ask::Select { address, server },
+        2 => Ask::Renew(address),
+        _ => Ask::Release { address, server },
+    }
 }
 
 /// What the servers have in their tables.
@@ -220,7 +251,7 @@ impl Servers {
                 place,
             } => {
                 let generation = self.next_generation(operator, number);
-                let connect = connect(operator, number, generation, place);
+                let connect = wanted(operator, number, generation, place);
                 let connect = served(connect, self.revision(operator, number));
                 self.last.insert((operator, number), Last::Connect(connect));
                 self.tell(world, operator, number);
@@ -259,7 +290,7 @@ impl Servers {
                 }
                 let maps = world.maps.clone();
                 if of_connect {
-                    world.connect(operator, connect(operator, number, generation, 0));
+                    world.connect(operator, wanted(operator, number, generation, 0));
                 } else {
                     world.disconnect(operator, number, generation);
                 }
@@ -273,6 +304,10 @@ impl Servers {
                         .cloned(),
                     fenced
                 );
+            }
+            Happening::RouterAsks { place, other, what } => {
+                let router = if other { OTHER_ROUTER } else { ROUTER };
+                world.ask(place, router, ask(what));
             }
             Happening::TerminalsAccept => {
                 world.terminals_accept();
@@ -326,6 +361,9 @@ impl Servers {
                 world.settle();
                 world.advance(Duration::from_secs(11));
                 world.terminals_accept();
+                for place in 0..4 {
+                    world.ask(place, ROUTER, ask(1));
+                }
             }
             world.settle();
             self.learn(world);

@@ -31,6 +31,7 @@ fn held() -> World {
     world.ask(PLACE, ROUTER, ask);
     world.settle();
     assert_eq!(world.told6(), [router(true, LIFETIME_S)], "once it flows");
+    world.advance(Duration::from_secs(1));
     world.frames.clear();
     world
 }

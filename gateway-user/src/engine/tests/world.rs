@@ -207,7 +207,10 @@ impl World {
                 | Action::ReadCounters { .. } => {
                     self.orders.push_back(action);
                 }
-                Action::Transmit { ifindex, frame } => self.frames.push((ifindex, frame)),
+                Action::Transmit { ifindex, frame } => {
+                    self.check_frame(&frame);
+                    self.frames.push((ifindex, frame));
+                }
                 Action::Report { operator, report } => {
                     self.check_report(operator, &report);
                     self.reports.push((operator, report));

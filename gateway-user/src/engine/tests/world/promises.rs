@@ -6,6 +6,7 @@ use doorstep_gateway_common::OperatorIndex;
 
 use super::World;
 use super::given::{NORTH, SOUTH, address, id, service};
+use super::routers::acknowledged;
 use crate::engine::message::{Receipt, Report};
 use crate::engine::row::{Phase, SessionRef};
 
@@ -46,6 +47,23 @@ impl World {
             Report::Receipt(receipt) => self.check_receipt(operator, receipt),
             _ => {}
         }
+    }
+
+    /// A router is told that it has a session once that is durable, and in the fast path.
+    pub(super) fn check_frame(&self, bytes: &[u8]) {
+        let Some((address, router)) = acknowledged(bytes) else {
+            return;
+        };
+        let mut rows = self.maps.upstream_v4.iter();
+        let flows =
+            rows.any(|(key, row)| key.source_be == address.octets() && row.mac.bytes() == router.0);
+        assert!(flows, "acknowledged what does not flow");
+        let mut rows = self.journal.sessions.values();
+        let durable = rows.any(|row| match row.phase {
+            Phase::Established(opened) => row.connect.ipv4 == Some(address) && opened.mac == router,
+            _ => false,
+        });
+        assert!(durable, "acknowledged what is not durable");
     }
 
     /// A revision is acknowledged once it is durable, and in the fast path if the session flows.

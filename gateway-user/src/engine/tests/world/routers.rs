@@ -13,8 +13,8 @@ use ipnet::Ipv6Net;
 
 use super::World;
 use super::given::{GATEWAY_MAC, connect};
-use crate::engine::Event;
 use crate::engine::message::{Connect, CpeReplacement, Dhcp};
+use crate::engine::{Engine, Event};
 
 pub const ROUTER: Mac = Mac([2, 7, 0, 0, 0, 1]);
 pub const OTHER_ROUTER: Mac = Mac([2, 7, 0, 0, 0, 2]);
@@ -270,6 +270,34 @@ fn told6(bytes: &[u8]) -> Told6 {
         }
         other => panic!("neither DHCPv6 nor an advertisement: {other:?}"),
     }
+}
+
+/// Whether a frame is DHCP or an advertisement, and not of the exchange.
+pub fn is_for_routers(bytes: &[u8]) -> bool {
+    let over_ipv6 = |packet: Packet<'_>| Engine::asks_over_ipv6(&packet) || is_from_dhcp6(&packet);
+    Datagram::parse(bytes).is_ok() || Packet::parse(bytes).is_ok_and(over_ipv6)
+}
+
+fn is_from_dhcp6(packet: &Packet<'_>) -> bool {
+    matches!(
+        packet.body,
+        Body::Udp {
+            source_port: 547,
+            ..
+        }
+    )
+}
+
+/// The address and the router of an acknowledgement.
+pub fn acknowledged(bytes: &[u8]) -> Option<(Ipv4Addr, Mac)> {
+    let Ok(datagram) = Datagram::parse(bytes) else {
+        return None;
+    };
+    let Told::Ack(address) = told(bytes) else {
+        return None;
+    };
+    let router = <[u8; 6]>::try_from(&datagram.payload[28..34]).expect("six bytes");
+    Some((address, Mac(router)))
 }
 
 fn told(bytes: &[u8]) -> Told {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::World;
 use super::given::{GATEWAY_MAC, NORTH, SOUTH, id, key};
+use super::routers::is_for_routers;
 use crate::engine::Event;
 use crate::engine::row::Snapshot;
 
@@ -57,6 +58,9 @@ pub fn terminal_mac(line: LineKey) -> Mac {
 
 /// Whose message a frame is, and what it says; as a terminal with every key would read it.
 pub fn read(bytes: &[u8]) -> Option<(LineKey, SessionKey, Body)> {
+    if is_for_routers(bytes) {
+        return None;
+    }
     let parsed = frame::parse(bytes).expect("the gateway's frames can be parsed");
     assert_eq!(parsed.envelope.src_mac, GATEWAY_MAC);
     let (s_vid, c_vid) = match parsed.envelope.tags.as_slice() {
