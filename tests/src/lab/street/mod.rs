@@ -132,7 +132,9 @@ impl Hosts {
             serve_echo(&inet, SocketAddr::new(addresses::world(v6), ECHO_PORT))?;
         }
         let srv = Netns::new("srv")?;
-        srv.ip("link add mgmt type bridge")?;
+        // A bridge without an address of its own takes its ports' lowest, and another one when a port
+        // comes: who had asked before would not be heard until it asks again, a minute later.
+        srv.ip("link add mgmt address 02:00:00:00:00:53 type bridge")?;
         srv.ip("link set mgmt up")?;
         Ok(Self {
             inet,
