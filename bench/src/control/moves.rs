@@ -78,7 +78,7 @@ impl Failures {
 }
 
 /// One move to another gateway.
-pub async fn one(world: &World, subscriber: &Subscriber) -> Result<(), Status> {
+async fn one(world: &World, subscriber: &Subscriber) -> Result<(), Status> {
     let home = world
         .layout
         .elsewhere(subscriber.gateway.load(Ordering::Relaxed));

@@ -10,8 +10,10 @@ use serde::Serialize;
 use tokio::time::sleep;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+use uuid::Uuid;
 
-use super::moves::{Peak, WARM_UP, one};
+use super::moves::{Peak, WARM_UP};
+use super::terminals::Subscriber;
 use super::world::World;
 
 const TIMES: usize = 10;
@@ -44,23 +46,19 @@ pub async fn measure(world: &World, peak: &Peak, seconds: u32) -> Result<Overloa
         while Instant::now() < end {
             let turn = next.fetch_add(1, Ordering::Relaxed);
             let subscriber = &world.subscribers[turn % world.subscribers.len()];
-            match one(world, subscriber).await {
-                Ok(()) => {
+            match patiently(world, subscriber, &refused, end).await {
+                Ok(true) => {
                     done.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(status) => match come_again(&status) {
-                    Some(pause) => {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                        sleep(pause).await;
+                // The time is over, and it has not come to its turn.
+                Ok(false) => {}
+                Err(status) => {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    let text = format!("{:?}: {}", status.code(), status.message());
+                    if let Ok(mut first) = first_failure.lock() {
+                        first.get_or_insert(text);
                     }
-                    None => {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                        let text = format!("{:?}: {}", status.code(), status.message());
-                        if let Ok(mut first) = first_failure.lock() {
-                            first.get_or_insert(text);
-                        }
-                    }
-                },
+                }
             }
         }
     };
@@ -85,6 +83,47 @@ pub async fn measure(world: &World, peak: &Peak, seconds: u32) -> Result<Overloa
         failed: failed.into_inner(),
         first_failure: first_failure.into_inner().unwrap_or_default(),
     })
+}
+
+/// One move, each part of which is asked for again when the server has said; false if there was not
+/// the time.
+async fn patiently(
+    world: &World,
+    subscriber: &Subscriber,
+    refused: &AtomicU64,
+    end: Instant,
+) -> Result<bool, Status> {
+    let home = world
+        .layout
+        .elsewhere(subscriber.gateway.load(Ordering::Relaxed));
+    let request = Uuid::now_v7();
+    let granted = loop {
+        match world.terminals.move_to(subscriber, home, request).await {
+            Ok(granted) => break granted,
+            Err(status) => wait(&status, refused).await.ok_or(status)?,
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+    };
+    subscriber.gateway.store(home.gateway, Ordering::Relaxed);
+    loop {
+        let watched = world
+            .terminals
+            .until_established(&subscriber.credentials, granted);
+        match watched.await {
+            Ok(()) => return Ok(true),
+            Err(status) => wait(&status, refused).await.ok_or(status)?,
+        }
+    }
+}
+
+/// Until the server has said to come again; `None` if this is not what it says.
+async fn wait(status: &Status, refused: &AtomicU64) -> Option<()> {
+    let pause = come_again(status)?;
+    refused.fetch_add(1, Ordering::Relaxed);
+    sleep(pause).await;
+    Some(())
 }
 
 fn come_again(status: &Status) -> Option<Duration> {
