@@ -4,6 +4,8 @@
 mod connected;
 #[path = "support/home.rs"]
 mod home;
+#[path = "support/online.rs"]
+mod online;
 #[path = "support/operator.rs"]
 mod operator;
 mod support;
@@ -11,8 +13,8 @@ mod support;
 use std::time::Duration;
 
 use connected::connected_home;
-use doorstep_establish::Mac;
-use home::{Gateway, Terminal, listening, stop};
+use home::{Terminal, listening, stop};
+use online::go_online;
 use serde_json::Value;
 use support::{assert_unchanged, dump, in_namespace, ip};
 
@@ -41,15 +43,7 @@ fn a_fault_is_named_and_a_healthy_home_has_none() {
             (1, &["operator default", "sessions"].map(String::from)[..])
         );
 
-        let (code, _, error) = terminal.client("register --phone 13800000000").await;
-        assert_eq!(code, 0, "{error}");
-        let gateway = Gateway::new("gw-1", Mac([2, 0, 0, 0, 1, 1]));
-        let establish = async {
-            let grant = grants.recv().await.unwrap();
-            gateway.establish(grant, 10).await;
-        };
-        let (result, ()) = tokio::join!(terminal.client("request --sealed d1.x"), establish);
-        assert_eq!(result.0, 0, "{}", result.2);
+        let _gateway = go_online(&terminal, &mut grants).await;
         // Nobody is beyond this gateway.
         let (code, names) = wrong(&terminal).await;
         assert_eq!((code, &*names), (1, &["DNS 192.0.2.53".to_owned()][..]));

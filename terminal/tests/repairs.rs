@@ -4,6 +4,8 @@
 mod connected;
 #[path = "support/home.rs"]
 mod home;
+#[path = "support/online.rs"]
+mod online;
 #[path = "support/operator.rs"]
 mod operator;
 mod support;
@@ -11,8 +13,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use connected::connected_home;
-use doorstep_establish::Mac;
-use home::{Gateway, listening, stop};
+use home::{listening, stop};
+use online::go_online;
 use support::{assert_unchanged, dump, in_namespace, ip};
 
 /// What somebody does, and what is missing then.
@@ -63,15 +65,7 @@ fn what_somebody_changes_is_repaired_and_reported() {
         let before = dump();
         let daemon = terminal.daemon();
         terminal.until("listens", listening).await;
-        let (code, _, error) = terminal.client("register --phone 13800000000").await;
-        assert_eq!(code, 0, "{error}");
-        let gateway = Gateway::new("gw-1", Mac([2, 0, 0, 0, 1, 1]));
-        let establish = async {
-            let grant = grants.recv().await.unwrap();
-            gateway.establish(grant, 10).await;
-        };
-        let (result, ()) = tokio::join!(terminal.client("request --sealed d1.x"), establish);
-        assert_eq!(result.0, 0, "{}", result.2);
+        let _gateway = go_online(&terminal, &mut grants).await;
         let made = dump();
         let (_, status, _) = terminal.client("status").await;
         assert_eq!(status["repairs"], 0);
