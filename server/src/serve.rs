@@ -201,7 +201,7 @@ pub async fn start_on<L: Listener>(
         ("poller", poller),
         ("walk over rows of older identity keys", walker),
         ("removal of old rows", pruner),
-        ("look at the plans", planner),
+        ("follower of plans", planner),
     ];
     tasks.extend(admin.map(|admin| ("administration socket", admin)));
     Ok(Running {
@@ -300,7 +300,7 @@ async fn keep(
     }
 }
 
-/// Once, beside all else: with a million sessions it takes some seconds, in which gateways would wait.
+/// Beside all else: with a million sessions it takes some seconds, in which gateways would wait.
 /// What has changed is told to those that are back already as any other change.
 async fn follow_plans(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
     loop {
@@ -308,19 +308,15 @@ async fn follow_plans(engine: Arc<Engine>, shutdown: CancellationToken) -> Resul
             followed = engine.follow_plans() => followed,
             () = shutdown.cancelled() => return Ok(()),
         };
-        match followed {
-            Ok(_) => break,
-            Err(error) => {
-                tracing::error!(%error, "cannot give sessions what their plans say; trying again")
-            }
+        if let Err(error) = &followed {
+            tracing::error!(%error, "cannot give sessions what their plans say; trying again");
         }
         tokio::select! {
-            () = tokio::time::sleep(PLANS_AGAIN) => {}
+            () = tokio::time::sleep(PLANS_AGAIN), if followed.is_err() => {}
+            () = engine.plans_changed() => {}
             () = shutdown.cancelled() => return Ok(()),
         }
     }
-    shutdown.cancelled().await;
-    Ok(())
 }
 
 /// Marks overdue receipts. Not on any fast path: it only makes visible that something waits.

@@ -14,6 +14,8 @@ mod dhcp;
 mod gateways;
 #[path = "inputs.rs"]
 mod inputs;
+#[path = "plans.rs"]
+mod plans;
 #[path = "retention.rs"]
 mod retention;
 #[path = "rotation.rs"]

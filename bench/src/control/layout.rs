@@ -13,6 +13,9 @@ pub const OPERATOR: &str = "bench";
 /// Plans with different rates.
 pub const PLANS: [&str; 2] = ["slow", "fast"];
 
+/// What they give, as the configuration has it.
+pub const RATES: [&str; 2] = ["100M", "200M"];
+
 /// Homes at a gateway that requests name. Several subscribers share one: a line may carry several
 /// sessions, and sealing a location costs as much as opening it.
 const HOMES: u32 = 4;
@@ -102,7 +105,7 @@ impl Layout {
              subscriber_rate = { per_minute = 0 }\n\
              gateway_message_rate = { per_minute = 0 }\n",
         );
-        for (plan, rate) in PLANS.iter().zip(["100M", "200M"]) {
+        for (plan, rate) in PLANS.iter().zip(RATES) {
             let _ = write!(
                 text,
                 "[[plan]]\nname = \"{plan}\"\nupstream = \"{rate}\"\ndownstream = \"{rate}\"\n"

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
 use doorstep_server::config::Config;
 use doorstep_server::keys;
@@ -101,6 +102,20 @@ impl Server {
     /// `kill -9`.
     pub fn kill(&self) {
         end(&mut lock(&self.child));
+    }
+
+    /// Has plans that give one rate give another one, while it runs.
+    pub async fn change_rate(&self, before: &str, after: &str) -> Result<()> {
+        let text = std::fs::read_to_string(&self.file)?;
+        let text = text.replace(&format!("\"{before}\""), &format!("\"{after}\""));
+        std::fs::write(&self.file, text)?;
+        let request = pb::ReloadPlansRequest { dry_run: false };
+        let reloaded = self.operator().await?.reload_plans(request).await?;
+        ensure!(
+            reloaded.get_ref().changes.len() == 1,
+            "one plan should have changed: {reloaded:?}"
+        );
+        Ok(())
     }
 
     /// Main memory that it takes, in bytes.

@@ -8,6 +8,7 @@ mod client;
 mod database;
 mod keys;
 mod pki;
+mod plans;
 mod run;
 mod tables;
 mod views;
@@ -62,6 +63,13 @@ enum Command {
         socket: Socket,
         #[command(subcommand)]
         action: Option<SessionAction>,
+    },
+    /// What subscribers may be put on
+    Plans {
+        #[command(flatten)]
+        socket: Socket,
+        #[command(subcommand)]
+        action: Option<plans::Action>,
     },
     /// Which gateways are configured, and which are connected
     Gateways {
@@ -326,6 +334,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Pki { action } => pki::pki(action, output),
         Command::Keys { action } => keys::keys(action, output),
         Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),
+        Command::Plans { socket, action } => {
+            client::block_on(plans::plans(&socket.socket, action, output))
+        }
         Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),
         Command::Subscribers { socket, action } => {
             client::block_on(client::subscribers(&socket.socket, action, output))

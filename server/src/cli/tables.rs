@@ -91,28 +91,32 @@ fn policed(packets: u64) -> String {
     }
 }
 
-/// `up 100M, down 300M shaped, priority 2 (home-300)`.
-fn service(view: &pb::SessionView) -> String {
-    let service = view.service.unwrap_or_default();
+/// `up 100M, down 300M shaped, priority 2`.
+pub fn service(service: &pb::Service) -> String {
     let shaped = if service.shape_downstream {
         " shaped"
     } else {
         ""
-    };
-    let plan = match view.plan.as_str() {
-        "" => String::new(),
-        plan => format!(" ({plan})"),
     };
     let alone = match service.time_to_live_s {
         0 => String::new(),
         seconds => format!(", {seconds} s without the server"),
     };
     format!(
-        "up {}, down {}{shaped}, priority {}{alone}{plan}",
+        "up {}, down {}{shaped}, priority {}{alone}",
         rate::show(service.upstream_bps),
         rate::show(service.downstream_bps),
         service.priority
     )
+}
+
+/// `up 100M, down 300M shaped, priority 2 (home-300)`.
+fn service_and_plan(view: &pb::SessionView) -> String {
+    let service = service(&view.service.unwrap_or_default());
+    match view.plan.as_str() {
+        "" => service,
+        plan => format!("{service} ({plan})"),
+    }
 }
 
 /// How far the gateway has followed.
@@ -130,7 +134,7 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
         return json(&views::SessionDetail::from(detail));
     }
     let view = detail.session.unwrap_or_default();
-    let (service, follows) = (service(&view), follows(&view));
+    let (service, follows) = (service_and_plan(&view), follows(&view));
     print(&fields(&[
         ("session", view.session_id),
         ("subscriber", view.subscriber_id),

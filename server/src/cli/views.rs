@@ -125,6 +125,56 @@ impl From<pb::Service> for Service {
 }
 
 #[derive(Serialize)]
+pub struct Plan {
+    name: String,
+    service: Service,
+    is_default: bool,
+}
+
+impl From<pb::PlanView> for Plan {
+    fn from(plan: pb::PlanView) -> Self {
+        Plan {
+            name: plan.name,
+            service: plan.service.unwrap_or_default().into(),
+            is_default: plan.is_default,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct ReloadedPlans {
+    changes: Vec<PlanChange>,
+    /// Null: as before; empty: none any more.
+    default_plan: Option<String>,
+    needs_restart: Vec<String>,
+    missing: Vec<String>,
+}
+
+/// One of the two is null where the plan is new, or gone.
+#[derive(Serialize)]
+struct PlanChange {
+    name: String,
+    before: Option<Service>,
+    after: Option<Service>,
+}
+
+impl From<pb::ReloadPlansResponse> for ReloadedPlans {
+    fn from(reloaded: pb::ReloadPlansResponse) -> Self {
+        let changes = reloaded.changes.into_iter().map(|change| PlanChange {
+            name: change.name,
+            before: change.before.map(Service::from),
+            after: change.after.map(Service::from),
+        });
+        ReloadedPlans {
+            changes: changes.collect(),
+            default_plan: reloaded.default_plan,
+            needs_restart: reloaded.needs_restart,
+            missing: reloaded.missing,
+        }
+    }
+}
+
+#[derive(Serialize)]
 pub struct Session {
     session_id: String,
     subscriber_id: String,

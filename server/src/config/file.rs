@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::claims::Claims;
 use super::{
     Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
-    Plan, Retention, is_name, verification::VerificationFile,
+    Plan, Plans, Retention, is_name, verification::VerificationFile,
 };
 use crate::pool;
 use crate::session::establishment::Dhcp;
@@ -127,7 +127,8 @@ const NAME_RULE: &str = "must be 1 to 63 of a-z, 0-9 and -, neither beginning no
 type Problem = (usize, String);
 
 /// `folder` is what relative paths are relative to. A problem comes with its place in the file.
-pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
+pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
+    let folder = path.parent().unwrap_or(Path::new("."));
     if !is_name(file.operator.get_ref()) {
         return Err((file.operator.span().start, format!("operator {NAME_RULE}")));
     }
@@ -160,14 +161,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         claims.claim(&gateway).map_err(|problem| (at, problem))?;
         gateways.push(gateway);
     }
-    let plans = plans(file.plan)?;
-    if let Some(default) = &file.default_plan
-        && !plans.iter().any(|plan| plan.name == *default.get_ref())
-    {
-        let at = default.span().start;
-        let name = default.get_ref();
-        return Err((at, format!("default_plan: there is no [[plan]] \"{name}\"")));
-    }
+    let plans = plans(file.plan, file.default_plan)?;
     let limits = file.limits;
     limits.check().map_err(|problem| (0, problem))?;
     let (at, retention) = file.retention.map_or((0, Retention::default()), |given| {
@@ -205,6 +199,7 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
             .map_err(|problem| (url.span().start, format!("database: {problem}")))?,
     };
     Ok(Config {
+        file: path.to_owned(),
         operator: file.operator.into_inner(),
         data_dir,
         database,
@@ -223,7 +218,6 @@ pub(super) fn check(file: File, folder: &Path) -> Result<Config, Problem> {
         dhcp,
         gateways: gateways.into(),
         plans,
-        default_plan: file.default_plan.map(Spanned::into_inner),
     })
 }
 
@@ -241,7 +235,7 @@ fn lifetime(key: &str, given: Option<Spanned<u64>>, default: u64) -> Result<Dura
     }
 }
 
-fn plans(files: Vec<PlanFile>) -> Result<Vec<Plan>, Problem> {
+fn plans(files: Vec<PlanFile>, default: Option<Spanned<String>>) -> Result<Plans, Problem> {
     let mut plans: Vec<Plan> = Vec::with_capacity(files.len());
     for file in files {
         let at = file.name.span().start;
@@ -283,7 +277,17 @@ fn plans(files: Vec<PlanFile>) -> Result<Vec<Plan>, Problem> {
             },
         });
     }
-    Ok(plans)
+    if let Some(default) = &default
+        && !plans.iter().any(|plan| plan.name == *default.get_ref())
+    {
+        let at = default.span().start;
+        let name = default.get_ref();
+        return Err((at, format!("default_plan: there is no [[plan]] \"{name}\"")));
+    }
+    Ok(Plans {
+        all: plans,
+        default: default.map(Spanned::into_inner),
+    })
 }
 
 fn gateway(file: GatewayFile) -> Result<Gateway, String> {

@@ -4,6 +4,7 @@ mod claims;
 mod file;
 mod gateways;
 mod limits;
+mod plans;
 mod retention;
 mod verification;
 
@@ -16,13 +17,13 @@ pub use doorstep_pki::token::is_name;
 pub use gateways::Gateways;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use limits::{Limits, Rate};
+pub use plans::{Plan, PlanChange, Plans};
 pub use retention::{Retention, kept_for};
 use serde::Serialize;
 pub use verification::{Hook, Verification};
 
 use crate::pool::Pool;
 use crate::session::establishment::Dhcp;
-use crate::session::service::Service;
 use crate::store::Database;
 
 /// Where the command line looks for the administration socket unless told otherwise.
@@ -64,6 +65,9 @@ impl Certificates {
 /// A checked configuration; all paths are as good as absolute.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
+    /// Where it was read.
+    #[serde(skip)]
+    pub file: PathBuf,
     pub operator: String,
     pub data_dir: PathBuf,
     #[serde(serialize_with = "shown")]
@@ -82,20 +86,12 @@ pub struct Config {
     /// Of sessions that come up by DHCP.
     pub dhcp: Dhcp,
     pub gateways: Gateways,
-    pub plans: Vec<Plan>,
-    pub default_plan: Option<String>,
+    #[serde(flatten)]
+    pub plans: Plans,
 }
 
 fn shown<T: ToString, S: serde::Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&value.to_string())
-}
-
-/// What subscribers may be put on.
-#[derive(Clone, Debug, Serialize)]
-pub struct Plan {
-    pub name: String,
-    #[serde(flatten)]
-    pub service: Service,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -157,20 +153,27 @@ impl Config {
             let at = error.span().map_or(0, |span| span.start);
             invalid((at, error.message().to_owned()))
         })?;
-        file::check(file, path.parent().unwrap_or(Path::new("."))).map_err(invalid)
+        file::check(file, path).map_err(invalid)
+    }
+
+    /// The keys that `later` has otherwise, those of plans aside.
+    pub fn differing_keys(&self, later: &Config) -> Vec<String> {
+        let plans = ["plans", "default_plan"];
+        let keys = |config| match serde_json::to_value(config) {
+            Ok(serde_json::Value::Object(keys)) => keys,
+            // A configuration is a table of plain values.
+            _ => serde_json::Map::default(),
+        };
+        let (own, later) = (keys(self), keys(later));
+        let other = later
+            .iter()
+            .filter(|(key, value)| own.get(*key) != Some(value));
+        let other = other.filter(|(key, _)| !plans.contains(&key.as_str()));
+        other.map(|(key, _)| key.clone()).collect()
     }
 
     pub fn gateway(&self, id: &str) -> Option<&Gateway> {
         self.gateways.get(id)
-    }
-
-    pub fn plan(&self, name: &str) -> Option<&Plan> {
-        self.plans.iter().find(|plan| plan.name == name)
-    }
-
-    /// The plan of subscribers who were put on none.
-    pub fn default_plan(&self) -> Option<&Plan> {
-        self.plan(self.default_plan.as_deref()?)
     }
 
     /// The gateway that serves a location: of all prefixes that contain it, the most specific.

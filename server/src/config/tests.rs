@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::service::Service;
 
 const GOOD: &str = r#"
 operator = "north-net"
@@ -61,12 +62,15 @@ fn plans_are_read() {
         priority: 2,
         time_to_live_s: 0,
     };
-    assert_eq!(config.default_plan().unwrap().name, "home-300");
-    assert_eq!(config.plan("home-300").unwrap().service, service);
-    assert_eq!(config.plan("open").unwrap().service, Service::default());
-    assert!(config.plan("other").is_none());
+    assert_eq!(config.plans.default().unwrap().name, "home-300");
+    assert_eq!(config.plans.named("home-300").unwrap().service, service);
+    assert_eq!(
+        config.plans.named("open").unwrap().service,
+        Service::default()
+    );
+    assert!(config.plans.named("other").is_none());
     let none = Config::parse(GOOD, Path::new("server.toml")).unwrap();
-    assert!(none.default_plan().is_none());
+    assert!(none.plans.default().is_none());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::access::Ask;
+use super::plans::known_plan;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::identity::{IdCard, Phone};
 use crate::session::{Establishment, SealedSecret};
@@ -106,7 +107,7 @@ impl Engine {
 
     async fn import_one(self: &Arc<Self>, row: ToImport, numbers: &[Claims]) -> Result<Imported> {
         if let Some(plan) = &row.plan {
-            self.known_plan(plan)?;
+            known_plan(&self.plans(), plan)?;
         }
         let (new, secret) = self.new_subscriber(row.phone.as_ref(), row.id_card.as_ref())?;
         let id = new.id;

@@ -21,6 +21,7 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::{Engine, EngineError, Result, now_ms};
+use crate::config::Plans;
 use crate::session::machine::{Event, Outcome};
 use crate::store::{GatewaySeen, Who};
 
@@ -40,7 +41,12 @@ impl Engine {
     /// Writes down which gateways are in contact, as far as a time to live depends on it. Returns
     /// which these are.
     pub async fn note_contacts(&self) -> Result<HashSet<String>> {
-        let all = self.plans_have_time_to_live();
+        self.note_contacts_for(&self.plans()).await
+    }
+
+    /// The same under plans that may not have been taken up yet.
+    pub(super) async fn note_contacts_for(&self, plans: &Plans) -> Result<HashSet<String>> {
+        let all = plans.have_time_to_live();
         let some = match all {
             true => HashSet::new(),
             false => self.store.gateways_with_time_to_live().await?,
@@ -72,11 +78,6 @@ impl Engine {
             })
             .await?;
         Ok(noted)
-    }
-
-    fn plans_have_time_to_live(&self) -> bool {
-        let plans = &self.config.plans;
-        plans.iter().any(|plan| plan.service.time_to_live_s > 0)
     }
 
     /// Goes on with sessions that have outlived their time at gateways which are away; returns how
@@ -120,7 +121,7 @@ impl Engine {
     /// Ends the streams of these gateways, or of all where any may have a time to live: their contact
     /// could not be written down for too long.
     pub fn end_unrecorded(&self, noted: &HashSet<String>) {
-        let all = self.plans_have_time_to_live();
+        let all = self.plans().have_time_to_live();
         for (id, link) in self.hub.links() {
             if all || noted.contains(&id) {
                 link.unrecorded.cancel();

@@ -9,6 +9,7 @@ mod gateway;
 mod identity;
 mod operator;
 mod places;
+mod plans;
 mod retention;
 mod service;
 
@@ -20,11 +21,12 @@ pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
 use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
 pub use identity::{IdentityKey, retire_offline};
+pub use plans::Reloaded;
 pub use retention::Pruned;
 pub use service::Wanted;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
-use crate::config::Config;
+use crate::config::{Config, Plans};
 use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::limits::Guard;
@@ -98,6 +100,10 @@ pub struct Engine {
     keyring: Keyring,
     /// As the key files were when they were last looked at.
     vault: RwLock<Arc<Vault>>,
+    /// As the configuration's were when they were last taken up.
+    plans: RwLock<Arc<Plans>>,
+    plans_changed: Notify,
+    reload_turn: Mutex<()>,
     /// Has the walk over rows of older identity keys begin at once.
     walk_now: Notify,
 }
@@ -116,6 +122,9 @@ impl Engine {
         .await?;
         let guard = Guard::new(&config.limits);
         let engine = Arc::new(Engine {
+            plans: RwLock::new(Arc::new(config.plans.clone())),
+            plans_changed: Notify::new(),
+            reload_turn: Mutex::default(),
             config,
             store,
             hub,

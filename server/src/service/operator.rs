@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::convert::{self, Violations};
 use super::operator_bulk::{Bulk, Outcomes};
+use crate::config::Plan;
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError, IdentityKey};
 use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
 use crate::vault::KeyId;
@@ -354,6 +355,41 @@ impl Operator for OperatorService {
             .await
             .map_err(engine_failed)?;
         Ok(Response::new(self.subscriber(id).await?))
+    }
+
+    async fn list_plans(
+        &self,
+        _request: Request<pb::ListPlansRequest>,
+    ) -> Result<Response<pb::ListPlansResponse>, Status> {
+        let plans = self.engine.plans();
+        let default = plans.default().map(|plan| plan.name.as_str());
+        let view = |plan: &Plan| pb::PlanView {
+            name: plan.name.clone(),
+            service: Some(convert::service(plan.service)),
+            is_default: default == Some(plan.name.as_str()),
+        };
+        let plans = plans.iter().map(view).collect();
+        Ok(Response::new(pb::ListPlansResponse { plans }))
+    }
+
+    async fn reload_plans(
+        &self,
+        request: Request<pb::ReloadPlansRequest>,
+    ) -> Result<Response<pb::ReloadPlansResponse>, Status> {
+        let apply = !request.get_ref().dry_run;
+        let reloaded = self.engine.reload_plans(apply).await;
+        let reloaded = reloaded.map_err(engine_failed)?;
+        let changes = reloaded.changes.into_iter().map(|change| pb::PlanChange {
+            name: change.name,
+            before: change.before.map(convert::service),
+            after: change.after.map(convert::service),
+        });
+        Ok(Response::new(pb::ReloadPlansResponse {
+            changes: changes.collect(),
+            default_plan: reloaded.other_default.map(Option::unwrap_or_default),
+            needs_restart: reloaded.needs_restart,
+            missing: reloaded.missing,
+        }))
     }
 
     type ImportSubscribersStream = Outcomes;

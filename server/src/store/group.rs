@@ -137,8 +137,13 @@ impl Lanes {
     /// Takes no more work and waits until what was taken is written.
     pub async fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.settle().await;
+    }
+
+    /// Waits until what was taken until now is written.
+    pub async fn settle(&self) {
         for queue in &self.queues {
-            // A last job behind all others.
+            // A job behind all others.
             let (unit, reply) = unit(|_: &mut Work<'_>| Ok::<(), StoreError>(()));
             if queue.send(unit).await.is_ok() {
                 let _ = reply.await;

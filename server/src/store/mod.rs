@@ -190,6 +190,11 @@ impl Store {
         self.lanes.submit(key, WhenFull::Refuse, work).await
     }
 
+    /// Waits until all work that was begun is done.
+    pub async fn settle(&self) {
+        self.lanes.settle().await;
+    }
+
     /// Does what was begun, and closes the database.
     pub async fn close(&self) {
         self.lanes.close().await;

@@ -1,0 +1,95 @@
+//! `plans`: what the running server lets subscribers be put on.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Subcommand;
+use doorstep_daemon::client::refused;
+use doorstep_daemon::output::{Output, fields, json, print, table};
+use doorstep_proto::v1 as pb;
+
+use super::{client, tables, views};
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// All of them (the default)
+    List,
+    /// Read the configuration again and take up its plans. Sessions on one that has changed follow
+    /// while they go on (audited). On several servers: on each. Other changes of the file are named
+    /// and need a restart
+    Reload {
+        /// Tell what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+pub async fn plans(socket: &Path, action: Option<Action>, output: Output) -> Result<()> {
+    match action.unwrap_or(Action::List) {
+        Action::List => list(socket, output).await,
+        Action::Reload { dry_run } => reload(socket, dry_run, output).await,
+    }
+}
+
+async fn list(socket: &Path, output: Output) -> Result<()> {
+    let mut client = client::connect(socket).await?;
+    let listed = client.list_plans(pb::ListPlansRequest {}).await;
+    let plans = listed.map_err(refused)?.into_inner().plans;
+    if output == Output::Json {
+        let plans: Vec<_> = plans.into_iter().map(views::Plan::from).collect();
+        return json(&plans);
+    }
+    let row = |plan: &pb::PlanView| {
+        let default = if plan.is_default { "yes" } else { "" };
+        [
+            plan.name.clone(),
+            tables::service(&plan.service.unwrap_or_default()),
+            default.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = plans.iter().map(row).collect();
+    print(&table(&["PLAN", "SERVICE", "DEFAULT"], &rows))
+}
+
+async fn reload(socket: &Path, dry_run: bool, output: Output) -> Result<()> {
+    let mut client = client::connect(socket).await?;
+    let reloaded = client
+        .reload_plans(pb::ReloadPlansRequest { dry_run })
+        .await;
+    let reloaded = reloaded.map_err(refused)?.into_inner();
+    if output == Output::Json {
+        return json(&views::ReloadedPlans::from(reloaded));
+    }
+    let service = |service: Option<pb::Service>, absent: &str| {
+        service.map_or_else(|| absent.to_owned(), |service| tables::service(&service))
+    };
+    let rows: Vec<_> = reloaded
+        .changes
+        .into_iter()
+        .map(|change| {
+            [
+                change.name,
+                service(change.before, "new"),
+                service(change.after, "gone"),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        print("no plan has changed\n")?;
+    } else {
+        print(&table(&["PLAN", "BEFORE", "NOW"], &rows))?;
+    }
+    let default = reloaded.default_plan.map(|name| match name.as_str() {
+        "" => "none".to_owned(),
+        _ => name,
+    });
+    print(&fields(&[
+        ("default plan", default.unwrap_or_default()),
+        ("needs a restart", reloaded.needs_restart.join(", ")),
+        ("in use, but gone", reloaded.missing.join(", ")),
+        (
+            "nothing was changed",
+            if dry_run { "--dry-run" } else { "" }.to_owned(),
+        ),
+    ]))
+}
