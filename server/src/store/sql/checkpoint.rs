@@ -14,8 +14,11 @@ use rusqlite::Connection;
 use super::sqlite::{connect, failed};
 use crate::store::{Result, StoreError};
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_millis(250);
+/// How often it looks while nothing is written.
+const IDLE: Duration = Duration::from_millis(250);
+/// And while something is. A commit that comes meanwhile waits for the disk as long as this takes, so
+/// that little at a time is better than much.
+const BUSY: Duration = Duration::from_millis(20);
 /// Pages of 4 KiB in the journal from which on it is begun anew.
 const LONG: i64 = 4096;
 
@@ -29,11 +32,17 @@ pub(super) fn start(
     thread::Builder::new()
         .name("sqlite-checkpoint".to_owned())
         .spawn(move || {
-            let mut seen = None;
-            while let Err(mpsc::RecvTimeoutError::Timeout) = stop.recv_timeout(EVERY) {
+            let (mut seen, mut pause) = (None, IDLE);
+            while let Err(mpsc::RecvTimeoutError::Timeout) = stop.recv_timeout(pause) {
+                pause = IDLE;
                 match look(&connection, &mut seen) {
-                    Ok(pages) if pages >= LONG => finish(),
-                    Ok(_) => {}
+                    Ok(None) => {}
+                    Ok(Some(pages)) => {
+                        pause = BUSY;
+                        if pages >= LONG {
+                            finish();
+                        }
+                    }
                     Err(error) => tracing::warn!(
                         %error,
                         "the journal cannot be moved into the database; it grows"
@@ -44,15 +53,16 @@ pub(super) fn start(
         .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))
 }
 
-/// Moves what others have written since the last look; how many pages the journal has then.
-fn look(connection: &Connection, seen: &mut Option<i64>) -> Result<i64> {
+/// Moves what others have written since the last look; how many pages the journal has then. None:
+/// nothing was written.
+fn look(connection: &Connection, seen: &mut Option<i64>) -> Result<Option<i64>> {
     let version = connection
         .query_row("PRAGMA data_version", [], |row| row.get(0))
         .map_err(failed)?;
     if seen.replace(version) == Some(version) {
-        return Ok(0);
+        return Ok(None);
     }
-    once(connection)
+    once(connection).map(Some)
 }
 
 /// Moves what nobody reads or writes any more; how many pages the journal has.
