@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::program;
 
 /// Of this structure. A field that changes its meaning makes a new one.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// What was asked for.
 #[derive(Clone, Debug, Serialize)]

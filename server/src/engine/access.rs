@@ -48,7 +48,7 @@ impl Engine {
         let (new, secret) = self.new_subscriber(phone.as_ref(), id_card.as_ref())?;
         let id = new.id;
         self.store
-            .change_if_not_busy(id, move |work| {
+            .change_if_not_busy(move |work| {
                 if work.insert_subscriber(&new, now_ms())? {
                     Ok(())
                 } else {
@@ -79,7 +79,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let answer = self
             .store
-            .change_if_not_busy(subscriber, move |work| {
+            .change_if_not_busy(move |work| {
                 work.expect([
                     Need::Subscriber(subscriber),
                     Need::SessionsOf(subscriber),
@@ -176,7 +176,7 @@ impl Engine {
     pub async fn release(&self, subscriber: Uuid, session: Option<Uuid>) -> Result<Uuid> {
         let at_ms = now_ms();
         self.store
-            .change_if_not_busy(subscriber, move |work| {
+            .change_if_not_busy(move |work| {
                 work.expect([Need::Subscriber(subscriber), Need::SessionsOf(subscriber)])?;
                 let sessions = work.sessions_of(subscriber)?;
                 let row = pick(&sessions, session)?;
@@ -209,7 +209,7 @@ impl Engine {
             Err(error) => {
                 if matches!(error, OpenError::Legacy(_)) {
                     self.store
-                        .change_if_not_busy(subscriber, move |work| {
+                        .change_if_not_busy(move |work| {
                             work.audit(
                                 Who::Subscriber,
                                 AUDIT_LEGACY_SEAL,

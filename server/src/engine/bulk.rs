@@ -82,7 +82,7 @@ impl Engine {
             let known = one_owner(numbers, &owners);
             async move {
                 match known {
-                    Ok(None) => self.import_one(row, numbers).await,
+                    Ok(None) => self.import_one(row).await,
                     Ok(Some(id)) => Ok(Imported::Present(id)),
                     Err(error) => Err(error),
                 }
@@ -105,20 +105,15 @@ impl Engine {
         Ok(imported)
     }
 
-    async fn import_one(self: &Arc<Self>, row: ToImport, numbers: &[Claims]) -> Result<Imported> {
+    async fn import_one(self: &Arc<Self>, row: ToImport) -> Result<Imported> {
         if let Some(plan) = &row.plan {
             known_plan(&self.plans(), plan)?;
         }
         let (new, secret) = self.new_subscriber(row.phone.as_ref(), row.id_card.as_ref())?;
         let id = new.id;
-        // The same number again in one group comes behind this one, not beside it.
-        let first = numbers.iter().flatten().next();
-        let key = first
-            .and_then(|claim| claim.last_chunk())
-            .map_or(id, |tail| Uuid::from_bytes(*tail));
         let at_ms = now_ms();
         self.store
-            .change(key, move |work| {
+            .change(move |work| {
                 if !work.insert_subscriber(&new, at_ms)? {
                     return Err(EngineError::AlreadyRegistered);
                 }
@@ -175,7 +170,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let at_ms = now_ms();
         self.store
-            .change(subscriber, move |work| {
+            .change(move |work| {
                 work.expect([Need::Subscriber(subscriber), Need::SessionsOf(subscriber)])?;
                 let row = work.subscriber(subscriber)?;
                 let row = row.ok_or(EngineError::NotFound("there is no such subscriber"))?;

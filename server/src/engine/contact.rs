@@ -18,7 +18,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use uuid::Uuid;
 
 use super::{Engine, EngineError, Result, now_ms};
 use crate::config::Plans;
@@ -70,7 +69,7 @@ impl Engine {
             return Ok(noted);
         }
         self.store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 for (id, seen) in &seen {
                     work.gateway_seen(id, seen.clone());
                 }
@@ -86,7 +85,7 @@ impl Engine {
         let margin_ms = i64::try_from(MARGIN.as_millis()).unwrap_or(i64::MAX);
         let outlived = self.store.outlived(at_ms.saturating_sub(margin_ms)).await?;
         let ends = outlived.into_iter().map(|(session, generation)| {
-            self.store.change(session, move |work| {
+            self.store.change(move |work| {
                 let row = work.session(session)?;
                 // It may have gone on since, and wait for a gateway that is in contact.
                 let Some(row) = row.filter(|row| row.session.generation == generation) else {

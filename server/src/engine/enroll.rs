@@ -1,7 +1,5 @@
 //! Tokens and revocations, each in one transaction with its line in the audit log.
 
-use uuid::Uuid;
-
 use super::{Engine, EngineError, Result, now_ms};
 use crate::enroll::{Taken, TokenRow};
 use crate::store::Who;
@@ -15,7 +13,7 @@ impl Engine {
         self.store.forget_tokens(forget_ms).await?;
         let (hash, row) = (hash.to_owned(), row.clone());
         self.store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 work.write_token(&hash, row.clone());
                 let detail = format!("for gateway {}", row.gateway);
                 let action = "create-token";
@@ -30,7 +28,7 @@ impl Engine {
         let (hash, gateway) = (hash.to_owned(), gateway.to_owned());
         let at_ms = now_ms();
         self.store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 let Some(row) = work.token(&hash)? else {
                     // Anybody can make these up; the log is not to grow by them.
                     return Ok::<_, EngineError>(Taken::Unknown);
@@ -57,7 +55,7 @@ impl Engine {
         let gateway = gateway.to_owned();
         let until_ms = now_ms();
         self.store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 work.revoke(&gateway, until_ms);
                 let detail = format!("gateway {gateway}");
                 let action = "revoke-gateway";

@@ -65,7 +65,7 @@ impl Engine {
         let gateway = gateway.to_owned();
         let event = event.clone();
         self.store
-            .change(session, move |work| {
+            .change(move |work| {
                 let Some(row) = work.session(session)? else {
                     return Ok(Applied::UnknownSession);
                 };
@@ -128,7 +128,7 @@ impl Engine {
     pub async fn receipt(&self, receipt: &ReceiptRow) -> Result<Applied> {
         let receipt = receipt.clone();
         self.store
-            .change(receipt.session, move |work| {
+            .change(move |work| {
                 let row = work.session(receipt.session)?;
                 work.record_receipt(&receipt);
                 let Some(row) = row else {
@@ -166,9 +166,8 @@ impl Engine {
         for chunk in reports.chunks(200) {
             let gateway = gateway.to_owned();
             let chunk = chunk.to_vec();
-            let key = chunk[0].0;
             self.store
-                .change(key, move |work| {
+                .change(move |work| {
                     work.expect(chunk.iter().map(|(session, ..)| Need::Session(*session)))?;
                     for (session, generation, counters) in &chunk {
                         if let Some(row) = work.session(*session)?
@@ -202,7 +201,7 @@ impl Engine {
             last_receipt,
         };
         self.store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 work.gateway_seen(&gateway, seen.clone());
                 Ok(())
             })
@@ -213,7 +212,7 @@ impl Engine {
     /// gateway can be told to drop it.
     pub async fn raise_refused(&self, session: Uuid) -> Result<Option<u64>> {
         self.store
-            .change(session, move |work| {
+            .change(move |work| {
                 let Some(row) = work.session(session)? else {
                     return Ok(None);
                 };
@@ -251,7 +250,7 @@ impl Engine {
         let overdue = self.store.receipts_overdue(before_ms).await?;
         let marks = overdue.into_iter().map(|(session, gateway)| {
             let gateway_connected = self.hub.link(&gateway).is_some();
-            self.store.change(session, move |work| {
+            self.store.change(move |work| {
                 // It may have gone on since it was listed.
                 match work.session(session)? {
                     Some(row) if row.since_ms <= before_ms => {

@@ -345,7 +345,7 @@ impl Engine {
                     &row.id_card_sealed,
                 )?;
                 self.store
-                    .change(row.id, move |work| {
+                    .change(move |work| {
                         let renewal = work.renew_numbers(&row, phone.as_ref(), card.as_ref())?;
                         if renewal == Renewal::Twice {
                             work.audit(
@@ -365,9 +365,7 @@ impl Engine {
             Due::Session(row) => {
                 let (key, target) = renewed_keys(rotation, &row.session)?;
                 self.store
-                    .change(row.session.id, move |work| {
-                        Ok(work.renew_session_keys(&row, &key, target.as_ref())?)
-                    })
+                    .change(move |work| Ok(work.renew_session_keys(&row, &key, target.as_ref())?))
                     .await
             }
             Due::Answer((subscriber, request), answer) => {
@@ -379,7 +377,7 @@ impl Engine {
                 };
                 let key = SealedSecret(key);
                 self.store
-                    .change(subscriber, move |work| {
+                    .change(move |work| {
                         Ok(work.renew_answer((subscriber, request), &answer, &key)?)
                     })
                     .await
@@ -403,7 +401,7 @@ impl Engine {
         );
         let first = self
             .store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 let at_ms = now_ms();
                 let first = work.finish_walk(key, at_ms)?;
                 if first {
@@ -534,7 +532,7 @@ async fn retire(config: &Config, store: &Store, id: KeyId) -> anyhow::Result<Pat
 
 async fn note(store: &Store, id: KeyId) -> std::result::Result<(), StoreError> {
     store
-        .change(Uuid::nil(), move |work| {
+        .change(move |work| {
             let detail = format!("identity key {id} is not read any more; no row needs it");
             work.audit(Who::Operator, AUDIT_RETIRED, None, None, &detail, now_ms());
             Ok(())

@@ -29,7 +29,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let at_ms = now_ms();
         self.store
-            .change(session, move |work| {
+            .change(move |work| {
                 let session = work.session(session)?.map(|row| row.session);
                 let session = session.ok_or(EngineError::NotFound(
                     "session_id: there is no such session",
@@ -68,7 +68,7 @@ impl Engine {
     async fn operate(&self, session: Uuid, action: &'static str, release: bool) -> Result<()> {
         let at_ms = now_ms();
         self.store
-            .change(session, move |work| {
+            .change(move |work| {
                 let row = work.session(session)?.ok_or(EngineError::NotFound(
                     "session_id: there is no such session",
                 ))?;
@@ -104,7 +104,7 @@ impl Engine {
         let secret = Secret::generate()?;
         let hash = secret.hash();
         self.store
-            .change(subscriber, move |work| {
+            .change(move |work| {
                 if !work.set_secret_hash(subscriber, &hash)? {
                     return Err(EngineError::NotFound(
                         "subscriber_id: there is no such subscriber",

@@ -62,7 +62,7 @@ impl Engine {
         self.note_contacts_for(&plans).await?;
         let text = audit_text(reloaded);
         self.store
-            .change(Uuid::nil(), move |work| {
+            .change(move |work| {
                 work.audit(Who::Operator, "reload-plans", None, None, &text, now_ms());
                 Ok::<(), EngineError>(())
             })
@@ -91,7 +91,7 @@ impl Engine {
                 let detail = format!("{}: {}, for {changed} sessions", plan.name, plan.service);
                 tracing::info!(plan = plan.name, sessions = changed, "the plan has changed");
                 self.store
-                    .change(Uuid::nil(), move |work| {
+                    .change(move |work| {
                         let at_ms = now_ms();
                         work.audit(Who::Server, "plan-changed", None, None, &detail, at_ms);
                         Ok::<(), EngineError>(())
@@ -128,7 +128,7 @@ impl Engine {
             after = last.session.id;
             let served = rows.iter().map(|row| {
                 let (id, service, name) = (row.session.id, plan.service, plan.name.clone());
-                self.store.change(id, move |work| {
+                self.store.change(move |work| {
                     // It may have been given another plan since it was listed.
                     match work.session(id)? {
                         Some(row) if row.session.service.plan.as_ref() == Some(&name) => {

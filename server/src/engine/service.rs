@@ -32,7 +32,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let wanted = wanted.clone();
         self.store
-            .change(session, move |work| {
+            .change(move |work| {
                 let row = work.session(session)?.ok_or(EngineError::NotFound(
                     "session_id: there is no such session",
                 ))?;
@@ -64,7 +64,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let plan = plan.map(ToOwned::to_owned);
         self.store
-            .change(subscriber, move |work| {
+            .change(move |work| {
                 let plans = engine.plans();
                 let chosen = match &plan {
                     Some(name) => Some(known_plan(&plans, name)?),

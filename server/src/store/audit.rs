@@ -25,25 +25,18 @@ const ENTRIES: &str = "SELECT number, at_ms, who, action, subscriber, session, d
 /// Entries read at once.
 const PAGE: u64 = 1000;
 
-/// What appends events to the log.
+/// What appends events to the log behind the head that is `known`, or that of the table; and the head
+/// that the log has then. If another server has appended meanwhile, it cannot be written.
 pub(super) async fn append(
     backend: &Backend,
     key: &AuditKey,
+    known: Option<Head>,
     events: &[Event],
-) -> Result<Vec<Statement>> {
-    if events.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut head = head(
-        backend
-            .read_to_write(vec![Statement::marks(HEAD, vec![])])
-            .await?,
-    )?
-    .unwrap_or_else(|| key.empty());
-    if let Err(error) = key.check(&head) {
-        // What happens is written all the same; `audit verify` tells from where on nothing is proven.
-        tracing::error!(%error, "the audit log's head is not as this server wrote it");
-    }
+) -> Result<([Statement; 2], Head)> {
+    let mut head = match known {
+        Some(head) => head,
+        None => stored_head(backend, key).await?,
+    };
     let previous = head.count;
     let rows = events
         .iter()
@@ -56,10 +49,21 @@ pub(super) async fn append(
         head.link.as_bytes().as_slice().into(),
         head.seal.as_bytes().as_slice().into(),
     ];
-    Ok(vec![
+    let statements = [
         Statement::new(Takes::InsertAll, WRITE_HEAD, vec![after]),
         Statement::new(Takes::InsertAll, WRITE, rows),
-    ])
+    ];
+    Ok((statements, head))
+}
+
+async fn stored_head(backend: &Backend, key: &AuditKey) -> Result<Head> {
+    let read = vec![Statement::marks(HEAD, vec![])];
+    let head = head(backend.read_to_write(read).await?)?.unwrap_or_else(|| key.empty());
+    if let Err(error) = key.check(&head) {
+        // What happens is written all the same; `audit verify` tells from where on nothing is proven.
+        tracing::error!(%error, "the audit log's head is not as this server wrote it");
+    }
+    Ok(head)
 }
 
 fn values(chained: &Chained) -> Vec<Value> {

@@ -18,7 +18,7 @@ use crate::session::State;
 /// Sessions and subscribers kept; a session with all its texts takes about one kilobyte.
 const ROWS: usize = 32_768;
 
-/// Shared by all lanes.
+/// Shared by who writes and all who read.
 pub(super) struct Cache {
     rows: Mutex<Kept>,
 }

@@ -72,15 +72,6 @@ impl fmt::Debug for Database {
     }
 }
 
-/// Batches of transitions that may be under way at the same time.
-pub(super) fn lanes(database: &Database) -> usize {
-    match database {
-        // It has one writer at a time; a second one would only wait.
-        Database::Sqlite(_) => 1,
-        Database::Postgres(_) => 4,
-    }
-}
-
 /// Opens it and brings its schema up to date.
 pub(super) async fn open(database: &Database) -> Result<Backend> {
     match database {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
-use uuid::Uuid;
+use tokio::sync::{mpsc, oneshot};
 
 use super::audit::append;
 use super::cache::{Cache, Written};
@@ -14,9 +13,9 @@ use super::others::Others;
 use super::sql::Backend;
 use super::work::{Changes, Need, Rows};
 use super::{Result, SessionRow, StepRow, StoreError, Work, flush::statements, load::load};
-use crate::audit::AuditKey;
+use crate::audit::{AuditKey, Head};
 
-/// Jobs that wait for one lane.
+/// Jobs that wait.
 const QUEUE: usize = 4096;
 /// Most jobs of one transaction.
 const BATCH: usize = 256;
@@ -32,7 +31,7 @@ pub struct Committed {
     pub steps: Vec<Arc<StepRow>>,
 }
 
-pub(super) type OnCommit = Arc<dyn Fn(&Committed) + Send + Sync>;
+pub(super) type OnCommit = Box<dyn Fn(&Committed) + Send + Sync>;
 
 /// A unit of work, whatever it returns.
 trait Job: Send {
@@ -79,38 +78,26 @@ pub(super) enum WhenFull {
     Refuse,
 }
 
-/// Batches of different lanes are under way at the same time.
-pub(super) struct Lanes {
-    queues: Vec<mpsc::Sender<Box<dyn Job>>>,
-    closed: AtomicBool,
+/// Work that waits to be done.
+#[derive(Clone)]
+pub(super) struct Queue {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    closed: Arc<AtomicBool>,
 }
 
-impl Lanes {
-    pub fn start(lanes: usize, shared: &Shared) -> Self {
-        let queues = (0..lanes)
-            .map(|_| {
-                let (queue, jobs) = mpsc::channel(QUEUE);
-                tokio::spawn(shared.clone().serve(jobs));
-                queue
-            })
-            .collect();
-        Lanes {
-            queues,
-            closed: AtomicBool::new(false),
-        }
+/// One batch is under way at a time. Several would each be smaller, and what a transaction costs is
+/// mostly its own, not that of the rows in it.
+pub(super) fn start(writer: Writer) -> Queue {
+    let (jobs, waiting) = mpsc::channel(QUEUE);
+    tokio::spawn(writer.serve(waiting));
+    Queue {
+        jobs,
+        closed: Arc::default(),
     }
+}
 
-    fn queue(&self, key: Uuid) -> &mpsc::Sender<Box<dyn Job>> {
-        let lane = key.as_u128() % self.queues.len() as u128;
-        &self.queues[usize::try_from(lane).unwrap_or(0)]
-    }
-
-    pub async fn submit<F, T, E>(
-        &self,
-        key: Uuid,
-        when_full: WhenFull,
-        work: F,
-    ) -> std::result::Result<T, E>
+impl Queue {
+    pub async fn submit<F, T, E>(&self, when_full: WhenFull, work: F) -> std::result::Result<T, E>
     where
         F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -119,10 +106,9 @@ impl Lanes {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Closed.into());
         }
-        let queue = self.queue(key);
         let place = match when_full {
-            WhenFull::Wait => queue.reserve().await.map_err(|_| StoreError::Closed),
-            WhenFull::Refuse => queue.try_reserve().map_err(|error| match error {
+            WhenFull::Wait => self.jobs.reserve().await.map_err(|_| StoreError::Closed),
+            WhenFull::Refuse => self.jobs.try_reserve().map_err(|error| match error {
                 mpsc::error::TrySendError::Full(()) => StoreError::Busy,
                 mpsc::error::TrySendError::Closed(()) => StoreError::Closed,
             }),
@@ -142,12 +128,10 @@ impl Lanes {
 
     /// Waits until what was taken until now is written.
     pub async fn settle(&self) {
-        for queue in &self.queues {
-            // A job behind all others.
-            let (unit, reply) = unit(|_: &mut Work<'_>| Ok::<(), StoreError>(()));
-            if queue.send(unit).await.is_ok() {
-                let _ = reply.await;
-            }
+        // A job behind all others.
+        let (unit, reply) = unit(|_: &mut Work<'_>| Ok::<(), StoreError>(()));
+        if self.jobs.send(unit).await.is_ok() {
+            let _ = reply.await;
         }
     }
 }
@@ -171,21 +155,19 @@ where
     (Box::new(unit), receiver)
 }
 
-/// What all lanes have.
-#[derive(Clone)]
-pub(super) struct Shared {
+/// Who does the work.
+pub(super) struct Writer {
     pub backend: Backend,
     pub cache: Arc<Cache>,
-    pub audit: Arc<AuditKey>,
-    /// Whose turn it is to append to the audit log. Its head is one row: lanes that did so at the
-    /// same time would only fail one after the other.
-    pub audit_turn: Arc<Mutex<()>>,
+    pub audit: AuditKey,
+    /// Of the audit log, as this server has written it last; None: it must be read.
+    pub audit_head: Option<Head>,
     pub others: Arc<Others>,
     pub committed: OnCommit,
 }
 
-impl Shared {
-    async fn serve(self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+impl Writer {
+    async fn serve(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         let mut batch = Vec::with_capacity(BATCH);
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
             let written = self.batch(&mut batch).await;
@@ -202,7 +184,7 @@ impl Shared {
         }
     }
 
-    async fn batch(&self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+    async fn batch(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<()> {
         for attempt in 0..ATTEMPTS {
             match self.attempt(jobs, attempt == 0).await {
                 Err(StoreError::Conflict) => {
@@ -217,7 +199,7 @@ impl Shared {
         Err(StoreError::Conflict)
     }
 
-    async fn attempt(&self, jobs: &mut [Box<dyn Job>], assume: bool) -> Result<()> {
+    async fn attempt(&mut self, jobs: &mut [Box<dyn Job>], assume: bool) -> Result<()> {
         let mut changes = self.decide(jobs, assume).await?.into_changes();
         if changes.is_empty() {
             return Ok(());
@@ -240,15 +222,19 @@ impl Shared {
         Ok(())
     }
 
-    async fn write(&self, changes: &Changes) -> Result<()> {
+    async fn write(&mut self, changes: &Changes) -> Result<()> {
         let mut statements = statements(changes);
-        let _turn = match changes.audits.is_empty() {
-            true => None,
-            false => Some(self.audit_turn.lock().await),
-        };
-        statements.extend(append(&self.backend, &self.audit, &changes.audits).await?);
         statements.extend(self.others.tell(changes));
-        self.backend.commit(statements).await
+        if changes.audits.is_empty() {
+            return self.backend.commit(statements).await;
+        }
+        // It is not known any more unless this is written.
+        let known = self.audit_head.take();
+        let (appended, head) = append(&self.backend, &self.audit, known, &changes.audits).await?;
+        statements.extend(appended);
+        self.backend.commit(statements).await?;
+        self.audit_head = Some(head);
+        Ok(())
     }
 
     /// Runs all jobs until none lacks a row any more.

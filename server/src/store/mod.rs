@@ -110,7 +110,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub struct Store {
     backend: Backend,
     cache: Arc<Cache>,
-    lanes: Arc<group::Lanes>,
+    queue: group::Queue,
     others: Arc<Others>,
 }
 
@@ -135,17 +135,14 @@ impl Store {
         let backend = database::open(database).await?;
         let cache = Arc::new(Cache::default());
         let others = Others::new();
-        let lanes = group::Lanes::start(
-            database::lanes(database),
-            &group::Shared {
-                backend: backend.clone(),
-                cache: Arc::clone(&cache),
-                audit: Arc::new(audit),
-                audit_turn: Arc::default(),
-                others: Arc::clone(&others),
-                committed: Arc::new(committed),
-            },
-        );
+        let queue = group::start(group::Writer {
+            backend: backend.clone(),
+            cache: Arc::clone(&cache),
+            audit,
+            audit_head: None,
+            others: Arc::clone(&others),
+            committed: Box::new(committed),
+        });
         let kept = Arc::clone(&cache);
         others.start(database, &backend, move |hint| {
             match &hint {
@@ -156,7 +153,7 @@ impl Store {
         Ok(Store {
             backend,
             cache,
-            lanes: Arc::new(lanes),
+            queue,
             others,
         })
     }
@@ -164,40 +161,38 @@ impl Store {
     /// Does one unit of work, together with others; durable when it returns. `work` may be called
     /// several times, and must do nothing but read and change what it is given.
     ///
-    /// Work with the same `key` is done in the order in which it came.
+    /// Work is done in the order in which it came.
     pub async fn change<T, E>(
         &self,
-        key: Uuid,
         work: impl FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
     ) -> std::result::Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.lanes.submit(key, WhenFull::Wait, work).await
+        self.queue.submit(WhenFull::Wait, work).await
     }
 
     /// The same, unless so much waits already that it would wait long.
     pub async fn change_if_not_busy<T, E>(
         &self,
-        key: Uuid,
         work: impl FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
     ) -> std::result::Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.lanes.submit(key, WhenFull::Refuse, work).await
+        self.queue.submit(WhenFull::Refuse, work).await
     }
 
     /// Waits until all work that was begun is done.
     pub async fn settle(&self) {
-        self.lanes.settle().await;
+        self.queue.settle().await;
     }
 
     /// Does what was begun, and closes the database.
     pub async fn close(&self) {
-        self.lanes.close().await;
+        self.queue.close().await;
         self.others.stop();
         self.backend.close().await;
     }

@@ -24,7 +24,7 @@ fn new(number: u8) -> NewSubscriber {
 
 async fn insert(store: &Store, new: NewSubscriber) -> Result<bool> {
     store
-        .change(new.id, move |work| work.insert_subscriber(&new, 1))
+        .change(move |work| work.insert_subscriber(&new, 1))
         .await
 }
 
@@ -33,8 +33,7 @@ async fn what_comes_together_is_decided_one_after_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
     assert!(insert(&store, new(1)).await.unwrap());
-    let taken =
-        (0..500).map(|_| store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1)));
+    let taken = (0..500).map(|_| store.change(|work| work.take_generations(new(1).id, 1)));
     let mut taken: Vec<u64> = futures::future::try_join_all(taken).await.unwrap();
     taken.sort_unstable();
     assert_eq!(taken, (1..=500).collect::<Vec<_>>());
@@ -75,9 +74,9 @@ async fn a_number_that_two_have_is_renewed_for_both_and_found_for_one() {
         claims,
     };
     let renew = async |was: &Subscriber, phone: crate::vault::Renewed| {
-        let (id, was) = (was.id, was.clone());
+        let was = was.clone();
         store
-            .change(id, move |work| work.renew_numbers(&was, Some(&phone), None))
+            .change(move |work| work.renew_numbers(&was, Some(&phone), None))
             .await
             .unwrap()
     };
@@ -107,11 +106,11 @@ async fn work_that_fails_changes_nothing_and_lets_the_rest_through() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
     insert(&store, new(1)).await.unwrap();
-    let fails = store.change(Uuid::nil(), |work| {
+    let fails = store.change(|work| {
         work.take_generations(new(1).id, 10)?;
         Err::<(), _>(StoreError::Busy)
     });
-    let goes = store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1));
+    let goes = store.change(|work| work.take_generations(new(1).id, 1));
     let (failed, went) = tokio::join!(fails, goes);
     assert!(matches!(failed, Err(StoreError::Busy)));
     assert_eq!(went.unwrap(), 1);
@@ -125,7 +124,7 @@ async fn a_row_that_another_server_has_changed_is_read_again() {
     insert(&one, new(1)).await.unwrap();
     let work = (0..200).map(|number| {
         let store = if number % 2 == 0 { &one } else { &other };
-        store.change(Uuid::nil(), |work| work.take_generations(new(1).id, 1))
+        store.change(|work| work.take_generations(new(1).id, 1))
     });
     let mut taken: Vec<u64> = futures::future::try_join_all(work).await.unwrap();
     taken.sort_unstable();
@@ -139,7 +138,7 @@ async fn places_are_given_once_until_the_pool_is_empty() {
     let capacity = 3 * work::WINDOW + 5;
     let take = |session: i64| {
         let id = Uuid::from_u128(u128::from(session.unsigned_abs()) + 1);
-        store.change(id, move |work| {
+        store.change(move |work| {
             // Wherever it begins, all of them are found.
             work.take_place("gw1", capacity, (session * 37) % capacity, id)
         })
@@ -173,7 +172,7 @@ async fn what_two_servers_note_is_one_chain() {
     let (one, other) = (open(&folder).await, open(&folder).await);
     let notes = (0..100u128).map(|number| {
         let store = if number % 2 == 0 { &one } else { &other };
-        store.change(Uuid::from_u128(number), move |work| {
+        store.change(move |work| {
             work.audit(Who::Operator, "test", None, None, &number.to_string(), 1);
             Ok::<(), StoreError>(())
         })
