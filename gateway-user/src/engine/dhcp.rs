@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use doorstep_establish::Mac;
 use doorstep_gateway_common::LineKey;
-use doorstep_ipoe::dhcp4::{self, Answer, Event, Ignored, Lease, Times};
+use doorstep_ipoe::dhcp4::{self, Answer, Event, Forcerenew, Ignored, Lease, Times};
 use doorstep_ipoe::frame::Datagram;
 use doorstep_ipoe::holder::{Holder, Replace};
 use ipnet::Ipv4Net;
@@ -52,6 +52,9 @@ pub(super) struct Client {
     acknowledged: Instant,
     /// What it is told once the fast path is as it should be.
     answer: Option<Vec<u8>>,
+    /// The transaction that told it how a FORCERENEW is signed, if one did. Not recorded: it says so
+    /// again whenever it renews.
+    told_nonce: Option<u32>,
 }
 
 impl Lines {
@@ -114,6 +117,7 @@ impl Client {
         Self {
             acknowledged: now.at,
             answer: None,
+            told_nonce: None,
         }
     }
 }
@@ -147,17 +151,24 @@ pub(super) fn check(connect: &Connect, operator: &Operator) -> Result<(), Object
 
 impl Engine {
     pub(super) fn on_dhcp(&mut self, line: LineKey, frame: &[u8], asked: &Datagram<'_>, now: Now) {
-        let mac = Mac(asked.source_mac);
+        let mac = Mac(dhcp4::client(asked));
         let meant = self.meant(line, mac, now);
         let told = match meant {
-            Some(session) => self.told(session),
+            Some(session) => self
+                .sessions
+                .get(&session)
+                .and_then(|held| self.told(session, held, mac, now)),
             None => Some(self.told_of_none(asked)),
         };
         let Some(told) = told else {
             return;
         };
         let answer = dhcp4::answer(frame, &told, self.dhcp.clock(now.at));
-        let Answer { frame, event } = match answer {
+        let Answer {
+            frame,
+            event,
+            told_nonce,
+        } = match answer {
             Ok(answer) => answer,
             Err(why) => {
                 self.dhcp.count(why.name());
@@ -178,7 +189,7 @@ impl Engine {
         self.dhcp.count(name);
         match (event, meant) {
             (Some(Event::Bound(mac)), Some(session)) => {
-                self.on_bound(session, Mac(mac), frame, now);
+                self.on_bound(session, Mac(mac), frame, told_nonce, now);
             }
             (Some(Event::Released(mac)), Some(session)) => self.on_given_back(session, mac, None),
             (Some(Event::Declined(mac)), Some(session)) => {
@@ -234,8 +245,13 @@ impl Engine {
     }
 
     /// What routers are told of a session.
-    fn told(&self, session: SessionRef) -> Option<dhcp4::Line> {
-        let held = self.sessions.get(&session)?;
+    fn told(
+        &self,
+        session: SessionRef,
+        held: &Session,
+        client: Mac,
+        now: Now,
+    ) -> Option<dhcp4::Line> {
         let connect = &held.row.connect;
         let (dhcp, address) = (connect.dhcp?, connect.ipv4?);
         let operator = self.operator(session.operator)?;
@@ -253,6 +269,12 @@ impl Engine {
                 dns: dns.collect(),
                 mtu: held.mtu,
                 times: Times::of(Duration::from_secs(dhcp.lease_s.into())),
+                forcerenew: Some(Forcerenew::derive(
+                    connect.key.as_bytes(),
+                    connect.generation,
+                    client.0,
+                    now.unix_ms.try_into().unwrap_or_default(),
+                )),
             }),
             holder: held.holder(&self.dhcp),
             replace: replace(dhcp),
@@ -279,7 +301,14 @@ impl Engine {
 
     /// A router holds a session from now on, or goes on to. It is told so once that is recorded and
     /// the fast path forwards for it.
-    fn on_bound(&mut self, session: SessionRef, mac: Mac, answer: Option<Vec<u8>>, now: Now) {
+    fn on_bound(
+        &mut self,
+        session: SessionRef,
+        mac: Mac,
+        answer: Option<Vec<u8>>,
+        told_nonce: Option<u32>,
+        now: Now,
+    ) {
         let Some(held) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -289,12 +318,14 @@ impl Engine {
                 if held.opening.is_none_or(|opening| opening.mac == mac) {
                     held.client.acknowledged = now.at;
                     held.client.answer = answer;
+                    held.client.told_nonce = told_nonce;
                     self.on_accept(session, mac, None, now);
                 }
             }
             Phase::Established(opened) => {
                 held.client.acknowledged = now.at;
                 held.client.answer = answer;
+                held.client.told_nonce = told_nonce;
                 if opened.mac != mac || held.row.released {
                     held.row.released = false;
                     if opened.mac != mac {
@@ -338,6 +369,24 @@ impl Engine {
         if matches!(held.row.phase, Phase::Established(_)) && !held.row.released {
             held.row.released = true;
             self.persist_session(session);
+        }
+    }
+
+    /// Has the router of a session that has ended renew, if it can be told to: it then hears that
+    /// nothing is left.
+    pub(super) fn force_renew(&mut self, session: SessionRef, held: &Session, now: Now) {
+        let (Phase::Closing { opened, .. }, Some(xid)) = (&held.row.phase, held.client.told_nonce)
+        else {
+            return;
+        };
+        let Some(opened) = opened.filter(|_| !held.row.released) else {
+            return;
+        };
+        let told = self.told(session, held, opened.mac, now);
+        let frame = told.and_then(|told| dhcp4::forcerenew(&told, opened.mac.0, xid, &held.tags()));
+        if frame.is_some() {
+            self.dhcp.count("forced_to_renew");
+            self.send_to(held.line.key, frame);
         }
     }
 

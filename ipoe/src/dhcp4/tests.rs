@@ -1,3 +1,6 @@
+mod forcerenew;
+mod relay;
+
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
@@ -12,6 +15,11 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 10);
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 7);
 const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const RELAY: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);
+
+fn secret() -> Forcerenew {
+    Forcerenew::derive(&[7; 32], 3, CPE, 1_700_000_000_000)
+}
 
 fn line() -> Line {
     Line {
@@ -23,6 +31,7 @@ fn line() -> Line {
             dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
             mtu: 1492,
             times: Times::of(HOUR),
+            forcerenew: Some(secret()),
         }),
         holder: None,
         replace: Replace::AtOnce,
@@ -83,8 +92,30 @@ fn ask(line: &Line, message: &Message) -> Result<Answer, Ignored> {
 
 fn read(answer: &Answer) -> (Datagram<'_>, Message) {
     let datagram = Datagram::parse(answer.frame.as_ref().unwrap()).unwrap();
-    let message = Message::decode(&mut Decoder::new(datagram.payload)).unwrap();
+    let payload = datagram.payload;
+    // What is echoed may be anything, and nothing that the library reads.
+    let echoed = raw_option(payload, 82).map(|(at, _)| at);
+    let payload = &payload[..echoed.unwrap_or(payload.len())];
+    let message = Message::decode(&mut Decoder::new(payload)).unwrap();
     (datagram, message)
+}
+
+/// Where an option of a message begins, and what it carries.
+fn raw_option(payload: &[u8], wanted: u8) -> Option<(usize, &[u8])> {
+    let mut at = 240;
+    loop {
+        match payload[at..] {
+            [0, ..] => at += 1,
+            [code, len, ..] if code != 255 => {
+                let data = &payload[at + 2..][..usize::from(len)];
+                if code == wanted {
+                    return Some((at, data));
+                }
+                at += 2 + data.len();
+            }
+            _ => return None,
+        }
+    }
 }
 
 fn server(address: Ipv4Addr) -> DhcpOption {
@@ -238,10 +269,7 @@ fn only_the_holder_gives_back() {
         (&release, Event::Released(CPE)),
         (&decline, Event::Declined(CPE)),
     ] {
-        let silent = Answer {
-            frame: None,
-            event: Some(event),
-        };
+        let silent = Answer::of(None, Some(event));
         assert_eq!(ask(&own, message), Ok(silent));
         let foreign = held(OTHER_CPE, Replace::AtOnce);
         assert_eq!(ask(&foreign, message), Err(Ignored::Held));
@@ -279,8 +307,14 @@ fn what_is_not_answered_has_a_name() {
     };
     let said = |message: Message| framed(&message, CPE);
     let request = |options: &[DhcpOption]| said(message(MessageType::Request, NONE, options));
-    let mut relayed = discover();
-    relayed.set_giaddr(SERVER);
+    let from_server_port = |relay: Ipv4Addr| {
+        let mut discover = discover();
+        discover.set_giaddr(relay);
+        let mut frame = said(discover);
+        // Source port 67.
+        frame[14 + TAGS.len() + 20 + 1] = 67;
+        frame
+    };
     let mut frame = said(discover());
     // Inner destination port 68: a server's message.
     let port = 14 + TAGS.len() + 20 + 3;
@@ -297,7 +331,19 @@ fn what_is_not_answered_has_a_name() {
             edited(&|payload| payload[0] = 2),
             Ignored::FromServer,
         ),
-        ("relayed", said(relayed), Ignored::Relayed),
+        (
+            "a relay's port without a relay",
+            from_server_port(NONE),
+            Ignored::NotForServer,
+        ),
+        (
+            "relayed for no station",
+            edited(&|payload| {
+                payload[24..28].copy_from_slice(&RELAY.octets());
+                payload[28] |= 1;
+            }),
+            Ignored::ForeignHardware,
+        ),
         (
             "hardware address of another",
             edited(&|payload| payload[33] ^= 1),
@@ -371,7 +417,7 @@ fn holds(frame: &[u8], line: &Line) {
     match answer.event {
         Some(
             Event::Bound(mac) | Event::Released(mac) | Event::Declined(mac) | Event::Refused(mac),
-        ) => assert_eq!(mac, asked.source_mac),
+        ) => assert_eq!(mac, asked.payload[28..34]),
         None => assert!(answer.frame.is_some()),
     }
     if answer.frame.is_none() {
@@ -381,7 +427,7 @@ fn holds(frame: &[u8], line: &Line) {
     assert_eq!(datagram.source_mac, GATEWAY.mac);
     assert_eq!(datagram.tags.len(), asked.tags.len());
     assert!([BROADCAST, asked.source_mac].contains(&datagram.destination_mac));
-    assert_eq!(reply.chaddr(), asked.source_mac);
+    assert_eq!(reply.chaddr(), &asked.payload[28..34]);
     assert_eq!(reply.xid().to_be_bytes(), asked.payload[4..8]);
     let own = line.lease.as_ref().map(|lease| lease.address);
     assert!(reply.yiaddr().is_unspecified() || Some(reply.yiaddr()) == own);
