@@ -143,7 +143,7 @@ impl Delegation {
             source_mac: mac,
             destination_mac: group_mac(ALL_DHCP),
             tags: &tags(subscriber),
-            source: Ipv6Addr::from(0xfe80_u128 << 112 | u128::from(subscriber) + 0x100),
+            source: Ipv6Addr::from((0xfe80_u128 << 112) + u128::from(subscriber) + 0x100),
             destination: ALL_DHCP,
             hop_limit: HOP_LIMIT,
             body: Body::Udp {
@@ -155,7 +155,7 @@ impl Delegation {
         packet.build().context("a message that fits")
     }
 
-    fn message<'f>(frame: &'f [u8]) -> Option<&'f [u8]> {
+    fn message(frame: &[u8]) -> Option<&[u8]> {
         match Packet::parse(frame).ok()?.body {
             Body::Udp {
                 destination_port: CLIENT_PORT6,

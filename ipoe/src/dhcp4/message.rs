@@ -30,6 +30,8 @@ pub(super) struct Question {
     pub mac: Mac,
     /// The address the client has already, or unspecified.
     pub client: Ipv4Addr,
+    /// Whether it has asked from that address, and not all (RFC 2131, 4.3.2: RENEWING).
+    pub renews: bool,
     pub xid: u32,
     pub broadcast: bool,
     /// The client's identifier, to be returned (RFC 6842).
@@ -140,6 +142,9 @@ impl Question {
             kind: kind(message, server)?,
             mac,
             client: message.ciaddr(),
+            renews: !message.ciaddr().is_unspecified()
+                && datagram.source == message.ciaddr()
+                && datagram.destination != Ipv4Addr::BROADCAST,
             xid: message.xid(),
             broadcast: message.flags().broadcast(),
             identifier,

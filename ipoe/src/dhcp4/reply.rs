@@ -59,9 +59,14 @@ impl Reply<'_> {
         self.frame(&message, &[], (self.question.mac, self.question.client))
     }
 
-    /// To all, as the client may have no address that it could be told at (RFC 2131, 4.1).
+    /// To all, as the client may have no address that it could be told at (RFC 2131, 4.1). One that
+    /// renews has asked from its address: there it listens, and some nowhere else.
     pub fn refuse(&self) -> Option<Vec<u8>> {
         let mut message = self.message(MessageType::Nak);
+        let question = self.question;
+        if question.renews {
+            return self.frame(&message, &[], (question.mac, question.client));
+        }
         message.set_flags(Flags::default().set_broadcast());
         self.frame(&message, &[], (BROADCAST, Ipv4Addr::BROADCAST))
     }

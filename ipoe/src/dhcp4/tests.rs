@@ -209,6 +209,38 @@ fn requests_are_granted_or_refused_at_once() {
 }
 
 #[test]
+fn who_renews_is_refused_at_its_address() {
+    let mut request = message(MessageType::Request, FOREIGN, &[]);
+    request.set_chaddr(&CPE);
+    let payload = request.to_vec().unwrap();
+    for (source, destination, told_at) in [
+        (FOREIGN, SERVER, FOREIGN),
+        (FOREIGN, Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST),
+        (ADDRESS, SERVER, Ipv4Addr::BROADCAST),
+    ] {
+        let datagram = Datagram {
+            source_mac: CPE,
+            destination_mac: GATEWAY.mac,
+            tags: TAGS,
+            source,
+            destination,
+            source_port: CLIENT_PORT,
+            destination_port: SERVER_PORT,
+            payload: &payload,
+        };
+        let answer = answer(&datagram.build().unwrap(), &ended(), HOUR).unwrap();
+        assert_eq!(answer.event, Some(Event::Refused(CPE)));
+        let (datagram, nak) = read(&answer);
+        assert!(nak.opts().has_msg_type(MessageType::Nak));
+        assert_eq!(datagram.destination, told_at);
+        let to_all = told_at == Ipv4Addr::BROADCAST;
+        let mac = if to_all { BROADCAST } else { CPE };
+        assert_eq!(datagram.destination_mac, mac);
+        assert_eq!(nak.flags().broadcast(), to_all);
+    }
+}
+
+#[test]
 fn a_client_that_asks_for_it_is_answered_by_broadcast() {
     let mut discover = message(MessageType::Discover, NONE, &[]);
     discover.set_flags(Flags::default().set_broadcast());
