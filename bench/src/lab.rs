@@ -70,8 +70,15 @@ fn port(netns: &Netns, name: &'static str, number: u8) -> Result<Port> {
 }
 
 /// The configuration of a gateway between the lab's ports. `more` are further lines of its own,
-/// `server` those that say where the server is; the certificate is `gateway.pem`.
-pub fn gateway_config(id: &str, max_sessions: u32, more: &str, server: &str) -> String {
+/// `operator` of the operator's, `server` those that say where the server is; the certificate is
+/// `gateway.pem`.
+pub fn gateway_config(
+    id: &str,
+    max_sessions: u32,
+    more: &str,
+    operator: &str,
+    server: &str,
+) -> String {
     format!(
         "id = \"{id}\"\n\
          state_dir = \"state\"\n\
@@ -88,7 +95,8 @@ pub fn gateway_config(id: &str, max_sessions: u32, more: &str, server: &str) -> 
          index = {}\n\
          uplink = \"{UPLINK}\"\n\
          next_hops = [\"192.0.2.1\", \"2001:db8:ff00::1\"]\n\
-         subscriber_prefixes = [\"100.64.0.0/10\", \"2001:db8::/33\"]\n\n\
+         subscriber_prefixes = [\"100.64.0.0/10\", \"2001:db8::/33\"]\n\
+         {operator}\n\n\
          [operator.server]\n\
          {server}\n\
          ca = \"ca.pem\"\n\

@@ -7,6 +7,7 @@
 mod control;
 mod cpu;
 mod dataplane;
+mod dhcp;
 mod fill;
 mod frames;
 mod gateway;
@@ -50,6 +51,7 @@ struct Cli {
 enum Command {
     Control(control::Args),
     Dataplane(dataplane::Args),
+    Dhcp(dhcp::Args),
     Hitless(hitless::Args),
     Program(program::Args),
     Switch(switch::Args),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let result: Result<ExitCode> = match command {
         Command::Control(args) => control::run(&args),
         Command::Dataplane(args) => dataplane::run(&args),
+        Command::Dhcp(args) => dhcp::run(&args),
         Command::Hitless(args) => hitless::run(&args),
         Command::Switch(args) => switch::run(&args),
         Command::Program(args) => program::run(&args),

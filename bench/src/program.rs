@@ -6,7 +6,7 @@
 //! others. Between the two lie the terminals' answers, which are limited on purpose and are not
 //! measured: the journal is told that all terminals have answered.
 
-mod server;
+pub mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -220,15 +220,15 @@ async fn forward(mut config: Config) -> Result<Forwarding> {
     })
 }
 
-/// The files of a gateway.
-struct Host {
+/// The files of a gateway: certificates, and an inventory with the lines of the subscribers.
+pub struct Host {
     // The file system must go before the folder that it lies in.
     _bpffs: Guard,
-    folder: Folder,
+    pub folder: Folder,
 }
 
 impl Host {
-    fn new(bindings: u32) -> Result<Self> {
+    pub fn new(bindings: u32) -> Result<Self> {
         let folder = Folder::new()?;
         let mounted = bpffs::mount(&folder.path().join("bpf"))?;
         server::certificates(folder.path())?;
@@ -249,6 +249,7 @@ impl Host {
             server::GATEWAY,
             max_sessions,
             "admin_socket = \"admin.sock\"",
+            "",
             &format!(
                 "url = \"https://127.0.0.1:{port}\"\nserver_name = \"{}\"",
                 server::SERVER
@@ -267,7 +268,7 @@ fn location(i: u32) -> String {
 }
 
 /// The binding of subscriber `i`.
-fn connect(i: u32) -> Result<v1::Connect> {
+pub fn connect(i: u32) -> Result<v1::Connect> {
     let mut key = [0; 32];
     key[..4].copy_from_slice(&i.to_be_bytes());
     let ipv6 = Ipv6Net::new(subscriber::ipv6(i), subscriber::DELEGATED_LEN)?;

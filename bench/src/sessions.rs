@@ -87,7 +87,7 @@ impl Host {
         let bpf = folder.path().join("bpf");
         let mounted = bpffs::mount(&bpf)?;
         let server = "url = \"https://192.0.2.1:7443\"";
-        let text = lab::gateway_config("bench", max_sessions, "", server);
+        let text = lab::gateway_config("bench", max_sessions, "", "", server);
         Ok(Self {
             config: Config::parse(&folder.path().join("gateway.toml"), &text)?,
             maps: bpf.join(format!("doorstep/v{SCHEMA_VERSION}/maps")),

@@ -23,6 +23,10 @@ fn main() -> ExitCode {
                 run: dataplane,
             },
             Case {
+                name: "dhcp::smoke",
+                run: dhcp,
+            },
+            Case {
                 name: "hitless::smoke",
                 run: hitless,
             },
@@ -112,6 +116,29 @@ fn check_row(row: &Value) -> CaseResult {
     // A thousandth may be lost before it is counted.
     let least = PACKETS - PACKETS / 1_000;
     ensure!(counted.is_some_and(|counted| counted >= least));
+    Ok(())
+}
+
+/// That every router gets its address and its prefix.
+fn dhcp() -> CaseResult {
+    const LINES: u64 = 200;
+    let folder = Folder::new()?;
+    let json = folder.path().join("dhcp.json");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_doorstep-bench"));
+    bench
+        .args(["dhcp", "--lines", &LINES.to_string(), "--seconds", "1"])
+        .args(["--at-most", "500", "--in-flight", "16", "--json"])
+        .arg(&json);
+    run(&mut bench)?;
+    let report: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    for field in ["dora_per_s", "p99_ms", "daemon_rss_mib"] {
+        let value = report[field].as_f64();
+        ensure!(value.is_some_and(|value| value > 0.0), "{field}: {value:?}");
+    }
+    ensure!(report["lines"] == LINES, "{report}");
+    for all in ["first", "first_at_half", "delegation"] {
+        ensure!(report[all]["exchanges"] == LINES, "{all}: {report}");
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! DHCP on a line (RFC 2131): what a client says goes to the daemon.
+//! DHCP on a line (RFC 2131): what a client says, or a relay for it, goes to the daemon.
 //!
 //! A client has no address yet, or one that it may have had elsewhere. So it is looked for among what
 //! no session's packets are, for whichever reason; those have their shortest way to themselves.
@@ -26,7 +26,7 @@ pub(crate) const fn may_be_behind(reason: Reason) -> bool {
     )
 }
 
-/// Treats a packet that is dropped for `otherwise` if no client of DHCP has sent it.
+/// Treats a packet that is dropped for `otherwise` if no client of DHCP, and no relay, has sent it.
 #[inline(never)]
 pub(crate) fn control<F: Frame, T: Tables>(
     frame: &F,
@@ -47,7 +47,10 @@ pub(crate) fn control<F: Frame, T: Tables>(
     // No client sends fragments: a message fits any MTU.
     let body = parse::whole_body(&header, link.len).ok_or(otherwise)?;
     let udp: Udp = frame.load(body).ok_or(otherwise)?;
-    if udp.source_be != CLIENT_PORT.to_be() || udp.destination_be != SERVER_PORT.to_be() {
+    // A relay may send from the servers' port.
+    let from = udp.source_be;
+    let asks = from == CLIENT_PORT.to_be() || from == SERVER_PORT.to_be();
+    if !asks || udp.destination_be != SERVER_PORT.to_be() {
         return Err(otherwise);
     }
     nd::check_line(tables, line)?;

@@ -6,12 +6,16 @@ mod bad_input;
 mod blocked;
 #[path = "netns/dhcp.rs"]
 mod dhcp;
+#[path = "netns/dhcp6.rs"]
+mod dhcp6;
 #[path = "netns/floods.rs"]
 mod floods;
 #[path = "netns/garden.rs"]
 mod garden;
 #[path = "netns/hitless.rs"]
 mod hitless;
+#[path = "netns/ipv6_only.rs"]
+mod ipv6_only;
 #[path = "netns/isolation.rs"]
 mod isolation;
 #[path = "netns/kernel_path.rs"]
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         any_kernel: cases![
             lines::{untagged, one_tag},
             line_prefixes::{beside_the_delegated},
+            ipv6_only::{sessions},
             isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             sessions::{counted_exactly, additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},
@@ -105,7 +110,15 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
-            dhcp::{routers_come_and_go, dhclient, dhcpcd, delegated, released},
+            dhcp::{
+                routers_come_and_go,
+                dhclient,
+                dhcpcd,
+                released,
+                moved_at_once,
+                forced_to_renew,
+            },
+            dhcp6::{delegated},
             floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},

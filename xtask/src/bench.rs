@@ -21,6 +21,7 @@ pub struct Args {
 enum What {
     Control(Control),
     Dataplane(Dataplane),
+    Dhcp(Dhcp),
     Hitless(Hitless),
     Switch(Switch),
 }
@@ -52,6 +53,20 @@ struct Dataplane {
     #[arg(long)]
     quick: bool,
     /// More arguments for the benchmark itself; see `bench dataplane -- --help`.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+/// Have ten thousand ordinary routers ask a gateway for their addresses, as fast as it can answer.
+#[derive(clap::Args)]
+struct Dhcp {
+    /// Write what was measured, as JSON; docs/performance.md explains it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A first look: fewer lines, shorter.
+    #[arg(long)]
+    quick: bool,
+    /// More arguments for the benchmark itself; see `bench dhcp -- --help`.
     #[arg(last = true)]
     more: Vec<String>,
 }
@@ -100,6 +115,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             ("control", &it.json, None, it.quick, &it.more)
         }
         What::Dataplane(it) => ("dataplane", &it.json, it.plot.as_ref(), it.quick, &it.more),
+        What::Dhcp(it) => {
+            binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
+            ("dhcp", &it.json, None, it.quick, &it.more)
+        }
         What::Hitless(it) => {
             binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
             ("hitless", &it.json, None, it.quick, &it.more)

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,7 @@ type Outcome = Result<Programmed, String>;
 /// Serves one gateway, in a thread of its own, whose work can be told from the gateway's.
 pub struct Programmer {
     pub address: SocketAddr,
+    established: Arc<AtomicU32>,
     outcomes: mpsc::Receiver<Outcome>,
     stop: CancellationToken,
     thread: Option<JoinHandle<Result<()>>>,
@@ -84,9 +86,11 @@ impl Programmer {
             .identity(Identity::from_pem(read("server.pem")?, read("server.key")?))
             .client_ca_root(Certificate::from_pem(read("ca.pem")?));
         let (sender, outcomes) = mpsc::channel(1);
+        let established = Arc::default();
         let service = Service {
             connects: Arc::new(connects),
             outcomes: sender,
+            established: Arc::clone(&established),
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -100,6 +104,7 @@ impl Programmer {
             })?;
         Ok(Self {
             address,
+            established,
             outcomes,
             stop,
             thread: Some(thread),
@@ -110,6 +115,11 @@ impl Programmer {
     pub async fn programmed(&mut self) -> Result<Programmed> {
         let outcome = self.outcomes.recv().await.context("the server has ended")?;
         outcome.map_err(|why| anyhow!(why))
+    }
+
+    /// Sessions of which the gateway has reported that they forward.
+    pub fn established(&self) -> u32 {
+        self.established.load(Ordering::Relaxed)
     }
 }
 
@@ -146,6 +156,7 @@ async fn serve(
 struct Service {
     connects: Arc<Vec<Connect>>,
     outcomes: mpsc::Sender<Outcome>,
+    established: Arc<AtomicU32>,
 }
 
 #[tonic::async_trait]
@@ -158,23 +169,29 @@ impl GatewayControl for Service {
     ) -> Result<Response<Self::ControlStream>, Status> {
         let (sender, messages) = mpsc::channel(QUEUE);
         let (connects, outcomes) = (self.connects.clone(), self.outcomes.clone());
+        let established = self.established.clone();
         tokio::spawn(async move {
-            let outcome = program(request.into_inner(), &sender, connects).await;
+            let mut incoming = request.into_inner();
+            let outcome = program(&mut incoming, &sender, connects).await;
             // Whoever measures may have given up.
             let _ = outcomes.send(outcome).await;
-            // The stream stays up for as long as the gateway wants it.
-            sender.closed().await;
+            // The stream stays up, and is read, for as long as the gateway wants it.
+            while let Ok(body) = next(&mut incoming).await {
+                if matches!(body, Up::Established(_)) {
+                    established.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }
 
 async fn program(
-    mut incoming: Streaming<GatewayMessage>,
+    incoming: &mut Streaming<GatewayMessage>,
     outgoing: &mpsc::Sender<Result<ServerMessage, Status>>,
     connects: Arc<Vec<Connect>>,
 ) -> Outcome {
-    match next(&mut incoming).await? {
+    match next(incoming).await? {
         Up::Hello(hello) if hello.held.is_empty() => {}
         other => return Err(format!("not the Hello of an empty gateway: {other:?}")),
     }
@@ -195,7 +212,7 @@ async fn program(
     });
     let mut acknowledged = 0;
     while acknowledged < expected {
-        match next(&mut incoming).await? {
+        match next(incoming).await? {
             Up::Ack(_) => acknowledged += 1,
             Up::Nack(nack) => return Err(format!("refused: {nack:?}")),
             _ => {}

@@ -187,8 +187,11 @@ impl Engine {
                 None
             }
         };
-        if held.is_by_dhcp() && !matches!(begun, Some((true, true))) {
-            self.retire(&held);
+        if held.is_by_dhcp() {
+            if !matches!(begun, Some((true, true))) {
+                self.retire(&held);
+            }
+            self.force_renew(session, &held, now);
         }
         // On the same line the terminal replaces the old generation by the new one by itself.
         if !matches!(begun, Some((true, true))) && !held.is_by_dhcp() {

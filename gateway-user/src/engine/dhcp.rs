@@ -6,24 +6,23 @@
 //! several such sessions has room for as many routers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use doorstep_establish::Mac;
 use doorstep_gateway_common::LineKey;
-use doorstep_ipoe::dhcp4::{self, Answer, Event, Ignored, Lease, Times};
+use doorstep_ipoe::dhcp4::{self, Answer, Event, Ignored};
 use doorstep_ipoe::frame::Datagram;
-use doorstep_ipoe::holder::{Holder, Replace};
-use ipnet::Ipv4Net;
+use doorstep_ipoe::holder::Holder;
 
-use super::message::{Connect, CpeReplacement, Dhcp, RefusalReason};
+use super::message::{Connect, RefusalReason};
 use super::row::{Opened, Phase, SessionRef};
+use super::told::replace;
 use super::{Action, Engine, Now, Objection, Session};
 use crate::config::Operator;
 
 /// How soon a router may be replaced at the earliest after it was acknowledged: two that contend for a
 /// line keep neither the journal nor the server busy.
-const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 /// How long a question waits for its session: about as long as clients wait for its answer.
 const EARLY: Duration = Duration::from_secs(30);
 /// Lines whose question waits at most, each with a frame.
@@ -42,6 +41,8 @@ pub(super) struct Lines {
     early: HashMap<LineKey, (Instant, Vec<u8>)>,
     /// Messages by what became of them.
     counts: BTreeMap<&'static str, u64>,
+    /// Of what is signed for routers; see [`Lines::next_counter`].
+    counter: u64,
 }
 
 /// What is known of the router that a session is for, beside the row.
@@ -52,6 +53,9 @@ pub(super) struct Client {
     acknowledged: Instant,
     /// What it is told once the fast path is as it should be.
     answer: Option<Vec<u8>>,
+    /// The transaction that told it how a FORCERENEW is signed, if one did. Not recorded: it says so
+    /// again whenever it renews.
+    pub(super) told_nonce: Option<u32>,
 }
 
 impl Lines {
@@ -61,6 +65,7 @@ impl Lines {
             sessions: HashMap::new(),
             early: HashMap::new(),
             counts: BTreeMap::new(),
+            counter: 0,
         }
     }
 
@@ -92,6 +97,14 @@ impl Lines {
         *self.counts.entry(name).or_default() += 1;
     }
 
+    /// Greater than any before, over starts of the daemon, too: routers refuse what they take for a
+    /// message that is repeated. It is the time, unless that goes back.
+    pub(super) fn next_counter(&mut self, now: Now) -> u64 {
+        let time = u64::try_from(now.unix_ms).unwrap_or_default();
+        self.counter = time.max(self.counter + 1);
+        self.counter
+    }
+
     pub(super) fn clock(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.began)
     }
@@ -114,6 +127,7 @@ impl Client {
         Self {
             acknowledged: now.at,
             answer: None,
+            told_nonce: None,
         }
     }
 }
@@ -147,17 +161,25 @@ pub(super) fn check(connect: &Connect, operator: &Operator) -> Result<(), Object
 
 impl Engine {
     pub(super) fn on_dhcp(&mut self, line: LineKey, frame: &[u8], asked: &Datagram<'_>, now: Now) {
-        let mac = Mac(asked.source_mac);
+        let mac = Mac(dhcp4::client(asked));
         let meant = self.meant(line, mac, now);
+        let counter = self.dhcp.next_counter(now);
         let told = match meant {
-            Some(session) => self.told(session),
+            Some(session) => self
+                .sessions
+                .get(&session)
+                .and_then(|held| self.told(session, held, mac, counter)),
             None => Some(self.told_of_none(asked)),
         };
         let Some(told) = told else {
             return;
         };
         let answer = dhcp4::answer(frame, &told, self.dhcp.clock(now.at));
-        let Answer { frame, event } = match answer {
+        let Answer {
+            frame,
+            event,
+            told_nonce,
+        } = match answer {
             Ok(answer) => answer,
             Err(why) => {
                 self.dhcp.count(why.name());
@@ -178,7 +200,7 @@ impl Engine {
         self.dhcp.count(name);
         match (event, meant) {
             (Some(Event::Bound(mac)), Some(session)) => {
-                self.on_bound(session, Mac(mac), frame, now);
+                self.on_bound(session, Mac(mac), frame, told_nonce, now);
             }
             (Some(Event::Released(mac)), Some(session)) => self.on_given_back(session, mac, None),
             (Some(Event::Declined(mac)), Some(session)) => {
@@ -233,53 +255,16 @@ impl Engine {
             .map(|(_, session)| *session)
     }
 
-    /// What routers are told of a session.
-    fn told(&self, session: SessionRef) -> Option<dhcp4::Line> {
-        let held = self.sessions.get(&session)?;
-        let connect = &held.row.connect;
-        let (dhcp, address) = (connect.dhcp?, connect.ipv4?);
-        let operator = self.operator(session.operator)?;
-        let server = operator.gateway_v4?;
-        let dns = connect.dns.iter().filter_map(|address| match address {
-            std::net::IpAddr::V4(address) => Some(*address),
-            std::net::IpAddr::V6(_) => None,
-        });
-        Some(dhcp4::Line {
-            gateway_mac: self.settings.gateway_mac.0,
-            server,
-            lease: Some(Lease {
-                address,
-                prefix_len: prefix_len(&operator.subscriber_v4, address, server),
-                dns: dns.collect(),
-                mtu: held.mtu,
-                times: Times::of(Duration::from_secs(dhcp.lease_s.into())),
-            }),
-            holder: held.holder(&self.dhcp),
-            replace: replace(dhcp),
-        })
-    }
-
-    /// What a router is told where there is no session: that it has no right to what it had. It takes
-    /// that from the server that it has asked only.
-    fn told_of_none(&self, asked: &Datagram<'_>) -> dhcp4::Line {
-        let operators = self.settings.operators.iter();
-        let own = operators.filter_map(|operator| operator.gateway_v4).next();
-        let server = match asked.destination {
-            Ipv4Addr::BROADCAST => own.unwrap_or(Ipv4Addr::UNSPECIFIED),
-            asked => asked,
-        };
-        dhcp4::Line {
-            gateway_mac: self.settings.gateway_mac.0,
-            server,
-            lease: None,
-            holder: None,
-            replace: Replace::AtOnce,
-        }
-    }
-
     /// A router holds a session from now on, or goes on to. It is told so once that is recorded and
     /// the fast path forwards for it.
-    fn on_bound(&mut self, session: SessionRef, mac: Mac, answer: Option<Vec<u8>>, now: Now) {
+    fn on_bound(
+        &mut self,
+        session: SessionRef,
+        mac: Mac,
+        answer: Option<Vec<u8>>,
+        told_nonce: Option<u32>,
+        now: Now,
+    ) {
         let Some(held) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -289,12 +274,14 @@ impl Engine {
                 if held.opening.is_none_or(|opening| opening.mac == mac) {
                     held.client.acknowledged = now.at;
                     held.client.answer = answer;
+                    held.client.told_nonce = told_nonce;
                     self.on_accept(session, mac, None, now);
                 }
             }
             Phase::Established(opened) => {
                 held.client.acknowledged = now.at;
                 held.client.answer = answer;
+                held.client.told_nonce = told_nonce;
                 if opened.mac != mac || held.row.released {
                     held.row.released = false;
                     if opened.mac != mac {
@@ -355,7 +342,7 @@ impl Session {
     }
 
     /// The router that holds it, or is just getting it.
-    fn holder(&self, lines: &Lines) -> Option<Holder> {
+    pub(super) fn holder(&self, lines: &Lines) -> Option<Holder> {
         let opened = match self.row.phase {
             Phase::Established(opened) if !self.row.released => Some(opened),
             Phase::Establishing => self.opening,
@@ -366,22 +353,4 @@ impl Session {
             acknowledged: lines.clock(self.client.acknowledged),
         })
     }
-}
-
-fn replace(dhcp: Dhcp) -> Replace {
-    match dhcp.replacement {
-        CpeReplacement::AtOnce => Replace::AfterHold(SETTLED),
-        CpeReplacement::AfterHold { hold_s } => {
-            let hold = Duration::from_secs(hold_s.into());
-            Replace::AfterHold(hold.max(SETTLED))
-        }
-        CpeReplacement::Never => Replace::Never,
-    }
-}
-
-/// The prefix that a router takes to be on the link: the one that holds its address, if it holds the
-/// gateway's as well, which it then reaches without classless routes. ARP is answered for all of it.
-fn prefix_len(prefixes: &[Ipv4Net], address: Ipv4Addr, server: Ipv4Addr) -> u8 {
-    let both = |net: &&Ipv4Net| net.contains(&address) && net.contains(&server);
-    prefixes.iter().find(both).map_or(32, Ipv4Net::prefix_len)
 }

@@ -251,7 +251,7 @@ impl Session {
     }
 
     /// The tags of the line's frames, as they stand in them.
-    fn tags(&self) -> Vec<u8> {
+    pub(super) fn tags(&self) -> Vec<u8> {
         let tags = self.line.tags;
         let bytes = tags.as_slice().iter().flat_map(|tag| {
             let ([a, b], [c, d]) = (tag.tpid.to_be_bytes(), tag.vid.to_be_bytes());

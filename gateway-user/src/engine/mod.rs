@@ -35,6 +35,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod told;
 mod unclaimed;
 mod view;
 

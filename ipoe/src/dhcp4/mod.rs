@@ -5,6 +5,7 @@
 //! session's, where a server among others would have to keep silent (RFC 2131, 4.3.2), and a client
 //! that has come from elsewhere starts anew instead of waiting out its lease.
 
+mod forcerenew;
 mod message;
 mod reply;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use crate::frame::{Datagram, FrameError, Mac};
 pub use crate::holder::{Holder, Replace};
+pub use forcerenew::{Forcerenew, forcerenew};
+pub use message::client;
 use message::{Kind, Question};
 use reply::Reply;
 
@@ -52,6 +55,8 @@ pub struct Lease {
     pub mtu: u16,
     /// How long it holds.
     pub times: Times,
+    /// What the client can be told to renew with, if it can be.
+    pub forcerenew: Option<Forcerenew>,
 }
 
 /// Times of a lease, told in whole seconds.
@@ -85,6 +90,18 @@ pub struct Answer {
     pub frame: Option<Vec<u8>>,
     /// What has happened to the lease. It has to be recorded before the frame is sent.
     pub event: Option<Event>,
+    /// Of an acknowledgement that told the client how a FORCERENEW is signed: its transaction.
+    pub told_nonce: Option<u32>,
+}
+
+impl Answer {
+    fn of(frame: Option<Vec<u8>>, event: Option<Event>) -> Self {
+        Self {
+            frame,
+            event,
+            told_nonce: None,
+        }
+    }
 }
 
 /// What has happened to a lease.
@@ -118,10 +135,7 @@ pub enum Ignored {
     /// A reply, or a message that only servers send.
     #[error("DHCP: a server's message from a line")]
     FromServer,
-    /// It has come through a relay, and there is none on a line.
-    #[error("DHCP: relayed")]
-    Relayed,
-    /// The client's hardware address is not that of the frame.
+    /// The client's hardware address is none, or not that of the frame where no relay has sent it.
     #[error("DHCP: the client's hardware address is not the frame's source")]
     ForeignHardware,
     /// A message type that the gateway does not serve.
@@ -154,7 +168,6 @@ impl Ignored {
             Self::Malformed => "malformed",
             Self::Options => "options",
             Self::FromServer => "from_server",
-            Self::Relayed => "relayed",
             Self::ForeignHardware => "foreign_hardware",
             Self::Unserved => "unserved",
             Self::Contradictory => "contradictory",
@@ -180,31 +193,23 @@ pub fn answer(frame: &[u8], line: &Line, now: Duration) -> Result<Answer, Ignore
         Kind::Discover => {
             let lease = line.lease.as_ref().ok_or(Ignored::NoSession)?;
             line.admits(mac, now)?;
-            Ok(Answer {
-                frame: reply.offer(lease),
-                event: None,
-            })
+            Ok(Answer::of(reply.offer(lease), None))
         }
         Kind::Request { wanted } => match &line.lease {
             Some(lease) if lease.address == wanted => {
                 line.admits(mac, now)?;
+                let nonce = question.takes_forcerenew && lease.forcerenew.is_some();
                 Ok(Answer {
-                    frame: reply.acknowledge(lease),
-                    event: Some(Event::Bound(mac)),
+                    told_nonce: nonce.then_some(question.xid),
+                    ..Answer::of(reply.acknowledge(lease), Some(Event::Bound(mac)))
                 })
             }
-            _ => Ok(Answer {
-                frame: reply.refuse(),
-                event: Some(Event::Refused(mac)),
-            }),
+            _ => Ok(Answer::of(reply.refuse(), Some(Event::Refused(mac)))),
         },
         Kind::Inform => {
             let lease = line.lease_of(question.client)?;
             line.admits(mac, now)?;
-            Ok(Answer {
-                frame: reply.inform(lease),
-                event: None,
-            })
+            Ok(Answer::of(reply.inform(lease), None))
         }
         Kind::Release => line.given_back(question.client, mac, Event::Released(mac)),
         Kind::Decline { address } => line.given_back(address, mac, Event::Declined(mac)),
@@ -233,9 +238,6 @@ impl Line {
         if self.holder.is_none_or(|holder| holder.mac != mac) {
             return Err(Ignored::Held);
         }
-        Ok(Answer {
-            frame: None,
-            event: Some(event),
-        })
+        Ok(Answer::of(None, Some(event)))
     }
 }

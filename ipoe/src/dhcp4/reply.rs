@@ -7,7 +7,8 @@ use dhcproto::Encodable as _;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode};
 use ipnet::Ipv4Net;
 
-use super::message::Question;
+use super::forcerenew::{HMAC_MD5, NONCE_CAPABLE};
+use super::message::{END, Question, RELAY_INFORMATION};
 use super::{CLIENT_PORT, Lease, Line, SERVER_PORT};
 use crate::frame::{BROADCAST, Datagram, Mac};
 
@@ -40,7 +41,14 @@ impl Reply<'_> {
         opts.insert(DhcpOption::Renewal(seconds(times.renew)));
         opts.insert(DhcpOption::Rebinding(seconds(times.rebind)));
         self.describe(&mut message, lease);
-        self.frame(&message, self.to(lease.address))
+        let secret = lease.forcerenew.filter(|_| self.question.takes_forcerenew);
+        let more = match secret {
+            // The gateway says that it can, too; the nonce itself goes to whom it concerns.
+            Some(_) if kind == MessageType::Offer => vec![NONCE_CAPABLE, 1, HMAC_MD5],
+            Some(secret) => secret.told(),
+            None => Vec::new(),
+        };
+        self.frame(&message, &more, self.to(lease.address))
     }
 
     /// What there is to know beside the address, and no lease (RFC 2131, 4.3.5).
@@ -48,24 +56,30 @@ impl Reply<'_> {
         let mut message = self.message(MessageType::Ack);
         message.set_ciaddr(self.question.client);
         self.describe(&mut message, lease);
-        self.frame(&message, (self.question.mac, self.question.client))
+        self.frame(&message, &[], (self.question.mac, self.question.client))
     }
 
-    /// To all, as the client may have no address that it could be told at (RFC 2131, 4.1).
+    /// To all, as the client may have no address that it could be told at (RFC 2131, 4.1). One that
+    /// renews has asked from its address: there it listens, and some nowhere else.
     pub fn refuse(&self) -> Option<Vec<u8>> {
         let mut message = self.message(MessageType::Nak);
+        let question = self.question;
+        if question.renews {
+            return self.frame(&message, &[], (question.mac, question.client));
+        }
         message.set_flags(Flags::default().set_broadcast());
-        self.frame(&message, (BROADCAST, Ipv4Addr::BROADCAST))
+        self.frame(&message, &[], (BROADCAST, Ipv4Addr::BROADCAST))
     }
 
     fn message(&self, kind: MessageType) -> Message {
         let unspecified = Ipv4Addr::UNSPECIFIED;
+        let relay = self.question.relay.map(|relay| relay.address);
         let mut message = Message::new_with_id(
             self.question.xid,
             unspecified,
             unspecified,
             unspecified,
-            unspecified,
+            relay.unwrap_or(unspecified),
             &self.question.mac,
         );
         message.set_opcode(Opcode::BootReply);
@@ -115,9 +129,20 @@ impl Reply<'_> {
         }
     }
 
-    fn frame(&self, message: &Message, to: (Mac, Ipv4Addr)) -> Option<Vec<u8>> {
+    /// The message with further options, to the client; or to the relay that it came through.
+    fn frame(&self, message: &Message, more: &[u8], client: (Mac, Ipv4Addr)) -> Option<Vec<u8>> {
         let mut payload = message.to_vec().ok()?;
-        payload.resize(payload.len().max(MIN_LEN), 0);
+        insert(&mut payload, more);
+        if let Some(information) = &self.question.relay_information {
+            // The last one (RFC 3046, 2.1).
+            let head = [RELAY_INFORMATION, u8::try_from(information.len()).ok()?];
+            insert(&mut payload, &[&head[..], information].concat());
+        }
+        padded(&mut payload);
+        let (to, port) = match self.question.relay {
+            Some(relay) => ((relay.mac, relay.address), SERVER_PORT),
+            None => (client, CLIENT_PORT),
+        };
         let datagram = Datagram {
             source_mac: self.line.gateway_mac,
             destination_mac: to.0,
@@ -125,11 +150,25 @@ impl Reply<'_> {
             source: self.line.server,
             destination: to.1,
             source_port: SERVER_PORT,
-            destination_port: CLIENT_PORT,
+            destination_port: port,
             payload: &payload,
         };
         datagram.build()
     }
+}
+
+/// Puts options at the end of a message's, before what ends them.
+pub(super) fn insert(payload: &mut Vec<u8>, options: &[u8]) {
+    if payload.last() == Some(&END) {
+        payload.pop();
+    }
+    payload.extend_from_slice(options);
+    payload.push(END);
+}
+
+/// Makes a message as long as old clients need it.
+pub(super) fn padded(payload: &mut Vec<u8>) {
+    payload.resize(payload.len().max(MIN_LEN), 0);
 }
 
 fn seconds(time: Duration) -> u32 {

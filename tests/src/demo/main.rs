@@ -1,5 +1,6 @@
 //! The main job, end to end: a home connects, moves house, and its packets really flow.
 
+mod plain;
 mod report;
 mod show;
 mod story;

@@ -40,6 +40,11 @@ pub struct Report {
     pub kernel_path_packets: u64,
     /// Share of the downloads' packets that XDP forwarded.
     pub xdp_share: f64,
+    /// Of the home with an ordinary router: from the router's start to the first answer from the
+    /// internet. None where homes tag for themselves.
+    pub plain_connect_ms: Option<f64>,
+    /// From the operator's word, with the cable in the other building, to the first answer.
+    pub plain_move_ms: Option<f64>,
     pub gateway1_packets_after_receipt: u64,
     pub gateway1_final_counters: Counters,
 }
@@ -64,6 +69,8 @@ impl Report {
             xdp_packets_downstream: 0,
             kernel_path_packets: 0,
             xdp_share: 0.0,
+            plain_connect_ms: None,
+            plain_move_ms: None,
             gateway1_packets_after_receipt: 0,
             gateway1_final_counters: Counters::default(),
         }
@@ -76,7 +83,12 @@ impl Report {
 
     /// The figures that a person wants to see.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let plain = self.plain_connect_ms.zip(self.plain_move_ms);
+        let plain = plain.map(|(connect, moved)| {
+            let figures = format!("{connect:.0} ms to connect, {moved:.0} ms to move");
+            ("an ordinary router", figures)
+        });
+        let lines = vec![
             ("kernel", format!("{} ({})", self.kernel, self.place)),
             ("connected after", format!("{:.0} ms", self.connect_ms)),
             (
@@ -99,6 +111,7 @@ impl Report {
                 "gateway 1 forwarded after receipts",
                 format!("{} packets", self.gateway1_packets_after_receipt),
             ),
-        ]
+        ];
+        lines.into_iter().chain(plain).collect()
     }
 }

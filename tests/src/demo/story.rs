@@ -1,4 +1,4 @@
-//! The story: one home, two buildings.
+//! The story: two homes, two buildings.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
@@ -12,6 +12,7 @@ use doorstep_tests::lab::street::{
 use doorstep_tests::lab::traffic::{Download, Outage, Pinger, download, mac, ping, send_frames};
 use serde::Deserialize;
 
+use crate::plain::Plain;
 use crate::report::{Counters, Report};
 use crate::show::Show;
 
@@ -24,7 +25,7 @@ pub struct Plot {
     pub patient: bool,
 }
 
-const PING_EVERY: Duration = Duration::from_millis(2);
+pub const PING_EVERY: Duration = Duration::from_millis(2);
 
 /// Tells the story, filling in the report as it goes.
 pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
@@ -33,11 +34,13 @@ pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
     } else {
         Tagging::Switch
     };
-    show.step("building a street: a server, two gateways, a home with two rooms, the internet");
+    show.step(
+        "building a street: a server, two gateways, two homes with two rooms each, the internet",
+    );
     let mut street = Street::new(Plan {
         gateways: 2,
         operators: 1,
-        homes: 1,
+        homes: 2,
         rooms: 2,
         tags: 2,
         tagging,
@@ -83,18 +86,24 @@ pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
         5,
     )?;
 
+    // Where homes tag for themselves an ordinary router would have to, too.
+    let plain = match tagging {
+        Tagging::Switch => Some(Plain::connect(plot, show, report, &street)?),
+        Tagging::Terminal => None,
+    };
+
     let moved = relocate(plot, show, report, &mut street, &second_door, &first)?;
     let second = street.homes[0].relocate(&second_door, Some(&second.session_id))?;
     show.step("the second session has moved, too");
+    if let Some(plain) = &plain {
+        plain.relocate(plot, show, report, &mut street)?;
+    }
     downloads(plot, show, report, &street, 1, &moved)?;
 
     stray(&street, first.v4()?)?;
-    after_receipt(
-        show,
-        report,
-        &street,
-        &[&first.session_id, &second.session_id],
-    )?;
+    let mut sessions = vec![first.session_id.as_str(), &second.session_id];
+    sessions.extend(plain.as_ref().map(|plain| plain.session.as_str()));
+    after_receipt(show, report, &street, &sessions)?;
 
     if plot.keep {
         show.step("everything stays as it is until Ctrl-C");
@@ -106,6 +115,9 @@ pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
         street.homes[0].release(&session.session_id)?;
     }
     show.step("both sessions are released");
+    if let Some(plain) = plain {
+        plain.leave(&street)?;
+    }
     ensure!(
         ping(&street.homes[0].netns, None, street.echo(false).ip(), 1).is_err(),
         "a released home still reaches the internet"
@@ -113,7 +125,7 @@ pub fn tell(plot: &Plot, show: &Show, report: &mut Report) -> Result<()> {
     judge(report)
 }
 
-fn patience(plot: &Plot) -> Duration {
+pub fn patience(plot: &Plot) -> Duration {
     Duration::from_secs(if plot.patient { 60 } else { 10 })
 }
 
@@ -377,6 +389,6 @@ fn judge(report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn ms(duration: Duration) -> f64 {
+pub fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

@@ -19,6 +19,9 @@ use super::netns::Netns;
 /// The home's port toward the building.
 const PORT: &str = "wan0";
 
+/// The home's own link, which only [`Client::Dhcp6c`] does anything with; there before it starts.
+pub const LAN: &str = "lan0";
+
 /// A client of DHCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -29,6 +32,8 @@ pub enum Client {
     Dhclient,
     /// ISC's, for IPv6: it asks for a delegated prefix.
     Dhclient6,
+    /// WIDE's, for IPv6: it is delegated a prefix and gives a link of the home an address of it.
+    Dhcp6c,
     /// Follows its port's carrier by itself, and then asks for the lease that it had.
     Dhcpcd,
 }
@@ -39,6 +44,7 @@ impl Client {
             Self::Udhcpc => "udhcpc",
             Self::Dhclient => "dhclient",
             Self::Dhclient6 => "dhclient6",
+            Self::Dhcp6c => "dhcp6c",
             Self::Dhcpcd => "dhcpcd",
         }
     }
@@ -100,6 +106,7 @@ impl Cpe {
                 self.dir.join("dhcpcd.conf"),
                 "noarp\nnoipv4ll\n",
             )?),
+            Client::Dhcp6c => Ok(fs::write(self.dir.join("dhcp6c.conf"), DHCP6C)?),
             Client::Dhclient | Client::Dhclient6 => Ok(()),
         }
     }
@@ -119,6 +126,14 @@ impl Cpe {
             Client::Dhclient6 => self.apart(&format!(
                 "exec dhclient -6 -P -d -lf {dir}/leases -pf {dir}/pid {PORT}"
             ))?,
+            Client::Dhcp6c => {
+                let program = program("dhcp6c")?;
+                self.apart(&format!(
+                    "mkdir -p /var/lib/dhcpv6; \
+                     exec {} -f -D -c {dir}/dhcp6c.conf -p {dir}/pid {PORT}",
+                    program.display()
+                ))?
+            }
             Client::Dhcpcd => self.apart(&format!(
                 "exec dhcpcd -4 -B -d --nodev -f {dir}/dhcpcd.conf {PORT}"
             ))?,
@@ -227,7 +242,9 @@ impl Cpe {
                 let script = format!("exec dhclient -4 -r -lf {dir}/leases -pf {dir}/none {PORT}");
                 super::netns::run(&mut self.apart(&script)?).map(drop)
             }
-            Client::Dhclient6 | Client::Dhcpcd => bail!("not asked for by any case"),
+            Client::Dhclient6 | Client::Dhcp6c | Client::Dhcpcd => {
+                bail!("not asked for by any case")
+            }
         }
     }
 
@@ -287,6 +304,15 @@ esac
 echo "script: $1 $ip"
 "#;
 
+/// Where `cargo xtask setup` puts the programs of a package whose installation would start a service.
+const UNPACKED: &str = "tools/wide-dhcpv6-client/usr/sbin";
+
+/// A prefix for the home, and of that the first network but one for the link [`LAN`].
+const DHCP6C: &str = "\
+interface wan0 { send ia-pd 0; };
+id-assoc pd 0 { prefix-interface lan0 { sla-id 1; sla-len 8; }; };
+";
+
 fn lock(child: &Mutex<Option<Child>>) -> std::sync::MutexGuard<'_, Option<Child>> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -300,9 +326,13 @@ fn end(child: &Mutex<Option<Child>>) -> Option<()> {
     Some(())
 }
 
+/// A program of this host, or one that was unpacked into the target folder.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let found = folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()));
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let own = std::env::current_exe()?;
+    let unpacked = own.ancestors().map(|folder| folder.join(UNPACKED));
+    let mut files = folders.chain(unpacked).map(|folder| folder.join(name));
+    let found = files.find(|file| file.is_file());
     found.with_context(|| format!("{name} is not on this host: `cargo xtask setup` brings it"))
 }

@@ -50,6 +50,18 @@ impl Daemon {
         config: &Path,
         socket: &Path,
     ) -> Result<Self> {
+        Self::start_logging(binary, netns, config, socket, "info,doorstep=debug")
+    }
+
+    /// As [`Daemon::start`], with a log that is filtered in this way unless `RUST_LOG` says
+    /// otherwise.
+    pub fn start_logging(
+        binary: &'static str,
+        netns: &Netns,
+        config: &Path,
+        socket: &Path,
+        filter: &str,
+    ) -> Result<Self> {
         let log = config.with_extension("log");
         let out = File::options().create(true).append(true).open(&log)?;
         let mut command = netns.command(bin_dir()?.join(binary))?;
@@ -59,7 +71,7 @@ impl Daemon {
             .stdout(out.try_clone()?)
             .stderr(out);
         if std::env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "info,doorstep=debug");
+            command.env("RUST_LOG", filter);
         }
         let child = command
             .spawn()
@@ -152,6 +164,19 @@ impl Daemon {
         );
         ensure!(said.starts_with("error: "), "{words:?} said {said:?}");
         Ok(said)
+    }
+
+    /// A line of its `/proc/PID/status` that is in KiB, such as `VmRSS`.
+    pub fn memory_kib(&self, line: &str) -> Result<u64> {
+        let id = self.child.lock().expect("not poisoned").id();
+        let path = format!("/proc/{id}/status");
+        let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        let value = status
+            .lines()
+            .find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
+        value
+            .and_then(|value| value.split_whitespace().next()?.parse().ok())
+            .with_context(|| format!("{path} tells no {line}"))
     }
 
     /// Has the kernel stop its running, or go on with it.

@@ -79,7 +79,7 @@ fn rows(home: &Home) -> Vec<(&'static str, Vec<u8>, Reason)> {
             dhcp_v4(home.up(), home.v4, WORLD_V4),
             Reason::ForwardedUpstream,
         ),
-        ("a relay", relay, Reason::Multicast),
+        ("a relay", relay, punted),
         ("another port", other_port, Reason::Multicast),
         ("a fragment", fragment, Reason::Multicast),
         ("cut off in its ports", cut, Reason::Multicast),

@@ -4,6 +4,7 @@
 //! once. What is missing is installed with apt as root, or listed as commands to type.
 
 pub mod apt;
+mod dhcp6c;
 mod linker;
 mod needs;
 mod postgres;
@@ -55,6 +56,7 @@ pub fn ensure(kernels: &[Kernel]) -> Result<()> {
 struct Missing {
     needs: Vec<Need>,
     linker: bool,
+    dhcp6c: bool,
     kernels: Vec<Kernel>,
 }
 
@@ -64,6 +66,7 @@ impl Missing {
         Self {
             needs: needs::missing(),
             linker: find_linker().is_err(),
+            dhcp6c: !dhcp6c::is_there(),
             kernels: kernels
                 .filter(|kernel| !kernel::is_ready(*kernel))
                 .collect(),
@@ -71,7 +74,7 @@ impl Missing {
     }
 
     fn is_empty(&self) -> bool {
-        self.needs.is_empty() && !self.linker && self.kernels.is_empty()
+        self.needs.is_empty() && !self.linker && !self.dhcp6c && self.kernels.is_empty()
     }
 
     fn packages(&self) -> Vec<&'static str> {
@@ -98,6 +101,12 @@ impl Missing {
             println!(
                 "setup: bpf-linker {}: links the eBPF programs",
                 linker::VERSION
+            );
+        }
+        if self.dhcp6c {
+            println!(
+                "setup: {}: tests have homes with it (unpacked into the target folder, not installed)",
+                dhcp6c::PACKAGE
             );
         }
         for kernel in &self.kernels {
@@ -153,6 +162,9 @@ fn install(missing: &Missing, kernels: &[Kernel]) -> Result<ExitCode> {
     }
     if missing.linker {
         linker::install()?;
+    }
+    if missing.dhcp6c {
+        dhcp6c::prepare()?;
     }
     for kernel in &missing.kernels {
         kernel::prepare(*kernel)?;

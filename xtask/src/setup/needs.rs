@@ -75,6 +75,15 @@ fn has(program: &str) -> bool {
     find_in_path(program).is_some()
 }
 
+/// Whether flex's library lies where Debian puts libraries.
+fn has_libfl() -> bool {
+    let folders = ["/usr/lib", "/lib"].map(Path::new);
+    let machines = folders.into_iter().filter_map(|lib| lib.read_dir().ok());
+    let machines = machines.flatten().flatten().map(|entry| entry.path());
+    let mut places = machines.chain(folders.map(Path::to_path_buf));
+    places.any(|place| place.join("libfl.so.2").exists())
+}
+
 /// Whether the running toolchain has a cargo subcommand of its own; rustup's proxies are there
 /// even when the component is not.
 fn has_component(program: &str) -> bool {
@@ -84,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 19] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -149,6 +158,11 @@ const NEEDS: [Need; 18] = [
         &["isc-dhcp-client", "dhcpcd-base"],
         "tests have homes with ordinary DHCP clients",
         || has("dhclient") && has("dhcpcd"),
+    ),
+    program(
+        &["libfl2"],
+        "a DHCPv6 client of the tests' homes is linked with it",
+        has_libfl,
     ),
     program(
         &["xz-utils", "zstd"],

@@ -6,6 +6,7 @@ mod blocked;
 mod cases;
 mod dhcp;
 mod flood;
+mod forcerenew;
 mod garden;
 mod histories;
 mod lapse;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::operator::Operator;
 use super::{Hosts, Plan, TAGGED_MTU, Tagging, addresses};
@@ -191,12 +191,20 @@ pub struct Session {
     pub gateway_id: String,
     #[serde(default)]
     pub elapsed_ms: f64,
+    #[serde(default, deserialize_with = "address")]
     pub ipv4_address: Option<Ipv4Addr>,
     pub ipv6_prefix: Option<String>,
     pub ipv6_line_prefix: Option<String>,
     pub wan_interface: Option<String>,
     #[serde(default)]
     pub steps: Vec<Step>,
+}
+
+/// An address, or an empty text where there is none.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Addr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+    let address = text.map(|text| text.parse::<Ipv4Addr>());
+    address.transpose().map_err(serde::de::Error::custom)
 }
 
 /// A step on the way, in milliseconds since the request.

@@ -48,6 +48,8 @@ pub enum Told {
     Offer(Ipv4Addr),
     Ack(Ipv4Addr),
     Nak,
+    /// To renew at once.
+    Forcerenew,
 }
 
 /// A Connect of a session that comes up by DHCP.
@@ -88,6 +90,11 @@ pub fn line(place: u8) -> LineKey {
 
 /// A message as it comes from a line with two tags.
 pub fn frame(router: Mac, ask: Ask) -> Vec<u8> {
+    frame_with(router, ask, &[])
+}
+
+/// As [`frame`], with more options.
+pub fn frame_with(router: Mac, ask: Ask, more: &[u8]) -> Vec<u8> {
     let unspecified = Ipv4Addr::UNSPECIFIED;
     let (kind, own, wanted, server) = match ask {
         Ask::Discover => (1, unspecified, None, None),
@@ -109,6 +116,7 @@ pub fn frame(router: Mac, ask: Ask) -> Vec<u8> {
             message.extend(address.octets());
         }
     }
+    message.extend_from_slice(more);
     message.push(255);
     let to_all = own.is_unspecified();
     let datagram = Datagram {
@@ -321,6 +329,7 @@ fn told(bytes: &[u8]) -> Told {
                     2 => Told::Offer(address),
                     5 => Told::Ack(address),
                     6 => Told::Nak,
+                    9 => Told::Forcerenew,
                     other => panic!("message type {other}"),
                 };
             }
