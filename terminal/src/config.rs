@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use doorstep_establish::Tags;
 use ipnet::Ipv4Net;
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where the daemon listens and its clients ask, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/doorstep-terminal/admin.sock";
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// An operator's server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// `https://host:port`
@@ -50,8 +50,18 @@ pub struct Server {
     pub server_name: Option<String>,
 }
 
+/// What a daemon takes up while it runs: both sides of its links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Toward the building.
+    pub wan: Wan,
+    /// Toward the rooms.
+    pub home: Option<Home>,
+}
+
 /// Toward the building.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wan {
     /// The ports on which establishment requests are heard.
@@ -109,8 +119,18 @@ impl<'de> Deserialize<'de> for WanTags {
     }
 }
 
+impl Serialize for WanTags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(tags) if tags.as_slice().is_empty() => serializer.serialize_str("none"),
+            Self::Fixed(tags) => serializer.collect_seq(tags.as_slice().iter().map(|tag| tag.vid)),
+        }
+    }
+}
+
 /// Toward the rooms.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Home {
     /// The bridge that joins the rooms.
@@ -210,6 +230,15 @@ impl Config {
             })?;
         config.make_absolute(folder);
         Ok(config)
+    }
+
+    /// What a running daemon takes up of it.
+    #[must_use]
+    pub fn links(&self) -> LinkConfig {
+        LinkConfig {
+            wan: self.wan.clone(),
+            home: self.home.clone(),
+        }
     }
 
     fn make_absolute(&mut self, folder: &Path) {

@@ -5,6 +5,7 @@
 //! [`cli`] is the client of the daemon's admin socket.
 #![deny(unsafe_code)]
 
+pub mod applied;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -160,6 +160,8 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             "operators": operators,
             "sessions": sessions,
             "ports": ports,
+            "confirm_by_unix_ms": (status.confirm_by_unix_ms > 0)
+                .then_some(status.confirm_by_unix_ms),
             "repairs": status.repairs,
             "last_repair_unix_ms": (status.repairs > 0).then_some(status.last_repair_unix_ms),
             "last_sealed_location_id": status.last_sealed_location_id,
@@ -190,6 +192,10 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
     if status.repairs > 0 {
         let times = status.repairs;
         println!("repaired    {times} times: links had been changed by another hand");
+    }
+    if status.confirm_by_unix_ms > 0 {
+        let left = super::apply::seconds_left(status.confirm_by_unix_ms);
+        println!("to confirm  former links come back in {left} s: `doorstep-terminal confirm`");
     }
     if let Some(garden) = &status.garden {
         let (gateway, servers) = (&garden.gateway_id, garden.servers.join(" "));

@@ -14,9 +14,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+use super::ears::Ears;
 use super::events::Event;
 use super::session::Session;
-use crate::config::{Config, Home, Wan};
+use crate::config::{Home, LinkConfig, Wan};
 use crate::links::desired::{Active, desired};
 use crate::links::reconcile::{ApplyError, Links};
 use crate::links::{self, Item};
@@ -24,6 +25,7 @@ use crate::packet::Port;
 use crate::server::Server;
 use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 
+pub(super) mod apply;
 mod commands;
 mod exchange;
 mod garden;
@@ -31,6 +33,7 @@ pub(super) mod operators;
 mod requests;
 mod switch;
 
+use apply::Declared;
 use exchange::Held;
 use garden::Garden;
 use operators::{Clients, Operator, known};
@@ -45,6 +48,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Core {
     wan: Wan,
     home: Option<Home>,
+    declared: Declared,
+    ears: Ears,
     operators: BTreeMap<String, Operator>,
     store: Store,
     last_sealed: Option<String>,
@@ -81,16 +86,18 @@ struct OpenPort {
 
 impl Core {
     pub(super) fn new(
-        config: &Config,
+        declared: Declared,
         clients: Clients,
         store: Store,
         state: State,
         links: Links,
-        events: mpsc::Sender<Event>,
+        ears: Ears,
     ) -> Self {
+        let LinkConfig { wan, home } = declared.applied.links.clone();
         let mut core = Self {
-            wan: config.wan.clone(),
-            home: config.home.clone(),
+            wan,
+            home,
+            declared,
             operators: known(clients, state.operators),
             store,
             last_sealed: state.last_sealed,
@@ -98,7 +105,8 @@ impl Core {
             unanswered: None,
             links,
             garden: Garden::default(),
-            events,
+            events: ears.events.clone(),
+            ears,
             sessions: BTreeMap::new(),
             ports: BTreeMap::new(),
             closed_ports: BTreeMap::new(),
@@ -118,6 +126,7 @@ impl Core {
     /// got no answer to.
     pub(super) async fn start(&mut self) {
         self.relink().await;
+        self.hear();
         self.ask_again();
         self.succeed_formers();
     }
@@ -145,6 +154,9 @@ impl Core {
 
     async fn on_event(&mut self, event: Event) {
         match event {
+            // Of a port that has left the configuration meanwhile.
+            Event::PortOpen { name, .. } | Event::PortClosed { name, .. }
+                if !self.wan.ports.contains(&name) => {}
             Event::PortOpen { name, port, mac } => {
                 self.closed_ports.remove(&name);
                 for session in self.sessions.values_mut() {
@@ -195,7 +207,7 @@ impl Core {
             } => {
                 self.on_release(session, answer, reply, no_wait).await;
             }
-            Event::Command(command) => self.on_command(command),
+            Event::Command(command) => self.on_command(command).await,
         }
     }
 
@@ -213,7 +225,9 @@ impl Core {
             listeners.chain(releases).chain(responder)
         });
         let garden = self.garden_timer();
-        sessions.chain(self.relink_at).chain(garden).min()
+        let confirmation = self.declared.until;
+        let own = self.relink_at.into_iter().chain(garden);
+        sessions.chain(own).chain(confirmation).min()
     }
 
     async fn on_time(&mut self) {
@@ -221,6 +235,7 @@ impl Core {
         if self.relink_at.is_some_and(|at| at <= now) {
             self.relink().await;
         }
+        self.watch_confirmation(now).await;
         self.expire(now);
         self.visit_garden(now).await;
         let replacing = self.sessions.iter();
@@ -277,22 +292,31 @@ impl Core {
     }
 
     fn actives(&self) -> Vec<Active> {
+        self.actives_by(&self.wan)
+    }
+
+    fn actives_by(&self, wan: &Wan) -> Vec<Active> {
         let mut sessions: Vec<&Session> = self.sessions.values().collect();
         sessions.sort_by_key(|session| session.age());
         sessions
             .iter()
-            .filter_map(|session| session.active(&self.wan))
+            .filter_map(|session| session.active(wan))
             .collect()
     }
 
     fn desired(&self) -> Vec<Item> {
-        let sessions = self.actives();
-        let mut items = desired(&self.wan, self.home.as_ref(), &sessions);
+        self.desired_by(&self.wan, self.home.as_ref())
+    }
+
+    /// What should be there if the configuration were this one.
+    fn desired_by(&self, wan: &Wan, home: Option<&Home>) -> Vec<Item> {
+        let sessions = self.actives_by(wan);
+        let mut items = desired(wan, home, &sessions);
         // Of what excludes each other the first counts: the sessions'.
         if self.needs_garden()
             && let Some(visit) = self.garden.visit()
         {
-            items.extend(links::garden::desired(&self.wan, visit));
+            items.extend(links::garden::desired(wan, visit));
         }
         items
     }

@@ -17,7 +17,7 @@ use crate::state::{Credentials, Secret};
 type Reply<T> = oneshot::Sender<Result<T, Status>>;
 
 impl Core {
-    pub(super) fn on_command(&mut self, command: Command) {
+    pub(super) async fn on_command(&mut self, command: Command) {
         match command {
             Command::Register { request, reply } => self.register(request, reply),
             Command::Request { request, steps } => {
@@ -27,6 +27,12 @@ impl Core {
             Command::Release { request, reply } => self.release(&request, reply),
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
+            }
+            Command::Apply { request, reply } => {
+                let _ = reply.send(self.on_apply(&request).await);
+            }
+            Command::Confirm { refuse, reply } => {
+                let _ = reply.send(self.on_confirm(refuse).await);
             }
         }
     }
@@ -289,6 +295,12 @@ impl Core {
             operators: self.operator_views(),
             repairs: self.repairs.count,
             last_repair_unix_ms: self.repairs.last_unix_ms,
+            confirm_by_unix_ms: self
+                .declared
+                .applied
+                .pending
+                .as_ref()
+                .map_or(0, |wait| wait.until_unix_ms),
             garden: self.garden_status(),
             last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
             ports: self
