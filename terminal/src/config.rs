@@ -139,13 +139,46 @@ pub struct Home {
     /// Its ports.
     #[serde(default)]
     pub room_ports: Vec<String>,
+    /// Who gives the rooms' devices their addresses.
+    #[serde(default)]
+    pub mode: Mode,
     /// The terminal's address toward the rooms, with the length of their network.
     pub ipv4: Option<Ipv4Net>,
     /// Whether the rooms' IPv4 leaves under the session's address.
     #[serde(default = "default_true")]
     pub masquerade: bool,
+    /// Whether the rooms' devices get addresses from the terminal, by DHCP and router
+    /// advertisements.
+    #[serde(default = "default_true")]
+    pub dhcp: bool,
     /// Where the sessions' resolvers are written.
     pub resolver_file: Option<PathBuf>,
+}
+
+/// What the terminal is between line and rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A router: the rooms use its sessions.
+    #[default]
+    Routed,
+    /// A switch: the line is a port of the bridge, and the rooms' devices get their addresses from
+    /// the operator. The terminal has no session.
+    Bridge,
+}
+
+impl LinkConfig {
+    /// Whether the terminal is a switch, without sessions of its own.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        is_switch(self.home.as_ref())
+    }
+}
+
+/// Whether a terminal with such rooms is a switch, without sessions of its own.
+#[must_use]
+pub fn is_switch(home: Option<&Home>) -> bool {
+    home.is_some_and(|home| home.mode == Mode::Bridge)
 }
 
 fn default_state_dir() -> PathBuf {
@@ -291,6 +324,9 @@ impl Config {
         if self.wan.ports.is_empty() {
             return Err(("wan.ports", "expected at least one interface".into()));
         }
+        if let Some(home) = &self.home {
+            self.check_home(home)?;
+        }
         let rooms = self
             .home
             .iter()
@@ -313,6 +349,25 @@ impl Config {
                 return Err(("wan.ports, home", format!("{name:?} is named twice")));
             }
             seen.push(name);
+        }
+        Ok(())
+    }
+
+    fn check_home(&self, home: &Home) -> Result<(), Problem> {
+        if home.mode == Mode::Routed {
+            return Ok(());
+        }
+        if let Some(own) = home.ipv4 {
+            let text = format!(
+                "{own}: with mode = \"bridge\" the operator gives the addresses; leave it out"
+            );
+            return Err(("home.ipv4", text));
+        }
+        if self.wan.ports.len() > 1 {
+            let text = "with mode = \"bridge\" there can be one WAN port: several would join the \
+                        operators' networks"
+                .to_owned();
+            return Err(("wan.ports", text));
         }
         Ok(())
     }

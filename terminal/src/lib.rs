@@ -11,5 +11,6 @@ pub mod config;
 pub mod daemon;
 pub mod links;
 pub mod packet;
+pub mod rooms;
 pub mod server;
 pub mod state;

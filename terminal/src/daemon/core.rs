@@ -16,12 +16,14 @@ use uuid::Uuid;
 
 use super::ears::Ears;
 use super::events::Event;
+use super::rooms::Rooms;
 use super::session::Session;
 use crate::config::{Home, LinkConfig, Wan};
 use crate::links::desired::{Active, desired};
 use crate::links::reconcile::{ApplyError, Links};
 use crate::links::{self, Item};
 use crate::packet::Port;
+use crate::rooms;
 use crate::server::Server;
 use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 
@@ -45,11 +47,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// What goes on beside the event loop, on its word.
+pub(super) struct Outside {
+    pub ears: Ears,
+    pub rooms: Rooms,
+}
+
 pub(super) struct Core {
     wan: Wan,
     home: Option<Home>,
     declared: Declared,
     ears: Ears,
+    rooms: Rooms,
     operators: BTreeMap<String, Operator>,
     store: Store,
     last_sealed: Option<String>,
@@ -91,7 +100,7 @@ impl Core {
         store: Store,
         state: State,
         links: Links,
-        ears: Ears,
+        Outside { ears, rooms }: Outside,
     ) -> Self {
         let LinkConfig { wan, home } = declared.applied.links.clone();
         let mut core = Self {
@@ -107,6 +116,7 @@ impl Core {
             garden: Garden::default(),
             events: ears.events.clone(),
             ears,
+            rooms,
             sessions: BTreeMap::new(),
             ports: BTreeMap::new(),
             closed_ports: BTreeMap::new(),
@@ -338,7 +348,17 @@ impl Core {
             }
         }
         self.applied = Some((items, Instant::now()));
+        self.serve_rooms();
         Ok(())
+    }
+
+    /// The rooms' devices get addresses by what the sessions have now.
+    fn serve_rooms(&self) {
+        let sessions = self.actives();
+        let leases = self.rooms.leases();
+        let home = self.home.as_ref();
+        let text = home.and_then(|home| rooms::configuration(home, &sessions, leases));
+        self.rooms.serve(text);
     }
 
     /// The kernel tells of changes; when they are looked at.

@@ -6,6 +6,7 @@ mod core;
 mod ears;
 mod events;
 mod port;
+mod rooms;
 mod session;
 mod steps;
 
@@ -20,10 +21,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use self::changes::Changes;
-use self::core::Core;
 use self::core::apply::Declared;
 use self::core::operators::clients;
+use self::core::{Core, Outside};
 use self::ears::Ears;
+use self::rooms::Rooms;
 use crate::config::Config;
 use crate::links::actual::Actual;
 use crate::links::kernel::Kernel;
@@ -44,9 +46,11 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
     info!(?config, "starting");
+    let rooms = Rooms::new(&config.state_dir);
     let declared = Declared::new(config, std::path::absolute(file)?);
     let ears = Ears::new(handle, events.clone());
-    let mut core = Core::new(declared, clients, store, state, links, ears);
+    let outside = Outside { ears, rooms };
+    let mut core = Core::new(declared, clients, store, state, links, outside);
     core.start().await;
     let admin = socket.serve(admin::router(events), stop.clone());
     let (served, ()) = tokio::join!(admin, core.run(inbox, stop.clone()));

@@ -151,6 +151,11 @@ const NEEDS: [Need; 18] = [
         || has("dhclient") && has("dhcpcd"),
     ),
     program(
+        &["dnsmasq-base"],
+        "terminals give the devices in rooms their addresses with it",
+        || has("dnsmasq"),
+    ),
+    program(
         &["xz-utils", "zstd"],
         "unpacks the virtual machine's kernel and modules",
         || has("xz") && has("zstd"),

@@ -221,6 +221,12 @@ impl Core {
     /// A session's line is not taken away from under it.
     fn keeps_lines(&self, new: &LinkConfig) -> Result<(), Status> {
         for (id, session) in &self.sessions {
+            if new.is_switch() {
+                return Err(Status::failed_precondition(format!(
+                    "home.mode: with \"bridge\" the terminal has no session, and there is \
+                     {id}; release it first"
+                )));
+            }
             let port = session.saved.line.as_ref().map(|line| &line.port);
             if let Some(port) = port.filter(|port| !new.wan.ports.contains(port)) {
                 return Err(Status::failed_precondition(format!(
@@ -264,7 +270,7 @@ impl Core {
             format!("there is no interface {port}: it is used as soon as there is one")
         });
         let mut notes: Vec<String> = absent.collect();
-        if self.actives().is_empty() {
+        if self.actives().is_empty() && !new.is_switch() {
             notes.push(
                 "no session is established: what needs one (tags, the rooms, addresses) is made \
                  when there is one"

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use crate::daemon::events::{Command, Event, ReleaseReply};
+use crate::daemon::rooms::Served;
 use crate::daemon::steps::{Listener, name, server_state, wait};
 use crate::server::{Server, Update, describe, has_answered};
 use crate::state::{Credentials, Secret};
@@ -301,6 +302,7 @@ impl Core {
                 .pending
                 .as_ref()
                 .map_or(0, |wait| wait.until_unix_ms),
+            rooms: self.rooms_status(),
             garden: self.garden_status(),
             last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
             ports: self
@@ -310,6 +312,15 @@ impl Core {
                 .map(|name| self.port_status(name))
                 .collect(),
         }
+    }
+
+    fn rooms_status(&self) -> Option<pb::TerminalRooms> {
+        let (served, detail) = match self.rooms.served() {
+            Served::No => return None,
+            Served::Yes => (true, String::new()),
+            Served::Fails(why) => (false, why),
+        };
+        Some(pb::TerminalRooms { served, detail })
     }
 
     fn port_status(&self, name: &str) -> pb::TerminalPort {
