@@ -100,13 +100,13 @@ fn print(output: Output, told: &pb::TerminalApplyResponse, dry_run: bool) -> any
                 "former": (!change.former.is_empty()).then_some(&change.former),
             })
         });
-        return Ok(output::json(&json!({
+        return output::json(&json!({
             "applied": !dry_run,
             "settings": settings.collect::<Vec<_>>(),
             "links": links.collect::<Vec<_>>(),
             "notes": told.notes,
             "confirm_by_unix_ms": (by > 0).then_some(by),
-        }))?);
+        }));
     }
     let absent = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     for setting in &told.settings {
