@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use doorstep_establish::Tags;
 use ipnet::Ipv4Net;
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where the daemon listens and its clients ask, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/doorstep-terminal/admin.sock";
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// An operator's server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// `https://host:port`
@@ -50,8 +50,18 @@ pub struct Server {
     pub server_name: Option<String>,
 }
 
+/// What a daemon takes up while it runs: both sides of its links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Toward the building.
+    pub wan: Wan,
+    /// Toward the rooms.
+    pub home: Option<Home>,
+}
+
 /// Toward the building.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wan {
     /// The ports on which establishment requests are heard.
@@ -109,8 +119,18 @@ impl<'de> Deserialize<'de> for WanTags {
     }
 }
 
+impl Serialize for WanTags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(tags) if tags.as_slice().is_empty() => serializer.serialize_str("none"),
+            Self::Fixed(tags) => serializer.collect_seq(tags.as_slice().iter().map(|tag| tag.vid)),
+        }
+    }
+}
+
 /// Toward the rooms.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Home {
     /// The bridge that joins the rooms.
@@ -119,13 +139,46 @@ pub struct Home {
     /// Its ports.
     #[serde(default)]
     pub room_ports: Vec<String>,
+    /// Who gives the rooms' devices their addresses.
+    #[serde(default)]
+    pub mode: Mode,
     /// The terminal's address toward the rooms, with the length of their network.
     pub ipv4: Option<Ipv4Net>,
     /// Whether the rooms' IPv4 leaves under the session's address.
     #[serde(default = "default_true")]
     pub masquerade: bool,
+    /// Whether the rooms' devices get addresses from the terminal, by DHCP and router
+    /// advertisements.
+    #[serde(default = "default_true")]
+    pub dhcp: bool,
     /// Where the sessions' resolvers are written.
     pub resolver_file: Option<PathBuf>,
+}
+
+/// What the terminal is between line and rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A router: the rooms use its sessions.
+    #[default]
+    Routed,
+    /// A switch: the line is a port of the bridge, and the rooms' devices get their addresses from
+    /// the operator. The terminal has no session.
+    Bridge,
+}
+
+impl LinkConfig {
+    /// Whether the terminal is a switch, without sessions of its own.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        is_switch(self.home.as_ref())
+    }
+}
+
+/// Whether a terminal with such rooms is a switch, without sessions of its own.
+#[must_use]
+pub fn is_switch(home: Option<&Home>) -> bool {
+    home.is_some_and(|home| home.mode == Mode::Bridge)
 }
 
 fn default_state_dir() -> PathBuf {
@@ -212,6 +265,15 @@ impl Config {
         Ok(config)
     }
 
+    /// What a running daemon takes up of it.
+    #[must_use]
+    pub fn links(&self) -> LinkConfig {
+        LinkConfig {
+            wan: self.wan.clone(),
+            home: self.home.clone(),
+        }
+    }
+
     fn make_absolute(&mut self, folder: &Path) {
         let resolver = self
             .home
@@ -262,6 +324,9 @@ impl Config {
         if self.wan.ports.is_empty() {
             return Err(("wan.ports", "expected at least one interface".into()));
         }
+        if let Some(home) = &self.home {
+            self.check_home(home)?;
+        }
         let rooms = self
             .home
             .iter()
@@ -284,6 +349,25 @@ impl Config {
                 return Err(("wan.ports, home", format!("{name:?} is named twice")));
             }
             seen.push(name);
+        }
+        Ok(())
+    }
+
+    fn check_home(&self, home: &Home) -> Result<(), Problem> {
+        if home.mode == Mode::Routed {
+            return Ok(());
+        }
+        if let Some(own) = home.ipv4 {
+            let text = format!(
+                "{own}: with mode = \"bridge\" the operator gives the addresses; leave it out"
+            );
+            return Err(("home.ipv4", text));
+        }
+        if self.wan.ports.len() > 1 {
+            let text = "with mode = \"bridge\" there can be one WAN port: several would join the \
+                        operators' networks"
+                .to_owned();
+            return Err(("wan.ports", text));
         }
         Ok(())
     }

@@ -5,10 +5,12 @@
 //! [`cli`] is the client of the daemon's admin socket.
 #![deny(unsafe_code)]
 
+pub mod applied;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod links;
 pub mod packet;
+pub mod rooms;
 pub mod server;
 pub mod state;

@@ -294,6 +294,21 @@ fn bad_configurations_are_told_with_their_place() {
         ),
         (&format!("{good}tags = [0]\n"), "VLAN"),
         (&format!("{good}tags = \"some\"\n"), "expected \"auto\""),
+        (
+            &format!("{good}[home]\nmode = \"bridge\"\nipv4 = \"192.168.77.1/24\"\n"),
+            "home.ipv4: 192.168.77.1/24: with mode = \"bridge\" the operator gives",
+        ),
+        (
+            &format!(
+                "{}[home]\nmode = \"bridge\"\n",
+                good.replace("\"wan0\"", "\"wan0\", \"wan1\"")
+            ),
+            "wan.ports: with mode = \"bridge\" there can be one",
+        ),
+        (
+            &format!("{good}[home]\nmode = \"routed \"\n"),
+            "expected `routed` or `bridge`",
+        ),
         (good, "ca.pem"),
     ];
     for (text, expected) in cases {

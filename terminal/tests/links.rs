@@ -3,7 +3,7 @@
 mod support;
 
 use doorstep_establish::{Mac, Offer, Tags};
-use doorstep_terminal::config::{Home, Wan, WanTags};
+use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
 use doorstep_terminal::links::Item;
 use doorstep_terminal::links::desired::{Active, desired};
 use doorstep_terminal::links::kernel::Kernel;
@@ -25,6 +25,8 @@ fn home(folder: &std::path::Path) -> Home {
         room_ports: vec!["room0".into(), "room1".into(), "absent0".into()],
         ipv4: Some("192.168.77.1/24".parse().unwrap()),
         masquerade: has_nft(),
+        dhcp: true,
+        mode: Mode::Routed,
         resolver_file: Some(folder.join("resolv.conf")),
     }
 }

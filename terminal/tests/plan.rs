@@ -1,7 +1,7 @@
 //! What should be there, and what to change for it: pure, case by case.
 
 use doorstep_establish::{Mac, Offer, TPID_8021AD, TPID_8021Q, Tag, Tags};
-use doorstep_terminal::config::{Home, Wan, WanTags};
+use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
 use doorstep_terminal::links::actual::{Actual, Link};
 use doorstep_terminal::links::desired::{Active, desired};
 use doorstep_terminal::links::plan::{Plan, Step};
@@ -102,6 +102,8 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
         room_ports: vec!["room0".into()],
         ipv4: None,
         masquerade: false,
+        dhcp: true,
+        mode: Mode::Routed,
         resolver_file: None,
     };
     let items = desired(&wan(), Some(&home), &[own.clone()]);
@@ -213,6 +215,8 @@ fn home() -> Home {
         room_ports: vec!["room0".into(), "absent0".into()],
         ipv4: Some("192.168.77.1/24".parse().unwrap()),
         masquerade: true,
+        dhcp: true,
+        mode: Mode::Routed,
         resolver_file: None,
     }
 }
@@ -313,4 +317,35 @@ fn a_value_returns_to_what_it_was_first() {
     assert_eq!(second.steps, [Step::Make(expected.clone())]);
     let third = Plan::diff(&[], &second.owned, &made(&[mtu(1480)]));
     assert_eq!(third.steps, [Step::Undo(expected)]);
+}
+
+#[test]
+fn a_switch_joins_line_and_rooms_and_has_no_address() {
+    let home = Home {
+        mode: Mode::Bridge,
+        ipv4: None,
+        ..home()
+    };
+    let wan = Wan {
+        ports: vec!["wan0".into()],
+        tags: WanTags::Fixed(Tags::from_vids(&[101]).unwrap()),
+        ..wan()
+    };
+    for sessions in [vec![], vec![session("wan0", &[101])]] {
+        let items = desired(&wan, Some(&home), &sessions);
+        for link in ["wan0.101", "room0"] {
+            let port = Item::Port {
+                link: link.into(),
+                bridge: "br-home".into(),
+            };
+            assert!(items.contains(&port), "{link}: {items:?}");
+        }
+        let says_something = |item: &Item| {
+            matches!(
+                item,
+                Item::Address { .. } | Item::Route(_) | Item::Rule { .. } | Item::Nat { .. }
+            )
+        };
+        assert!(!items.iter().any(says_something), "{items:?}");
+    }
 }

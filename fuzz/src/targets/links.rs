@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use doorstep_establish::{Mac, Offer, Tags};
-use doorstep_terminal::config::{Home, Wan, WanTags};
+use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
 use doorstep_terminal::links::Item;
 use doorstep_terminal::links::actual::{Actual, Link};
 use doorstep_terminal::links::desired::{Active, desired};
@@ -45,6 +45,8 @@ pub(super) static HOME: LazyLock<Home> = LazyLock::new(|| Home {
     room_ports: vec!["lan0".to_owned()],
     ipv4: "192.168.77.1/24".parse().ok(),
     masquerade: true,
+    dhcp: true,
+    mode: Mode::Routed,
     resolver_file: Some(PathBuf::from("/run/doorstep-terminal/resolv.conf")),
 });
 

@@ -1,6 +1,7 @@
 //! The command line.
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
+mod apply;
 mod client;
 mod doctor;
 mod output;
@@ -47,6 +48,10 @@ enum Command {
     Switch(Switch),
     /// End a session.
     Release(Release),
+    /// Take up the links of a configuration while the daemon runs.
+    Apply(apply::Apply),
+    /// Keep what was applied with --confirm.
+    Confirm(apply::Confirm),
     /// Show sessions, ports and the operators' servers.
     Status(Status),
     /// Look at everything between the rooms and the world; say what is wrong, and what to do.
@@ -293,6 +298,8 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 .await;
             output::released(args.client.output, &answer.map_err(refused)?.into_inner())
         }
+        Command::Apply(args) => apply::apply(args).await,
+        Command::Confirm(args) => apply::confirm(args).await,
         Command::Status(args) => {
             let status = client::status(&args.client.socket).await?;
             output::status(args.client.output, &status)
@@ -345,7 +352,7 @@ async fn run(args: Run) -> anyhow::Result<ExitCode> {
     secrets::keep()?;
     log::start(args.log_format, Level::INFO)?;
     let config = Config::load(&args.config)?;
-    daemon::run(config, stop::on_signal()?).await?;
+    daemon::run(config, &args.config, stop::on_signal()?).await?;
     Ok(ExitCode::SUCCESS)
 }
 

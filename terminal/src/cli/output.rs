@@ -149,6 +149,8 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
                 })
             })
             .collect();
+        let rooms = status.rooms.as_ref();
+        let rooms = rooms.map(|rooms| json!({ "served": rooms.served, "detail": rooms.detail }));
         let garden = status.garden.as_ref().map(|garden| {
             json!({
                 "gateway_id": garden.gateway_id, "addresses": garden.addresses,
@@ -160,6 +162,9 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             "operators": operators,
             "sessions": sessions,
             "ports": ports,
+            "rooms": rooms,
+            "confirm_by_unix_ms": (status.confirm_by_unix_ms > 0)
+                .then_some(status.confirm_by_unix_ms),
             "repairs": status.repairs,
             "last_repair_unix_ms": (status.repairs > 0).then_some(status.last_repair_unix_ms),
             "last_sealed_location_id": status.last_sealed_location_id,
@@ -190,6 +195,13 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
     if status.repairs > 0 {
         let times = status.repairs;
         println!("repaired    {times} times: links had been changed by another hand");
+    }
+    if status.confirm_by_unix_ms > 0 {
+        let left = super::apply::seconds_left(status.confirm_by_unix_ms);
+        println!("to confirm  former links come back in {left} s: `doorstep-terminal confirm`");
+    }
+    if let Some(rooms) = status.rooms.as_ref().filter(|rooms| !rooms.served) {
+        println!("rooms       devices get no addresses: {}", rooms.detail);
     }
     if let Some(garden) = &status.garden {
         let (gateway, servers) = (&garden.gateway_id, garden.servers.join(" "));

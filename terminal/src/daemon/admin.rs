@@ -93,4 +93,24 @@ impl TerminalAdmin for Service {
             .await
             .map(Response::new)
     }
+
+    async fn apply(
+        &self,
+        request: Request<pb::TerminalApplyRequest>,
+    ) -> Result<Response<pb::TerminalApplyResponse>, Status> {
+        let request = request.into_inner();
+        self.ask(|reply| Command::Apply { request, reply })
+            .await?
+            .map(Response::new)
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<pb::TerminalConfirmRequest>,
+    ) -> Result<Response<pb::TerminalConfirmResponse>, Status> {
+        let refuse = request.into_inner().refuse;
+        self.ask(|reply| Command::Confirm { refuse, reply })
+            .await??;
+        Ok(Response::new(pb::TerminalConfirmResponse {}))
+    }
 }

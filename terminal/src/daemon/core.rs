@@ -14,16 +14,20 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+use super::ears::Ears;
 use super::events::Event;
+use super::rooms::Rooms;
 use super::session::Session;
-use crate::config::{Config, Home, Wan};
+use crate::config::{Home, LinkConfig, Wan};
 use crate::links::desired::{Active, desired};
 use crate::links::reconcile::{ApplyError, Links};
 use crate::links::{self, Item};
 use crate::packet::Port;
+use crate::rooms;
 use crate::server::Server;
 use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 
+pub(super) mod apply;
 mod commands;
 mod exchange;
 mod garden;
@@ -31,6 +35,7 @@ pub(super) mod operators;
 mod requests;
 mod switch;
 
+use apply::Declared;
 use exchange::Held;
 use garden::Garden;
 use operators::{Clients, Operator, known};
@@ -42,9 +47,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// What goes on beside the event loop, on its word.
+pub(super) struct Outside {
+    pub ears: Ears,
+    pub rooms: Rooms,
+}
+
 pub(super) struct Core {
     wan: Wan,
     home: Option<Home>,
+    declared: Declared,
+    ears: Ears,
+    rooms: Rooms,
     operators: BTreeMap<String, Operator>,
     store: Store,
     last_sealed: Option<String>,
@@ -81,16 +95,18 @@ struct OpenPort {
 
 impl Core {
     pub(super) fn new(
-        config: &Config,
+        declared: Declared,
         clients: Clients,
         store: Store,
         state: State,
         links: Links,
-        events: mpsc::Sender<Event>,
+        Outside { ears, rooms }: Outside,
     ) -> Self {
+        let LinkConfig { wan, home } = declared.applied.links.clone();
         let mut core = Self {
-            wan: config.wan.clone(),
-            home: config.home.clone(),
+            wan,
+            home,
+            declared,
             operators: known(clients, state.operators),
             store,
             last_sealed: state.last_sealed,
@@ -98,7 +114,9 @@ impl Core {
             unanswered: None,
             links,
             garden: Garden::default(),
-            events,
+            events: ears.events.clone(),
+            ears,
+            rooms,
             sessions: BTreeMap::new(),
             ports: BTreeMap::new(),
             closed_ports: BTreeMap::new(),
@@ -118,6 +136,7 @@ impl Core {
     /// got no answer to.
     pub(super) async fn start(&mut self) {
         self.relink().await;
+        self.hear();
         self.ask_again();
         self.succeed_formers();
     }
@@ -145,6 +164,9 @@ impl Core {
 
     async fn on_event(&mut self, event: Event) {
         match event {
+            // Of a port that has left the configuration meanwhile.
+            Event::PortOpen { name, .. } | Event::PortClosed { name, .. }
+                if !self.wan.ports.contains(&name) => {}
             Event::PortOpen { name, port, mac } => {
                 self.closed_ports.remove(&name);
                 for session in self.sessions.values_mut() {
@@ -195,7 +217,7 @@ impl Core {
             } => {
                 self.on_release(session, answer, reply, no_wait).await;
             }
-            Event::Command(command) => self.on_command(command),
+            Event::Command(command) => self.on_command(command).await,
         }
     }
 
@@ -213,7 +235,9 @@ impl Core {
             listeners.chain(releases).chain(responder)
         });
         let garden = self.garden_timer();
-        sessions.chain(self.relink_at).chain(garden).min()
+        let confirmation = self.declared.until;
+        let own = self.relink_at.into_iter().chain(garden);
+        sessions.chain(own).chain(confirmation).min()
     }
 
     async fn on_time(&mut self) {
@@ -221,6 +245,7 @@ impl Core {
         if self.relink_at.is_some_and(|at| at <= now) {
             self.relink().await;
         }
+        self.watch_confirmation(now).await;
         self.expire(now);
         self.visit_garden(now).await;
         let replacing = self.sessions.iter();
@@ -277,22 +302,31 @@ impl Core {
     }
 
     fn actives(&self) -> Vec<Active> {
+        self.actives_by(&self.wan)
+    }
+
+    fn actives_by(&self, wan: &Wan) -> Vec<Active> {
         let mut sessions: Vec<&Session> = self.sessions.values().collect();
         sessions.sort_by_key(|session| session.age());
         sessions
             .iter()
-            .filter_map(|session| session.active(&self.wan))
+            .filter_map(|session| session.active(wan))
             .collect()
     }
 
     fn desired(&self) -> Vec<Item> {
-        let sessions = self.actives();
-        let mut items = desired(&self.wan, self.home.as_ref(), &sessions);
+        self.desired_by(&self.wan, self.home.as_ref())
+    }
+
+    /// What should be there if the configuration were this one.
+    fn desired_by(&self, wan: &Wan, home: Option<&Home>) -> Vec<Item> {
+        let sessions = self.actives_by(wan);
+        let mut items = desired(wan, home, &sessions);
         // Of what excludes each other the first counts: the sessions'.
         if self.needs_garden()
             && let Some(visit) = self.garden.visit()
         {
-            items.extend(links::garden::desired(&self.wan, visit));
+            items.extend(links::garden::desired(wan, visit));
         }
         items
     }
@@ -314,7 +348,17 @@ impl Core {
             }
         }
         self.applied = Some((items, Instant::now()));
+        self.serve_rooms();
         Ok(())
+    }
+
+    /// The rooms' devices get addresses by what the sessions have now.
+    fn serve_rooms(&self) {
+        let sessions = self.actives();
+        let leases = self.rooms.leases();
+        let home = self.home.as_ref();
+        let text = home.and_then(|home| rooms::configuration(home, &sessions, leases));
+        self.rooms.serve(text);
     }
 
     /// The kernel tells of changes; when they are looked at.

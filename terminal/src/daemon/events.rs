@@ -74,4 +74,12 @@ pub(super) enum Command {
     Status {
         reply: oneshot::Sender<pb::TerminalStatus>,
     },
+    Apply {
+        request: pb::TerminalApplyRequest,
+        reply: oneshot::Sender<Result<pb::TerminalApplyResponse, Status>>,
+    },
+    Confirm {
+        refuse: bool,
+        reply: oneshot::Sender<Result<(), Status>>,
+    },
 }

@@ -3,8 +3,10 @@
 mod admin;
 mod changes;
 mod core;
+mod ears;
 mod events;
 mod port;
+mod rooms;
 mod session;
 mod steps;
 
@@ -19,18 +21,20 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use self::changes::Changes;
-use self::core::Core;
+use self::core::apply::Declared;
 use self::core::operators::clients;
-use crate::config::{Config, WanTags};
+use self::core::{Core, Outside};
+use self::ears::Ears;
+use self::rooms::Rooms;
+use crate::config::Config;
 use crate::links::actual::Actual;
 use crate::links::kernel::Kernel;
 use crate::links::reconcile::Links;
-use crate::packet::Hearing;
 use crate::state::Store;
 
 /// Runs until `stop`. The links stay as they are, so that a restart or an upgrade disturbs
-/// nobody; [`undo`] takes them down.
-pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+/// nobody; [`undo`] takes them down. `file` is the one that `config` was read from.
+pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow::Result<()> {
     let clients = clients(&config.operators)?;
     let (store, state) = Store::open(&config.state_dir)?;
     let (handle, changes, _connection) = netlink()?;
@@ -38,21 +42,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let (events, inbox) = mpsc::channel(256);
     let socket = AdminSocket::bind(&config.admin_socket)?;
-    let mut tasks = Vec::new();
     let follow = changes::follow(changes, events.clone());
-    tasks.push(AbortOnDropHandle::new(tokio::spawn(follow)));
-    let hearing = match config.wan.tags {
-        WanTags::Fixed(tags) if tags.as_slice().is_empty() => Hearing::Multicast,
-        _ => Hearing::Everything,
-    };
+    let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
     info!(?config, "starting");
-    let mut core = Core::new(&config, clients, store, state, links, events.clone());
+    let rooms = Rooms::new(&config.state_dir);
+    let declared = Declared::new(config, std::path::absolute(file)?);
+    let ears = Ears::new(handle, events.clone());
+    let outside = Outside { ears, rooms };
+    let mut core = Core::new(declared, clients, store, state, links, outside);
     core.start().await;
-    for name in &config.wan.ports {
-        let listen = port::listen(name.clone(), hearing, handle.clone(), events.clone());
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(listen)));
-    }
     let admin = socket.serve(admin::router(events), stop.clone());
     let (served, ()) = tokio::join!(admin, core.run(inbox, stop.clone()));
     info!("stopped; the links stay");

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
 use super::{Item, NatRule, Route};
-use crate::config::{Home, Wan};
+use crate::config::{Home, Wan, is_switch};
 
 /// The kernel's main routing table.
 pub const MAIN_TABLE: u32 = 254;
@@ -82,6 +82,10 @@ pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active]) -> Vec<Item>
         link: link.to_owned(),
     };
     let mut items: Vec<Item> = wan.ports.iter().map(|port| up(port)).collect();
+    if let Some(home) = home.filter(|home| is_switch(Some(home))) {
+        switch(&mut items, wan, home);
+        return items;
+    }
     if sessions.is_empty() {
         return items;
     }
@@ -103,8 +107,33 @@ fn set(path: String, value: &str) -> Item {
     }
 }
 
+/// The line as a port of the rooms' bridge. The terminal itself says nothing there.
+fn switch(items: &mut Vec<Item>, wan: &Wan, home: &Home) {
+    join(items, home);
+    let tags = wan.tags.resolve(Tags::NONE);
+    for port in &wan.ports {
+        let link = vlans(items, port, tags);
+        items.push(Item::Port {
+            link,
+            bridge: home.bridge.clone(),
+        });
+    }
+    items.push(set(format!("ipv6/conf/{}/disable_ipv6", home.bridge), "1"));
+}
+
 /// The interface with that stack of tags on a port; its name.
 pub(super) fn interface(items: &mut Vec<Item>, port: &str, tags: Tags, mtu: u32) -> String {
+    let link = vlans(items, port, tags);
+    let bytes = if mtu == 0 { 1500 } else { mtu };
+    items.push(Item::Mtu {
+        link: link.clone(),
+        bytes,
+    });
+    link
+}
+
+/// The VLAN interfaces of that stack of tags; the name of the last one.
+fn vlans(items: &mut Vec<Item>, port: &str, tags: Tags) -> String {
     for (name, parent, tag) in interfaces(port, tags) {
         items.push(Item::Vlan {
             name: name.clone(),
@@ -113,13 +142,7 @@ pub(super) fn interface(items: &mut Vec<Item>, port: &str, tags: Tags, mtu: u32)
         });
         items.push(Item::Up { link: name });
     }
-    let link = top(port, tags);
-    let bytes = if mtu == 0 { 1500 } else { mtu };
-    items.push(Item::Mtu {
-        link: link.clone(),
-        bytes,
-    });
-    link
+    top(port, tags)
 }
 
 /// The interface, its address and its neighbour.
@@ -186,8 +209,8 @@ fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.network().to_bits() | 1)
 }
 
-/// The bridge with the rooms' ports, their addresses and how they leave.
-fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
+/// The bridge with the rooms' ports.
+fn join(items: &mut Vec<Item>, home: &Home) {
     let bridge = &home.bridge;
     items.push(Item::Bridge {
         name: bridge.clone(),
@@ -202,7 +225,12 @@ fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
     items.push(Item::Up {
         link: bridge.clone(),
     });
+}
 
+/// The rooms' bridge, its addresses and how they leave.
+fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
+    join(items, home);
+    let bridge = &home.bridge;
     let mut nat: Vec<NatRule> = Vec::new();
     for session in sessions {
         let link = session.wan_interface();

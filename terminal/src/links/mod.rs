@@ -6,6 +6,7 @@
 
 pub mod actual;
 pub mod desired;
+pub mod difference;
 pub mod garden;
 pub mod journal;
 pub mod kernel;
@@ -137,6 +138,22 @@ pub struct NatRule {
 }
 
 impl Item {
+    /// The interface that it is about, where it is about one.
+    #[must_use]
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::Vlan { name, .. } | Self::Bridge { name } => Some(name),
+            Self::Mtu { link, .. }
+            | Self::Port { link, .. }
+            | Self::Up { link }
+            | Self::Address { link, .. }
+            | Self::Neighbour { link, .. } => Some(link),
+            Self::Route(route) => route.link.as_deref(),
+            Self::Setting { path, .. } => path.split('/').nth(2),
+            Self::Rule { .. } | Self::Nat { .. } | Self::File { .. } => None,
+        }
+    }
+
     /// Place in the order of making; things are undone in the opposite order.
     #[must_use]
     pub fn rank(&self) -> u8 {

@@ -55,11 +55,17 @@ impl Links {
             .map_err(ApplyError::Read)
     }
 
+    /// What is there now, with everything that these items and ours are about.
+    pub async fn read_about(&self, desired: &[Item]) -> Result<Actual, ApplyError> {
+        let ours = self.journal.owned().iter().map(|own| &own.item);
+        let about = desired.iter().chain(ours);
+        self.kernel.read(about).await.map_err(ApplyError::Read)
+    }
+
     /// Makes it so. How many changes that took.
     pub async fn apply(&mut self, desired: &[Item]) -> Result<usize, ApplyError> {
         let before = self.journal.owned().to_vec();
-        let about = desired.iter().chain(before.iter().map(|own| &own.item));
-        let actual = self.kernel.read(about).await.map_err(ApplyError::Read)?;
+        let actual = self.read_about(desired).await?;
         let plan = Plan::diff(desired, &before, &actual);
         if !plan.absent.is_empty() {
             debug!(ports = ?plan.absent, "not there; doing without");

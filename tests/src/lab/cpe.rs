@@ -18,6 +18,8 @@ use super::netns::Netns;
 
 /// The home's port toward the building.
 const PORT: &str = "wan0";
+/// A room device's port.
+const ROOM_PORT: &str = "eth0";
 
 /// The home's own link, which only [`Client::Dhcp6c`] does anything with; there before it starts.
 pub const LAN: &str = "lan0";
@@ -54,6 +56,7 @@ impl Client {
 pub struct Cpe {
     client: Client,
     netns: Netns,
+    port: &'static str,
     dir: PathBuf,
     log: PathBuf,
     child: Arc<Mutex<Option<Child>>>,
@@ -65,6 +68,15 @@ impl Cpe {
     /// Starts a client in a home. What it keeps lies in the folder; a client that is started in the
     /// same one goes on with it.
     pub fn start(client: Client, home: &Netns, dir: &Path) -> Result<Self> {
+        Self::start_on(PORT, client, home, dir)
+    }
+
+    /// The same in a device in a room.
+    pub fn start_in_room(client: Client, room: &Netns, dir: &Path) -> Result<Self> {
+        Self::start_on(ROOM_PORT, client, room, dir)
+    }
+
+    fn start_on(port: &'static str, client: Client, home: &Netns, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let child = Arc::new(Mutex::new(None));
         let doomed = Arc::clone(&child);
@@ -75,6 +87,7 @@ impl Cpe {
         let mut cpe = Self {
             client,
             netns: home.another(),
+            port,
             dir: dir.to_owned(),
             log: dir.join(format!("{}.log", client.name())),
             child,
@@ -112,19 +125,19 @@ impl Cpe {
     }
 
     fn command(&self) -> Result<Command> {
-        let dir = self.dir.to_string_lossy();
+        let (dir, port) = (self.dir.to_string_lossy(), self.port);
         let mut command = match self.client {
             Client::Udhcpc => {
                 let mut command = self.netns.command(program("busybox")?)?;
-                command.args(["udhcpc", "-f", "-i", PORT, "-s"]);
+                command.args(["udhcpc", "-f", "-i", self.port, "-s"]);
                 command.arg(self.dir.join("udhcpc.script"));
                 command
             }
             Client::Dhclient => self.apart(&format!(
-                "exec dhclient -4 -d -lf {dir}/leases -pf {dir}/pid {PORT}"
+                "exec dhclient -4 -d -lf {dir}/leases -pf {dir}/pid {port}"
             ))?,
             Client::Dhclient6 => self.apart(&format!(
-                "exec dhclient -6 -P -d -lf {dir}/leases -pf {dir}/pid {PORT}"
+                "exec dhclient -6 -P -d -lf {dir}/leases -pf {dir}/pid {port}"
             ))?,
             Client::Dhcp6c => {
                 let program = program("dhcp6c")?;
@@ -135,7 +148,7 @@ impl Cpe {
                 ))?
             }
             Client::Dhcpcd => self.apart(&format!(
-                "exec dhcpcd -4 -B -d --nodev -f {dir}/dhcpcd.conf {PORT}"
+                "exec dhcpcd -4 -B -d --nodev -f {dir}/dhcpcd.conf {port}"
             ))?,
         };
         let log = File::options().create(true).append(true).open(&self.log)?;
@@ -174,12 +187,13 @@ impl Cpe {
     /// Starts the client anew each time that the port has got its carrier back.
     fn watch(&self) -> Result<Guard> {
         let mut monitor = self.netns.command(program("ip")?)?;
-        monitor.args(["-o", "monitor", "link", "dev", PORT]);
+        monitor.args(["-o", "monitor", "link", "dev", self.port]);
         let mut monitor = monitor.stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(monitor.stdout.take().context("no output")?);
         let again = Self {
             client: self.client,
             netns: self.netns.another(),
+            port: self.port,
             dir: self.dir.clone(),
             log: self.log.clone(),
             child: Arc::clone(&self.child),
@@ -238,8 +252,8 @@ impl Cpe {
             }
             Client::Dhclient => {
                 end(&self.child);
-                let dir = self.dir.to_string_lossy();
-                let script = format!("exec dhclient -4 -r -lf {dir}/leases -pf {dir}/none {PORT}");
+                let (dir, port) = (self.dir.to_string_lossy(), self.port);
+                let script = format!("exec dhclient -4 -r -lf {dir}/leases -pf {dir}/none {port}");
                 super::netns::run(&mut self.apart(&script)?).map(drop)
             }
             Client::Dhclient6 | Client::Dhcp6c | Client::Dhcpcd => {
@@ -250,7 +264,9 @@ impl Cpe {
 
     /// The address of the home's port.
     pub fn address(&self) -> Result<Option<Ipv4Addr>> {
-        let text = self.netns.ip(&format!("-4 -o addr show dev {PORT}"))?;
+        let text = self
+            .netns
+            .ip(&format!("-4 -o addr show dev {}", self.port))?;
         let mut words = text.split_whitespace().skip_while(|word| *word != "inet");
         let Some(net) = words.nth(1) else {
             return Ok(None);

@@ -93,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 20] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -163,6 +163,11 @@ const NEEDS: [Need; 19] = [
         &["libfl2"],
         "a DHCPv6 client of the tests' homes is linked with it",
         has_libfl,
+    ),
+    program(
+        &["dnsmasq-base"],
+        "terminals give the devices in rooms their addresses with it",
+        || has("dnsmasq"),
     ),
     program(
         &["xz-utils", "zstd"],

@@ -57,6 +57,7 @@ pub(super) fn findings(status: &pb::TerminalStatus, actual: &Actual) -> Vec<Find
         .iter()
         .map(|port| cable(port, actual.links.get(&port.name)))
         .collect();
+    all.extend(status.rooms.as_ref().map(rooms));
     all.extend(status.operators.iter().map(registration));
     if status.sessions.is_empty() {
         all.push(match &status.garden {
@@ -107,6 +108,16 @@ fn cable(port: &pb::TerminalPort, link: Option<&Link>) -> Finding {
         ),
         Some(link) => Finding::good(what, format!("up, {}, MTU {}", link.mac, link.mtu)),
     }
+}
+
+fn rooms(rooms: &pb::TerminalRooms) -> Finding {
+    if rooms.served {
+        return Finding::good("rooms", "devices get addresses");
+    }
+    let state = format!("devices get no addresses: {}", rooms.detail);
+    let advice =
+        "see the daemon's log; another DHCP server on this host must leave the bridge alone";
+    Finding::bad("rooms", state, advice)
 }
 
 fn registration(operator: &pb::TerminalOperator) -> Finding {

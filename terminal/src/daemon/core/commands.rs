@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use crate::daemon::events::{Command, Event, ReleaseReply};
+use crate::daemon::rooms::Served;
 use crate::daemon::steps::{Listener, name, server_state, wait};
 use crate::server::{Server, Update, describe, has_answered};
 use crate::state::{Credentials, Secret};
@@ -17,7 +18,7 @@ use crate::state::{Credentials, Secret};
 type Reply<T> = oneshot::Sender<Result<T, Status>>;
 
 impl Core {
-    pub(super) fn on_command(&mut self, command: Command) {
+    pub(super) async fn on_command(&mut self, command: Command) {
         match command {
             Command::Register { request, reply } => self.register(request, reply),
             Command::Request { request, steps } => {
@@ -27,6 +28,12 @@ impl Core {
             Command::Release { request, reply } => self.release(&request, reply),
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
+            }
+            Command::Apply { request, reply } => {
+                let _ = reply.send(self.on_apply(&request).await);
+            }
+            Command::Confirm { refuse, reply } => {
+                let _ = reply.send(self.on_confirm(refuse).await);
             }
         }
     }
@@ -289,6 +296,13 @@ impl Core {
             operators: self.operator_views(),
             repairs: self.repairs.count,
             last_repair_unix_ms: self.repairs.last_unix_ms,
+            confirm_by_unix_ms: self
+                .declared
+                .applied
+                .pending
+                .as_ref()
+                .map_or(0, |wait| wait.until_unix_ms),
+            rooms: self.rooms_status(),
             garden: self.garden_status(),
             last_sealed_location_id: self.last_sealed.clone().unwrap_or_default(),
             ports: self
@@ -298,6 +312,15 @@ impl Core {
                 .map(|name| self.port_status(name))
                 .collect(),
         }
+    }
+
+    fn rooms_status(&self) -> Option<pb::TerminalRooms> {
+        let (served, detail) = match self.rooms.served() {
+            Served::No => return None,
+            Served::Yes => (true, String::new()),
+            Served::Fails(why) => (false, why),
+        };
+        Some(pb::TerminalRooms { served, detail })
     }
 
     fn port_status(&self, name: &str) -> pb::TerminalPort {

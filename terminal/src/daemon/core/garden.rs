@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::Core;
+use crate::config::is_switch;
 use crate::links::garden::Visit;
 
 /// Between asks that nobody answers: the first pause, and the longest.
@@ -126,15 +127,20 @@ impl Garden {
 }
 
 impl Core {
+    /// Where the terminal is a switch the line is the rooms' devices'.
+    fn may_visit_garden(&self) -> bool {
+        self.wan.garden && !is_switch(self.home.as_ref())
+    }
+
     /// Whether the garden is of any use.
     pub(super) fn needs_garden(&self) -> bool {
         let is_lonely = |at: Instant| at <= Instant::now();
-        self.wan.garden
+        self.may_visit_garden()
             && (self.actives().is_empty() || self.garden.lonely_at().is_some_and(is_lonely))
     }
 
     pub(super) fn garden_timer(&self) -> Option<Instant> {
-        if !self.wan.garden || self.ports.is_empty() {
+        if !self.may_visit_garden() || self.ports.is_empty() {
             return None;
         }
         if !self.needs_garden() {

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{Core, unix_ms};
+use crate::config::is_switch;
 use crate::daemon::events::Event;
 use crate::daemon::steps::{Listener, name};
 use crate::server::{describe, has_answered, is_transient};
@@ -25,6 +26,11 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Core {
     pub(super) fn request(&mut self, request: pb::TerminalServiceRequest, mut listener: Listener) {
+        if is_switch(self.home.as_ref()) {
+            let text = "with mode = \"bridge\" in [home] the terminal has no session of its own; have \
+                        the operator open the line for DHCP, or set mode = \"routed\"";
+            return listener.finish(name::FAILED, text, None);
+        }
         let wish = match request.kind() {
             pb::TerminalRequestKind::Connect => Wish::Connect,
             pb::TerminalRequestKind::Move => Wish::Move,
