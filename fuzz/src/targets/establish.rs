@@ -84,7 +84,8 @@ pub(super) fn bodies() -> Vec<Body> {
             terminal_mac: Mac([2, 0, 0, 0, 0, 1]),
             replaces: None,
         },
-        Message::Confirm,
+        Message::Confirm { slot: None },
+        Message::Confirm { slot: Some(0) },
         Message::Refuse {
             detail: "no such port".to_owned(),
         },

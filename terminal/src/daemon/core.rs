@@ -27,6 +27,7 @@ use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 mod commands;
 mod exchange;
 mod garden;
+mod liveness;
 pub(super) mod operators;
 mod requests;
 mod switch;
@@ -213,7 +214,11 @@ impl Core {
             listeners.chain(releases).chain(responder)
         });
         let garden = self.garden_timer();
-        sessions.chain(self.relink_at).chain(garden).min()
+        sessions
+            .chain(self.relink_at)
+            .chain(garden)
+            .chain(self.liveness_timer())
+            .min()
     }
 
     async fn on_time(&mut self) {
@@ -223,6 +228,7 @@ impl Core {
         }
         self.expire(now);
         self.visit_garden(now).await;
+        self.ask_gateways(now).await;
         let replacing = self.sessions.iter();
         let replacing = replacing.filter(|(_, session)| session.saved.replaces.is_some());
         for id in replacing.map(|(id, _)| *id).collect::<Vec<_>>() {
