@@ -108,7 +108,9 @@ pub(crate) fn answer<F: Frame, T: Tables>(
         .store(link.len + DESTINATION, terminal)
         .ok_or(Reason::Truncated)?;
     turn_around(frame, link, tables.globals().gateway_mac)?;
-    Ok(Verdict::Answer(Reason::ProbeAnswered))
+    // Not as what is answered otherwise: between virtual ports that waits for the next packet, which may
+    // be long in coming from a home that sleeps.
+    Ok(Verdict::Forward(Reason::ProbeAnswered, ifindex))
 }
 
 /// Notes a sign of life; the highest number that has come. One that has been there is a replay, which

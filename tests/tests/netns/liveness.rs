@@ -1,5 +1,6 @@
 //! A gateway or a terminal that is silent: noticed, told, and nothing torn down.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use doorstep_tests::lab::street::{Plan, Session, Street};
 use doorstep_tests::suite::CaseResult;
 use serde_json::Value;
 
-use crate::support::{at_server, connect, flows, logs, unnoticed};
+use crate::support::{at_server, connect, flows, logs, packets, unnoticed};
 
 /// Both ends promise less: the terminal notices within three seconds, the gateway within four. The
 /// rest is for a busy machine.
@@ -36,12 +37,19 @@ fn until(
     while !is_so(street)? {
         ensure!(
             begin.elapsed() < patience,
-            "not {what} after {patience:?}:\n{}",
+            "not {what} after {patience:?}; {:?}:\n{}",
+            packets(&street.gateways[0]).map(counted_only),
             logs(street, &street.homes[0])
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(begin.elapsed())
+}
+
+/// Reasons with packets.
+fn counted_only(mut packets: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    packets.retain(|_, count| *count > 0);
+    packets
 }
 
 fn terminal_says(street: &Street, state: &str, patience: Duration) -> Result<Duration> {

@@ -9,7 +9,7 @@ use doorstep_gateway_common::Reason;
 use doorstep_gateway_common::limit::Pace;
 use doorstep_tests::frames::{GATEWAY_MAC, HOME_MAC};
 use doorstep_tests::model::Model;
-use doorstep_tests::programs::{self, Fate, Loaded, Side, XDP_DROP, XDP_TX};
+use doorstep_tests::programs::{self, Fate, Loaded, Side, XDP_DROP, XDP_REDIRECT};
 use doorstep_tests::suite::CaseResult;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ fn key(home: &Home) -> ProbeKey {
 }
 
 /// The gateway of the fixture, whose terminals may ask.
-fn model() -> Model {
+pub fn model() -> Model {
     let model = fixture::model();
     for home in fixture::homes() {
         let record = &model.liveness.0[home.slot as usize];
@@ -48,6 +48,11 @@ fn probe(home: &Home, sequence: u64) -> Probe {
         sequence,
         nonce: 0x1112_1314_1516_1718 ^ sequence,
     }
+}
+
+/// The frame in which a home's terminal asks.
+pub fn question(home: &Home, sequence: u64) -> Vec<u8> {
+    sent(home, &probe(home, sequence).ask(&key(home))).expect("the tags of a home")
 }
 
 /// Runs a frame; the model and the counters say the same.
@@ -79,7 +84,7 @@ pub fn answers_the_sessions_terminal() -> CaseResult {
             let bytes = sent(&home, &asked.ask(&key(&home)))?;
             let fate = run(&mut loaded, &model, &bytes, Reason::ProbeAnswered)
                 .with_context(|| format!("{}, {sequence}", home.name))?;
-            ensure!(fate.action == XDP_TX, "{}", fate.action);
+            ensure!(fate.action == XDP_REDIRECT, "{}", fate.action);
             let parsed = frame::parse(&fate.frame)?;
             let Envelope {
                 src_mac,
