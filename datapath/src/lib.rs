@@ -25,6 +25,7 @@ mod meter;
 mod mss;
 pub mod nd;
 pub mod parse;
+pub mod probe;
 pub mod rewrite;
 #[cfg(any(test, feature = "std"))]
 pub mod slice;

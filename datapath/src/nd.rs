@@ -6,7 +6,7 @@ use doorstep_gateway_common::{LineKey, LineValue, Reason};
 use crate::arp::turn_around;
 use crate::headers::{IPV6_LEN, Ipv6, LinkLayerOption, Neighbour, Udp, protocol};
 use crate::upstream::Arrival;
-use crate::{Frame, Tables, Verdict, meter, parse};
+use crate::{Frame, Tables, Verdict, meter, parse, probe};
 
 /// fe80::1, the gateway on every line.
 pub const GATEWAY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -100,6 +100,10 @@ pub(crate) fn control<F: Frame, T: Tables>(
     };
     if udp.destination_be != port.to_be() || (!is_dhcp && header.hop_limit != HOP_LIMIT) {
         return Err(otherwise);
+    }
+    if !is_dhcp && !link.destination.is_multicast() && probe::is_probe(frame, body, &udp) {
+        // Answered by the caller, whose stack has room for it.
+        return Err(Reason::ProbeRefused);
     }
     check_line(tables, line)?;
     meter::punt(tables, line)?;
@@ -203,6 +207,12 @@ fn checksum(
         sum += u64::from(u32::from_ne_bytes([option.kind, option.len, a, b]));
         sum += u64::from(u32::from_ne_bytes([c, d, e, f]));
     }
+    fold(sum)
+}
+
+/// The complement of a one's complement sum, in sixteen bits.
+#[inline(always)]
+pub(crate) fn fold(mut sum: u64) -> u16 {
     let mut folds = 0;
     while folds < 4 {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -213,7 +223,7 @@ fn checksum(
 
 /// The sum of an address's four words.
 #[inline(always)]
-fn halves(address: &[u8; 16]) -> u64 {
+pub(crate) fn halves(address: &[u8; 16]) -> u64 {
     const LOW: u64 = 0xffff_ffff;
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
     let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);

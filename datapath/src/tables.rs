@@ -5,6 +5,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::LineUse;
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
@@ -25,6 +26,8 @@ pub trait Tables {
     /// What a session has counted on this CPU.
     fn account(&self, slot: Slot) -> Option<&Account>;
     fn policers(&self, slot: Slot) -> Option<&Policers>;
+    /// Who may ask whether the session of a slot is alive.
+    fn liveness(&self, slot: Slot) -> Option<&Liveness>;
     /// What a line has used of its limits; made if there is none.
     fn line_use(&self, key: &LineKey) -> Option<&LineUse>;
     /// What all lines have used of their common limit for frames to the daemon.

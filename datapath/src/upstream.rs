@@ -12,7 +12,7 @@ use crate::headers::{Ipv4, Ipv6, ether_type};
 use crate::parse::{self, Link};
 use crate::rewrite::{self, NO_TAG, NewLink, ONE_TAG, TWO_TAGS};
 use crate::verdict::{Due, Family, ToKernel};
-use crate::{Frame, Tables, Verdict, arp, dhcp, downstream, meter, mss, nd};
+use crate::{Frame, Tables, Verdict, arp, dhcp, downstream, meter, mss, nd, probe};
 
 /// Decides on a frame that came in at an access port, and changes it as it must be.
 #[inline(always)]
@@ -61,7 +61,10 @@ fn decide_or_drop<F: Frame, T: Tables>(
         return arp::answer(frame, tables, ifindex);
     }
     if link.ether_type == ether_type::IPV6 && nd::is_control(frame, link.len)? {
-        return nd::control(frame, tables, ifindex);
+        return match nd::control(frame, tables, ifindex) {
+            Err(Reason::ProbeRefused) => probe::answer(frame, tables, ifindex),
+            treated => treated,
+        };
     }
     // The length of the link layer is a constant on the shortest way, and with it every offset.
     // What is off it is written once for all lengths.

@@ -186,7 +186,7 @@ mod tests {
         let body = crate::Body {
             generation: 1,
             nonce: crate::Nonce([0; 16]),
-            message: crate::Message::Confirm,
+            message: crate::Message::Confirm { slot: Some(1) },
         };
         let key = crate::SessionKey::generate();
         let datagram = crate::seal(&key, uuid::Uuid::from_u128(1), &body);

@@ -172,10 +172,10 @@ impl Initiator {
         }
     }
 
-    /// Says that the fast path is open.
+    /// Says that the fast path is open, with the session in that slot.
     #[must_use]
-    pub fn confirm(&self) -> Body {
-        self.body(Message::Confirm)
+    pub fn confirm(&self, slot: u32) -> Body {
+        self.body(Message::Confirm { slot: Some(slot) })
     }
 
     /// Says that the session has ended here.

@@ -18,6 +18,14 @@
 //!    │ Offer  ──────────────────────────────▶ │  has addresses, and routes to the servers
 //! ```
 //!
+//! From then on the terminal asks every second whether the session is alive, and the gateway's fast
+//! path answers, see [`Prober`]:
+//!
+//! ```text
+//!    │ ◀────────  Probe (fe80::1, each second) │
+//!    │ its answer  ─────────────────────────▶ │  or none: the gateway is silent
+//! ```
+//!
 //! Protobuf in UDP over IPv6 link-local, authenticated with the session key that the server gave to
 //! both ends. Nothing here does I/O or reads a clock: [`Initiator`] and [`Responder`] decide,
 //! [`seal`] and [`open`] turn messages into datagrams, [`frame`] turns datagrams into frames.
@@ -30,6 +38,8 @@ mod initiator;
 mod key;
 mod mac;
 mod message;
+mod probe;
+mod prober;
 mod replace;
 mod responder;
 mod tags;
@@ -42,6 +52,8 @@ pub use initiator::{Ignored, Initiator, Outcome};
 pub use key::{KeyLengthError, SessionKey};
 pub use mac::{Mac, MacParseError};
 pub use message::{Body, Direction, Message, Nonce, Offer};
+pub use probe::{PROBE_LEN, Probe, ProbeKey, is_answer};
+pub use prober::{Change, Prober, SILENT_AFTER};
 pub use replace::{Former, Replaced};
 pub use responder::{Decision, Establishment, Phase, Responder, Unmoved};
 pub use tags::{InvalidTags, TPID_8021AD, TPID_8021Q, Tag, Tags};

@@ -70,7 +70,11 @@ pub enum Message {
         replaces: Option<Replaced>,
     },
     /// Gateway → terminal: the fast path is open.
-    Confirm,
+    Confirm {
+        /// Where the gateway has the session: whoever knows may ask whether it is alive
+        /// ([`Prober`](crate::Prober)). Older gateways say nothing.
+        slot: Option<u32>,
+    },
     /// Terminal → gateway: cannot.
     Refuse {
         /// Why, for people.
@@ -85,7 +89,7 @@ impl Message {
     #[must_use]
     pub fn direction(&self) -> Direction {
         match self {
-            Self::Request(_) | Self::Confirm | Self::Release => Direction::FromGateway,
+            Self::Request(_) | Self::Confirm { .. } | Self::Release => Direction::FromGateway,
             Self::Accept { .. } | Self::Refuse { .. } => Direction::FromTerminal,
         }
     }

@@ -204,8 +204,10 @@ impl Responder {
                 };
                 self.on_request(establishment)
             }
-            Message::Confirm if !self.is_current(body) => Decision::Nothing(Unmoved::NotCurrent),
-            Message::Confirm => match &mut self.current {
+            Message::Confirm { .. } if !self.is_current(body) => {
+                Decision::Nothing(Unmoved::NotCurrent)
+            }
+            Message::Confirm { .. } => match &mut self.current {
                 Some((_, state @ State::Accepting { .. })) => {
                     if let State::Accepting { mac, .. } = *state {
                         *state = State::Established { mac };
@@ -295,6 +297,18 @@ impl Responder {
                     nonce,
                     message: Message::Refuse { detail },
                 })
+            }
+            _ => None,
+        }
+    }
+
+    /// The Accept of an establishment that is confirmed, for a gateway that has become silent: one that
+    /// has the session confirms it again.
+    #[must_use]
+    pub fn accept_again(&self) -> Option<Body> {
+        match &self.current {
+            Some((current, State::Established { mac })) => {
+                Some(accept(self.session, current, *mac, self.former.as_ref()))
             }
             _ => None,
         }

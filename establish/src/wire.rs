@@ -152,7 +152,7 @@ fn to_proto(body: &Body) -> pb::EstablishBody {
                 proof: replaced.proof.to_vec(),
             }),
         }),
-        Message::Confirm => PbMessage::Confirm(pb::EstablishConfirm {}),
+        Message::Confirm { slot } => PbMessage::Confirm(pb::EstablishConfirm { slot: *slot }),
         Message::Refuse { detail } => PbMessage::Refuse(pb::EstablishRefuse {
             detail: shortened(detail),
         }),
@@ -175,7 +175,7 @@ fn from_proto(body: pb::EstablishBody) -> Result<Body, &'static str> {
                 replaces: accept.replaces.map(replaced).transpose()?,
             }
         }
-        PbMessage::Confirm(pb::EstablishConfirm {}) => Message::Confirm,
+        PbMessage::Confirm(pb::EstablishConfirm { slot }) => Message::Confirm { slot },
         PbMessage::Refuse(refuse) if refuse.detail.len() > MAX_TEXT_LEN => return Err("detail"),
         PbMessage::Refuse(refuse) => Message::Refuse {
             detail: refuse.detail,

@@ -117,7 +117,7 @@ impl Simulation {
                     }
                 } else if let Outcome::Accepted { mac, .. } = gateway.on_body(&body, TERMINAL) {
                     assert_eq!(mac, TERMINAL);
-                    let confirm = gateway.confirm();
+                    let confirm = gateway.confirm(7);
                     self.send(true, &confirm);
                 }
             }
@@ -197,7 +197,7 @@ fn the_gateway_takes_only_answers_to_its_own_request() {
         },
     };
     let confirm = Body {
-        message: Message::Confirm,
+        message: Message::Confirm { slot: None },
         ..accept(1, 1, TERMINAL)
     };
     let refuse = Body {
@@ -332,15 +332,15 @@ fn the_terminal_refuses_what_is_old() {
         Decision::Answer(_)
     ));
     assert_eq!(
-        hear(&mut terminal, said(5, 9, Message::Confirm)),
+        hear(&mut terminal, said(5, 9, Message::Confirm { slot: None })),
         nothing(Unmoved::NotCurrent)
     );
     assert_eq!(
-        hear(&mut terminal, said(5, 1, Message::Confirm)),
+        hear(&mut terminal, said(5, 1, Message::Confirm { slot: None })),
         Decision::Established
     );
     assert_eq!(
-        hear(&mut terminal, said(5, 1, Message::Confirm)),
+        hear(&mut terminal, said(5, 1, Message::Confirm { slot: None })),
         nothing(Unmoved::NothingNew)
     );
 
@@ -378,7 +378,7 @@ fn the_terminal_refuses_what_is_old() {
     terminal.raise_generation(8);
     assert_eq!(hear(&mut terminal, request(7, 5)), nothing(Unmoved::Stale));
     assert_eq!(
-        hear(&mut terminal, said(6, 3, Message::Confirm)),
+        hear(&mut terminal, said(6, 3, Message::Confirm { slot: None })),
         Decision::Established
     );
 }
@@ -437,7 +437,7 @@ fn a_restarted_terminal_goes_on() {
             first: false
         }
     );
-    let decision = terminal.on_body(&gateway.confirm(), GATEWAY, Tags::NONE);
+    let decision = terminal.on_body(&gateway.confirm(7), GATEWAY, Tags::NONE);
     assert_eq!(decision, Decision::Established);
     let terminal = Responder::restored(SESSION, 1, kept, TERMINAL, true, now);
     assert_eq!(

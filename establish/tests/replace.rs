@@ -103,7 +103,7 @@ proptest! {
             key: SessionKey::from_slice(&bytes).unwrap(),
         };
         let mut named = former.replaced_by(Uuid::from_u128(new_id), generation, Nonce(nonce));
-        let mut body = Body { generation, nonce: Nonce(nonce), message: Message::Confirm };
+        let mut body = Body { generation, nonce: Nonce(nonce), message: Message::Confirm { slot: None } };
         prop_assert!(named.is_proven(&former.key, Uuid::from_u128(new), &body));
         match part {
             0 => key[bit % 32] ^= 1 << (bit % 8),

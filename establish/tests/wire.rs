@@ -58,7 +58,8 @@ fn messages() -> Vec<Message> {
                 proof: [4; 32],
             }),
         },
-        Message::Confirm,
+        Message::Confirm { slot: None },
+        Message::Confirm { slot: Some(0) },
         Message::Refuse {
             detail: "no room port: room0 is not there".into(),
         },

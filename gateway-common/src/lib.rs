@@ -11,6 +11,7 @@ pub mod garden;
 pub mod globals;
 pub mod limit;
 pub mod line;
+pub mod liveness;
 pub mod mac;
 pub mod meta;
 pub mod names;

@@ -27,6 +27,7 @@ pub mod map {
     pub const GARDEN: &str = "GARDEN";
     pub const ACCOUNTS: &str = "ACCOUNTS";
     pub const POLICERS: &str = "POLICERS";
+    pub const LIVENESS: &str = "LIVENESS";
     pub const REASONS: &str = "REASONS";
     pub const LIMITS: &str = "LIMITS";
     pub const LIMIT_ALL: &str = "LIMIT_ALL";
@@ -37,7 +38,7 @@ pub mod map {
     pub const TRACE_SCRATCH: &str = "TRACE_SCRATCH";
 
     /// The maps that are pinned and outlive the daemon.
-    pub const PINNED: [&str; 16] = [
+    pub const PINNED: [&str; 17] = [
         UPSTREAM_V4,
         UPSTREAM_V6,
         DOWNSTREAM_V4,
@@ -48,6 +49,7 @@ pub mod map {
         GARDEN,
         ACCOUNTS,
         POLICERS,
+        LIVENESS,
         REASONS,
         LIMITS,
         LIMIT_ALL,

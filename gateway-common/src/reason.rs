@@ -69,6 +69,8 @@ reasons! {
     PuntDhcp = 14, "punt_dhcp";
     /// A router solicitation on a line, given to the daemon.
     PuntSolicitation = 15, "punt_solicitation";
+    /// A terminal that asks whether its session is alive, answered by XDP.
+    ProbeAnswered = 16, "probe_answered";
 
     /// Shorter than its headers say.
     Truncated = 32, "truncated";
@@ -136,6 +138,8 @@ reasons! {
     EgressTooBig = 63, "egress_too_big";
     /// A session whose slot the maps do not have.
     NoAccount = 64, "no_account";
+    /// Asks whether a session is alive, and is not the terminal of one on this line.
+    ProbeRefused = 65, "probe_refused";
 }
 
 impl Reason {

@@ -5,6 +5,7 @@ use doorstep_gateway_common::account::Account;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::limit::LineUse;
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
@@ -39,6 +40,7 @@ layouts! {
     LineKey,
     LineUse,
     LineValue,
+    Liveness,
     OperatorValue,
     PassMeta,
     Policers,

@@ -10,6 +10,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::reason::MAX_REASONS;
@@ -45,6 +46,8 @@ pub static GARDEN: HashMap<GardenKey, u32> = HashMap::with_max_entries(garden::M
 pub static ACCOUNTS: Array<Account> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static POLICERS: Array<Policers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static LIVENESS: Array<Liveness> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_REASONS, 0);
 #[map]

@@ -11,6 +11,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::LineUse;
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::table::{Cell, Key, Layout, Table};
@@ -139,6 +140,11 @@ impl<const NEAR: bool> Tables for KernelTables<NEAR> {
     #[inline(always)]
     fn policers(&self, slot: Slot) -> Option<&Policers> {
         maps::POLICERS.get(slot)
+    }
+
+    #[inline(always)]
+    fn liveness(&self, slot: Slot) -> Option<&Liveness> {
+        maps::LIVENESS.get(slot)
     }
 
     #[inline(always)]

@@ -76,6 +76,15 @@ impl Service {
     }
 }
 
+/// What the fast path knows of one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    pub counters: Counters,
+    /// How long its terminal has not asked whether the session is alive, if that is too long. None,
+    /// too, of terminals that never ask.
+    pub silent: Option<std::time::Duration>,
+}
+
 /// Packets and bytes of IP of one session, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -11,6 +11,7 @@ use doorstep_gateway_common::downstream::{
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::{LineUse, Pace};
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::{Policer, Policers};
@@ -101,6 +102,7 @@ fn the_objects_are_those_of_the_daemon() {
         Meter { packets, bytes, policed, credit }
         Policers { upstream, downstream }
         Policer { spent_until_ns, grant_ns, grant_bytes, depth_ns }
+        Liveness { key, line, sequence, heard_ns, pad }
         LineUse { punts, answers }
         Pace { every_ns, depth_ns }
         Globals {

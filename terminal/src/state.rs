@@ -87,6 +87,9 @@ pub struct SavedLine {
     pub establishment: Establishment,
     /// When the gateway confirmed it.
     pub confirmed_at_unix_ms: Option<i64>,
+    /// Where the gateway has it, if it answers questions whether it is alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_slot: Option<u32>,
 }
 
 mod key {

@@ -9,6 +9,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::LineUse;
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
@@ -27,6 +28,7 @@ pub struct Model {
     pub garden: HashMap<GardenKey, u32>,
     pub accounts: Slots<Account>,
     pub policers: Slots<Policers>,
+    pub liveness: Slots<Liveness>,
     pub used: LineUse,
     pub punts: Word,
 }
@@ -85,6 +87,10 @@ impl Tables for Model {
 
     fn policers(&self, slot: Slot) -> Option<&Policers> {
         self.policers.0.get(slot as usize)
+    }
+
+    fn liveness(&self, slot: Slot) -> Option<&Liveness> {
+        self.liveness.0.get(slot as usize)
     }
 
     fn line_use(&self, _: &LineKey) -> Option<&LineUse> {

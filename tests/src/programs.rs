@@ -12,6 +12,7 @@ use doorstep_datapath::slice::SliceFrame;
 use doorstep_datapath::{Frame as _, Verdict, downstream, upstream};
 use doorstep_gateway::dataplane::{CellTable, OBJECT, size_maps};
 use doorstep_gateway_common::account::{self, Account};
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::meta::PassMeta;
 use doorstep_gateway_common::names::{GLOBALS, map, program};
 use doorstep_gateway_common::operator::OperatorValue;
@@ -177,6 +178,19 @@ impl Loaded {
         for (slot, value) in model.policers.0.iter().enumerate() {
             policers.set(u32::try_from(slot)?, words(value), 0)?;
         }
+        let mut liveness: Array<_, [u64; LIVENESS_WORDS]> = ebpf
+            .map_mut(map::LIVENESS)
+            .context("LIVENESS")?
+            .try_into()?;
+        for (slot, value) in model.liveness.0.iter().enumerate() {
+            let [first, second] = &value.key;
+            let words = [first, second, &value.line, &value.sequence, &value.heard_ns];
+            let mut record = [0; LIVENESS_WORDS];
+            for (word, cell) in record.iter_mut().zip(words) {
+                *word = cell.get();
+            }
+            liveness.set(u32::try_from(slot)?, record, 0)?;
+        }
         let punt = RingBuf::try_from(ebpf.take_map(map::PUNT).context("PUNT")?)?;
         let trace = RingBuf::try_from(ebpf.take_map(map::TRACE).context("TRACE")?)?;
         let reasons = PerCpuArray::try_from(ebpf.take_map(map::REASONS).context("REASONS")?)?;
@@ -187,6 +201,15 @@ impl Loaded {
             reasons,
             out: vec![0; 4096],
         })
+    }
+
+    /// The highest number with which the terminal of a slot has asked, and when, in nanoseconds of the
+    /// kernel's clock.
+    pub fn heard(&self, slot: Slot) -> Result<(u64, u64)> {
+        let map = self.ebpf.map(map::LIVENESS).context("LIVENESS")?;
+        let records: Array<_, [u64; LIVENESS_WORDS]> = map.try_into()?;
+        let [_, _, _, sequence, heard_ns, ..] = records.get(&slot, 0)?;
+        Ok((sequence, heard_ns))
     }
 
     /// Runs a frame through a program.
@@ -338,6 +361,7 @@ impl Loaded {
 }
 
 const ACCOUNT_WORDS: usize = size_of::<Account>() / 8;
+const LIVENESS_WORDS: usize = size_of::<Liveness>() / 8;
 const POLICERS_WORDS: usize = size_of::<Policers>() / 8;
 
 fn words(policers: &Policers) -> [u64; POLICERS_WORDS] {

@@ -26,6 +26,8 @@ mod kills;
 mod line_prefixes;
 #[path = "netns/lines.rs"]
 mod lines;
+#[path = "netns/liveness.rs"]
+mod liveness;
 #[path = "netns/operators.rs"]
 mod operators;
 #[path = "netns/options.rs"]
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
             options::{clamp_mss, clamp_mss_of_shaped},
             trace::{both_directions_and_why_not},
             survival::{gateway_killed, load_and_unload},
+            liveness::{line_cut, daemon_gone},
             hitless::{upgraded},
         ],
         any_kernel: cases![
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
             rates::{policed, shaping_without_a_shaper},
             options::{hairpin, tag_priority},
             trace::{asked_for, gateway_killed_and_stopped, upgraded},
+            liveness::{gateway_gone, terminal_unplugged},
             survival::{server_away, terminal_killed, time_to_live},
             kills::{on_the_way},
             soak::{server_away},

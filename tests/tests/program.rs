@@ -10,6 +10,8 @@ mod fixture;
 mod garden;
 #[path = "program/options.rs"]
 mod options;
+#[path = "program/probes.rs"]
+mod probes;
 #[path = "program/trace.rs"]
 mod trace;
 #[path = "program/verdicts.rs"]
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             clamps_no_others_mss,
             priority_of_tags,
         },
+        probes::{answers_the_sessions_terminal, answers_nobody_else, the_rest_goes_to_the_daemon},
         dhcp::{punts_clients, punts_over_ipv6, not_from_lines_that_have_none},
         garden::{
             servers_are_reached,

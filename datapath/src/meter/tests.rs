@@ -5,6 +5,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::garden::GardenKey;
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::LineUse;
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::{Policers, Rate};
 use doorstep_gateway_common::upstream::{UpstreamV4Key, UpstreamV6Key, UpstreamValue};
@@ -68,6 +69,9 @@ impl Tables for World {
     }
     fn policers(&self, _: Slot) -> Option<&Policers> {
         Some(&self.policers)
+    }
+    fn liveness(&self, _: Slot) -> Option<&Liveness> {
+        None
     }
     fn line_use(&self, _: &LineKey) -> Option<&LineUse> {
         None

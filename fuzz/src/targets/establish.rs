@@ -9,7 +9,7 @@ use doorstep_datapath::slice::SliceFrame;
 use doorstep_establish::frame::{self, Envelope};
 use doorstep_establish::{
     Body, Direction, Garden, GardenOffer, MAX_DATAGRAM_LEN, Mac, Message, Nonce, Offer, OpenError,
-    SessionKey, TPID_8021AD, TPID_8021Q, Tag, Tags, Way, open, seal, session_of,
+    Probe, ProbeKey, SessionKey, TPID_8021AD, TPID_8021Q, Tag, Tags, Way, open, seal, session_of,
 };
 use doorstep_proto::v1 as pb;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -84,7 +84,8 @@ pub(super) fn bodies() -> Vec<Body> {
             terminal_mac: Mac([2, 0, 0, 0, 0, 1]),
             replaces: None,
         },
-        Message::Confirm,
+        Message::Confirm { slot: None },
+        Message::Confirm { slot: Some(0) },
         Message::Refuse {
             detail: "no such port".to_owned(),
         },
@@ -140,6 +141,10 @@ pub(super) fn frame_seeds() -> Vec<Vec<u8>> {
             &Envelope::to_any_gateway(terminal, tags),
             &ask,
         ));
+        let (question, answer) = (PROBE.ask(&probe_key()), PROBE.answer(&probe_key()));
+        let upward = Envelope::to_gateway(terminal, gateway, tags);
+        frames.push(frame::build(&upward, &question));
+        frames.push(frame::build(&Envelope::to_line(gateway, tags), &answer));
         for body in bodies() {
             let envelope = match body.message.direction() {
                 Direction::FromGateway => Envelope::to_line(gateway, tags),
@@ -173,7 +178,32 @@ fn check_frame(data: &[u8]) {
         }
         let _ = session_of(parsed.payload);
         let _ = Garden::decode(parsed.payload);
+        for (read, said) in [
+            (
+                Probe::open_ask(parsed.payload, &probe_key()),
+                PROBE.ask(&probe_key()),
+            ),
+            (
+                Probe::open_answer(parsed.payload, &probe_key()),
+                PROBE.answer(&probe_key()),
+            ),
+        ] {
+            assert!(
+                read.is_none() || parsed.payload == said,
+                "nobody has said so"
+            );
+        }
     }
+}
+
+const PROBE: Probe = Probe {
+    slot: 3,
+    sequence: 5,
+    nonce: 0x1112_1314_1516_1718,
+};
+
+fn probe_key() -> ProbeKey {
+    ProbeKey::derive(&KEY, SESSION, 3, Nonce([9; 16]))
 }
 
 /// The same frame with the checksum that its content has, so that changes get past it.

@@ -113,7 +113,7 @@ impl World {
             8 => self.generation += 1,
             9 => self.responder.raise_generation(self.generation),
             10 => self.gateway_hears(which, NEIGHBOUR),
-            11 => self.said.push(self.initiator.confirm()),
+            11 => self.said.push(self.initiator.confirm(0)),
             12 => {
                 self.responder.end();
                 self.retire();
@@ -162,7 +162,7 @@ impl World {
                 assert_eq!(body.nonce, self.initiator.nonce());
                 assert_eq!(body.generation, self.initiator.generation());
                 self.accepted = Some(mac);
-                self.said.push(self.initiator.confirm());
+                self.said.push(self.initiator.confirm(0));
             }
             Outcome::Refused { .. } => assert_eq!(self.accepted, None),
             Outcome::Ignored(_) => {}

@@ -44,6 +44,7 @@ fn seeds() -> Vec<Vec<u8>> {
             gateway_mac: Mac([2, 0, 0, 0, 0, 2]),
         },
         confirmed_at_unix_ms: Some(1_700_000_000_000),
+        probe_slot: Some(3),
     };
     let session = |line| SavedSession {
         session_id: SESSION,

@@ -1,6 +1,7 @@
 //! Plain values as messages of the admin service.
 
 use std::fs;
+use std::time::Duration;
 
 use doorstep_gateway_common::Reason;
 use doorstep_proto::v1;
@@ -12,7 +13,7 @@ use crate::control;
 use crate::dataplane::{Attachment, NextHop, Port};
 use crate::engine::{LeaseView, LineView, SessionView, Summary};
 use crate::runtime::Inspection;
-use crate::session::Counters;
+use crate::session::Reading;
 
 /// What the engine and the maps say.
 pub struct Summaries {
@@ -41,6 +42,7 @@ pub fn status(admin: &Admin, summaries: &Summaries) -> v1::GatewayStatus {
             closing: summary.closing,
             disconnected_unacked: summary.disconnected_unacked,
             slots_used: summary.slots_used.into(),
+            silent: inspection.silent,
             slots_max: admin.config.max_sessions.into(),
         }),
         lines: Some(v1::GatewayLineCounts {
@@ -82,9 +84,9 @@ fn has_garden(config: &Config) -> bool {
     operators.any(|operator| operator.garden.is_some())
 }
 
-/// The lines in the garden; `counters` are in the same order.
-pub fn garden(lines: &[LeaseView], counters: &[Option<Counters>]) -> Vec<v1::GatewayGardenLine> {
-    let readings = counters.iter().copied().chain(std::iter::repeat(None));
+/// The lines in the garden; `readings` are in the same order.
+pub fn garden(lines: &[LeaseView], readings: &[Option<Reading>]) -> Vec<v1::GatewayGardenLine> {
+    let readings = readings.iter().copied().chain(std::iter::repeat(None));
     lines
         .iter()
         .zip(readings)
@@ -93,7 +95,7 @@ pub fn garden(lines: &[LeaseView], counters: &[Option<Counters>]) -> Vec<v1::Gat
             mac: view.mac.to_string(),
             addresses: view.addresses.iter().map(address).collect(),
             left_ms: u64::try_from(view.left.as_millis()).unwrap_or(u64::MAX),
-            counters: Some(control::counters(reading.unwrap_or_default())),
+            counters: Some(control::counters(reading.unwrap_or_default().counters)),
         })
         .collect()
 }
@@ -192,7 +194,8 @@ pub fn reasons(reasons: &[(Reason, u64)]) -> Vec<v1::GatewayReason> {
 pub fn sessions(
     config: &Config,
     sessions: Vec<SessionView>,
-    counters: &[Option<Counters>],
+    readings: &[Option<Reading>],
+    now_unix_ms: i64,
 ) -> Vec<v1::GatewaySession> {
     sessions
         .into_iter()
@@ -200,9 +203,13 @@ pub fn sessions(
         .map(|(i, view)| {
             // Before it is open, its slot still says what an earlier session counted.
             let reading =
-                counters.get(i).copied().flatten().filter(|_| {
+                readings.get(i).copied().flatten().filter(|_| {
                     matches!(view.phase, "established" | "closing") && view.mac.is_some()
                 });
+            let reading = reading.unwrap_or_default();
+            let silent_since = reading.silent.map(|silent| {
+                now_unix_ms - i64::try_from(silent.as_millis()).unwrap_or(now_unix_ms)
+            });
             let operator = config.operator(view.operator);
             v1::GatewaySession {
                 session_id: view.connect.session.to_string(),
@@ -211,7 +218,7 @@ pub fn sessions(
                 line: view.line,
                 generation: view.connect.generation,
                 phase: view.phase.to_owned(),
-                detail: view.detail.unwrap_or_default(),
+                detail: detail(view.detail, reading.silent),
                 ipv4_address: text(view.connect.ipv4),
                 ipv6_prefix: text(view.connect.ipv6),
                 ipv6_line_prefix: text(view.connect.ipv6_line),
@@ -221,7 +228,8 @@ pub fn sessions(
                 }
                 .to_owned(),
                 mac: text(view.mac),
-                counters: Some(control::counters(reading.unwrap_or_default())),
+                counters: Some(control::counters(reading.counters)),
+                silent_since_unix_ms: silent_since.unwrap_or_default(),
                 service: Some(control::service_message(view.connect.service)),
                 steps: view
                     .steps
@@ -234,6 +242,18 @@ pub fn sessions(
             }
         })
         .collect()
+}
+
+/// What stands in the way, the terminal's silence last.
+fn detail(hindrance: Option<String>, silent: Option<Duration>) -> String {
+    let silent = silent.map(|silent| {
+        format!(
+            "the terminal is silent for {} s: off, or not plugged in",
+            silent.as_secs()
+        )
+    });
+    let all: Vec<String> = hindrance.into_iter().chain(silent).collect();
+    all.join("; ")
 }
 
 pub fn line(view: LineView) -> v1::GatewayLine {

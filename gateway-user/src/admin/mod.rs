@@ -16,6 +16,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
+use crate::clock;
 use crate::config::Config;
 use crate::control::ServerStates;
 use crate::dataplane::{Object, Tracer, UplinkStates};
@@ -88,8 +89,13 @@ impl GatewayAdmin for Admin {
         _: Request<v1::GatewaySessionsRequest>,
     ) -> Result<Response<Self::SessionsStream>, Status> {
         let shown = self.ask(Query::Sessions).await?;
-        let counters = shown.counters.await.unwrap_or_default();
-        let sessions = convert::sessions(&self.config, shown.sessions, &counters);
+        let readings = shown.readings.await.unwrap_or_default();
+        let sessions = convert::sessions(
+            &self.config,
+            shown.sessions,
+            &readings,
+            clock::now().unix_ms,
+        );
         Ok(in_parts(sessions, |sessions| v1::GatewaySessions {
             sessions,
         }))
@@ -114,8 +120,8 @@ impl GatewayAdmin for Admin {
         _: Request<v1::GatewayGardenRequest>,
     ) -> Result<Response<v1::GatewayGarden>, Status> {
         let shown = self.ask(Query::Garden).await?;
-        let counters = shown.counters.await.unwrap_or_default();
-        let lines = convert::garden(&shown.lines, &counters);
+        let readings = shown.readings.await.unwrap_or_default();
+        let lines = convert::garden(&shown.lines, &readings);
         Ok(Response::new(v1::GatewayGarden { lines }))
     }
 

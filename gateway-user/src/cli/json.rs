@@ -55,6 +55,7 @@ pub fn status(status: &v1::GatewayStatus) -> Value {
             "establishing": sessions.establishing,
             "closing": sessions.closing,
             "disconnected_unacked": sessions.disconnected_unacked,
+            "silent": sessions.silent,
             "slots_used": sessions.slots_used,
             "slots_max": sessions.slots_max,
         },
@@ -115,6 +116,8 @@ pub fn session(session: &v1::GatewaySession) -> Value {
         "ipv6_line_prefix": text(&session.ipv6_line_prefix),
         "establishment": session.establishment,
         "mac": text(&session.mac),
+        "silent_since_unix_ms":
+            (session.silent_since_unix_ms != 0).then_some(session.silent_since_unix_ms),
         "upstream_bps": service.upstream_bps,
         "downstream_bps": service.downstream_bps,
         "shape_downstream": service.shape_downstream,

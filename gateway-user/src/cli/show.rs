@@ -37,8 +37,10 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         answer.uptime_ms / 1000
     );
     println!(
-        "sessions: {} established, {} establishing, {} closing, {} receipts not acknowledged",
+        "sessions: {} established ({} silent), {} establishing, {} closing, {} receipts not \
+         acknowledged",
         sessions.established,
+        sessions.silent,
         sessions.establishing,
         sessions.closing,
         sessions.disconnected_unacked

@@ -28,12 +28,12 @@ mod trace;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorstep_establish::Mac;
+use doorstep_establish::{Mac, ProbeKey};
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 
 use crate::config::Config;
 use crate::plan::{self, Change, Plan, Tables};
-use crate::session::{Counters, SessionEntry};
+use crate::session::{Counters, Reading, SessionEntry};
 
 use self::running::Running;
 
@@ -233,6 +233,7 @@ impl Dataplane {
         let desired = plan::rows(entry);
         if !self.maps.holds(&desired) {
             self.maps.accounts().reset(entry.slot);
+            self.maps.lives().forget(entry.slot);
         }
         self.apply(&Plan {
             changes: inserts(&desired),
@@ -252,7 +253,32 @@ impl Dataplane {
         let rows = plan::rows(entry);
         let held = self.maps.held(&rows);
         self.apply(&Plan { changes: held })?;
+        self.maps.lives().forget(entry.slot);
         Ok(self.maps.accounts().counters(entry.slot))
+    }
+
+    /// Has the terminal of an open session answered when it asks whether the session is alive. Doing
+    /// it again changes nothing.
+    pub fn expect_probes(&mut self, slot: Slot, line: &LineKey, key: &ProbeKey) {
+        self.maps.lives().expect(slot, line, key);
+    }
+
+    /// Has nobody answered whose session is not among these.
+    pub fn forget_strangers(&mut self, held: &Tables) {
+        self.maps.forget_strangers(held);
+    }
+
+    /// Terminals that have asked and do not ask any more.
+    pub fn silent(&self) -> u64 {
+        self.maps.lives().silent()
+    }
+
+    /// What is known of a slot's session, for people.
+    pub fn reading(&self, slot: Slot) -> Result<Reading, DataplaneError> {
+        Ok(Reading {
+            counters: self.counters(slot)?,
+            silent: self.maps.lives().silence(slot),
+        })
     }
 
     pub fn counters(&self, slot: Slot) -> Result<Counters, DataplaneError> {

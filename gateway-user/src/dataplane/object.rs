@@ -8,6 +8,7 @@ use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, Down
 use doorstep_gateway_common::garden::{self, GardenKey};
 use doorstep_gateway_common::globals::Globals;
 use doorstep_gateway_common::limit::{LineUse, MAX_LINES, Pace};
+use doorstep_gateway_common::liveness::Liveness;
 use doorstep_gateway_common::names::{GLOBALS, map};
 use doorstep_gateway_common::operator::{MAX_OPERATORS, OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::Policers;
@@ -171,6 +172,7 @@ pub(super) fn shapes(
         ),
         (map::ACCOUNTS, shape::<u32, Account>(Array, accounts)),
         (map::POLICERS, shape::<u32, Policers>(Array, slots)),
+        (map::LIVENESS, shape::<u32, Liveness>(Array, slots)),
         (map::REASONS, shape::<u32, u64>(PerCpuArray, MAX_REASONS)),
         (map::LIMITS, shape::<LineKey, LineUse>(LruHash, MAX_LINES)),
         (map::LIMIT_ALL, shape::<u32, u64>(Array, 1)),

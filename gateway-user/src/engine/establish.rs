@@ -1,6 +1,6 @@
 //! The exchange with the terminal on the line, and the opening of the fast path.
 
-use doorstep_establish::{Body, Direction, Mac, Outcome, frame, open, session_of};
+use doorstep_establish::{Body, Direction, Mac, Outcome, ProbeKey, frame, open, session_of};
 use doorstep_gateway_common::LineKey;
 use doorstep_ipoe::frame::{Datagram, FrameError, Packet};
 
@@ -147,10 +147,30 @@ impl Engine {
             if held.is_by_dhcp() {
                 return self.answer_router(session);
             }
-            let (confirm, terminal) = (held.initiator.confirm(), held.initiator.terminal());
+            let (confirm, terminal) = (
+                held.initiator.confirm(held.row.slot),
+                held.initiator.terminal(),
+            );
             let gateway = self.settings.gateway_mac;
             self.out.push(held.frame(gateway, &confirm, terminal));
         }
+    }
+
+    /// The terminal may ask from now on; a router that speaks DHCP does not know how.
+    pub(super) fn expect_probes(&mut self, session: SessionRef) {
+        let Some(held) = self
+            .sessions
+            .get(&session)
+            .filter(|held| !held.is_by_dhcp())
+        else {
+            return;
+        };
+        let (connect, nonce) = (&held.row.connect, held.row.nonce);
+        self.out.push(Action::ExpectProbes {
+            slot: held.row.slot,
+            line: held.line.key,
+            key: ProbeKey::derive(&connect.key, connect.session, connect.generation, nonce),
+        });
     }
 
     pub(super) fn on_opened(
@@ -191,6 +211,7 @@ impl Engine {
                 self.persist_session(session);
                 self.end_replaced(session, now);
                 self.end_lease(line, now);
+                self.expect_probes(session);
                 self.confirm(session);
                 self.begin_advertising(session, now);
                 self.report_established(session);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use doorstep_establish::ProbeKey;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot};
 use uuid::Uuid;
 
@@ -91,6 +92,13 @@ pub enum Action {
     SetLine {
         key: LineKey,
         value: LineValue,
+    },
+    /// Have a session's terminal answered when it asks whether the session is alive. It costs no
+    /// more to say so again.
+    ExpectProbes {
+        slot: Slot,
+        line: LineKey,
+        key: ProbeKey,
     },
     /// Give an open session the entry's service and flags.
     Change {

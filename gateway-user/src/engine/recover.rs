@@ -186,6 +186,7 @@ impl Engine {
         } else if closing {
             self.close(session, now);
         } else {
+            self.expect_probes(session);
             self.resume_advertising(session, now);
         }
     }

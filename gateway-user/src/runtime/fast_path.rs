@@ -6,6 +6,7 @@ use std::thread;
 
 use anyhow::anyhow;
 use doorstep_daemon::blocking;
+use doorstep_establish::ProbeKey;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task;
@@ -17,7 +18,7 @@ use crate::dataplane::{Attachment, Dataplane, DataplaneError, MapUse, Object};
 use crate::engine::Event;
 use crate::engine::row::SessionRef;
 use crate::plan::{Plan, Tables};
-use crate::session::{Counters, SessionEntry};
+use crate::session::{Counters, Reading, SessionEntry};
 
 /// What the daemon needs of the data plane; what it means is told at [`Dataplane`].
 pub trait FastPath: Send + 'static {
@@ -34,7 +35,11 @@ pub trait FastPath: Send + 'static {
     fn open_session(&mut self, entry: &SessionEntry) -> Result<(), Self::Error>;
     fn change_session(&mut self, entry: &SessionEntry) -> Result<(), Self::Error>;
     fn close_session(&mut self, entry: &SessionEntry) -> Result<Counters, Self::Error>;
+    fn expect_probes(&mut self, slot: Slot, line: &LineKey, key: &ProbeKey);
+    fn forget_strangers(&mut self, held: &Tables);
     fn counters(&self, slot: Slot) -> Result<Counters, Self::Error>;
+    fn reading(&self, slot: Slot) -> Result<Reading, Self::Error>;
+    fn silent(&self) -> u64;
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, Self::Error>;
     fn map_use(&self) -> Result<Vec<MapUse>, Self::Error>;
     fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, Self::Error>;
@@ -75,8 +80,24 @@ impl FastPath for Dataplane {
         self.close_session(entry)
     }
 
+    fn expect_probes(&mut self, slot: Slot, line: &LineKey, key: &ProbeKey) {
+        self.expect_probes(slot, line, key);
+    }
+
+    fn forget_strangers(&mut self, held: &Tables) {
+        self.forget_strangers(held);
+    }
+
     fn counters(&self, slot: Slot) -> Result<Counters, DataplaneError> {
         self.counters(slot)
+    }
+
+    fn reading(&self, slot: Slot) -> Result<Reading, DataplaneError> {
+        self.reading(slot)
+    }
+
+    fn silent(&self) -> u64 {
+        self.silent()
     }
 
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
@@ -101,6 +122,11 @@ pub(super) enum Command {
     SetLine {
         key: LineKey,
         value: LineValue,
+    },
+    ExpectProbes {
+        slot: Slot,
+        line: LineKey,
+        key: ProbeKey,
     },
     /// Says when all before it is done, and what of the lines could not be.
     Tell(oneshot::Sender<Result<(), String>>),
@@ -128,8 +154,8 @@ pub(super) enum Command {
         operator: OperatorIndex,
         slots: Vec<(Uuid, u64, Slot)>,
     },
-    /// The counters of these slots, for people; none where they cannot be read.
-    Show(Vec<Slot>, oneshot::Sender<Vec<Option<Counters>>>),
+    /// What is known of these slots, for people; none where it cannot be read.
+    Show(Vec<Slot>, oneshot::Sender<Vec<Option<Reading>>>),
     Inspect(oneshot::Sender<Result<Inspection, String>>),
     Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
 }
@@ -139,6 +165,8 @@ pub(super) enum Command {
 pub struct Inspection {
     pub reasons: Vec<(Reason, u64)>,
     pub maps: Vec<MapUse>,
+    /// Terminals that have asked and do not ask any more.
+    pub silent: u64,
 }
 
 /// Who works on the fast path.
@@ -221,10 +249,15 @@ impl<F: FastPath> Work<F> {
                     .and_then(|()| self.fast_path.open_session(&entry))
                     .map_err(|e| e.to_string()),
             },
-            Command::Remove { operator, plan } => Event::Removed {
-                operator,
-                result: self.fast_path.apply(&plan).map_err(|e| e.to_string()),
-            },
+            Command::Remove { operator, plan } => {
+                let result = self.fast_path.apply(&plan);
+                let result = result.and_then(|()| self.fast_path.tables());
+                let result = result.map(|held| self.fast_path.forget_strangers(&held));
+                Event::Removed {
+                    operator,
+                    result: result.map_err(|e| e.to_string()),
+                }
+            }
             Command::Change { session, entry } => Event::Changed {
                 session,
                 generation: entry.generation,
@@ -272,12 +305,16 @@ impl<F: FastPath> Work<F> {
                 }
                 return None;
             }
+            Command::ExpectProbes { slot, line, key } => {
+                self.fast_path.expect_probes(slot, &line, &key);
+                return None;
+            }
             Command::Tell(reply) => {
                 let _ = reply.send(std::mem::replace(&mut self.lines, Ok(())));
                 return None;
             }
             Command::Show(slots, reply) => {
-                let read = |slot: &Slot| self.fast_path.counters(*slot).ok();
+                let read = |slot: &Slot| self.fast_path.reading(*slot).ok();
                 // Whoever asked may have gone away.
                 let _ = reply.send(slots.iter().map(read).collect());
                 return None;
@@ -304,5 +341,6 @@ fn inspect<F: FastPath>(fast_path: &F) -> Result<Inspection, F::Error> {
     Ok(Inspection {
         reasons: fast_path.reasons()?,
         maps: fast_path.map_use()?,
+        silent: fast_path.silent(),
     })
 }

@@ -134,6 +134,7 @@ pub fn recover<F: FastPath>(
         "fast path reconciled with the journal"
     );
     fast_path.apply(&plan)?;
+    fast_path.forget_strangers(&recovered.tables);
     Ok(recovered)
 }
 
@@ -334,6 +335,7 @@ impl Runtime {
                 displaced,
             },
             Action::SetLine { key, value } => Command::SetLine { key, value },
+            Action::ExpectProbes { slot, line, key } => Command::ExpectProbes { slot, line, key },
             Action::Change { session, entry } => Command::Change { session, entry },
             Action::Close { session, entry } => Command::Close { session, entry },
             Action::Remove { operator, plan } => Command::Remove { operator, plan },

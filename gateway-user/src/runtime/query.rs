@@ -8,7 +8,7 @@ use super::fast_path::{Command, Inspection};
 use crate::clock;
 use crate::dataplane::{Attachment, Object};
 use crate::engine::{BlockRefusal, LeaseView, LineView, SessionView, Summary};
-use crate::session::Counters;
+use crate::session::Reading;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -27,21 +27,21 @@ pub enum Query {
     Garden(oneshot::Sender<GardenShown>),
 }
 
-/// The lines in the garden, and their counters in the same order.
+/// The lines in the garden, and what the fast path knows of them in the same order.
 #[derive(Debug)]
 pub struct GardenShown {
     pub lines: Vec<LeaseView>,
-    pub counters: oneshot::Receiver<Vec<Option<Counters>>>,
+    pub readings: oneshot::Receiver<Vec<Option<Reading>>>,
 }
 
 /// A line whose state is recorded, and, as soon as it is so, whether it is in force.
 pub type LineSet = (LineView, oneshot::Receiver<Result<(), String>>);
 
-/// The sessions, and, as soon as they are read, their counters in the same order.
+/// The sessions, and, as soon as they are read, what the fast path knows of them in the same order.
 #[derive(Debug)]
 pub struct SessionShown {
     pub sessions: Vec<SessionView>,
-    pub counters: oneshot::Receiver<Vec<Option<Counters>>>,
+    pub readings: oneshot::Receiver<Vec<Option<Reading>>>,
 }
 
 impl Runtime {
@@ -62,18 +62,18 @@ impl Runtime {
             }
             Query::SetBlocked { .. } => unreachable!("decided on, as other inputs are"),
             Query::Sessions(reply) => {
-                let (sender, counters) = oneshot::channel();
+                let (sender, readings) = oneshot::channel();
                 let sessions = self.engine.sessions();
                 let slots = sessions.iter().map(|view| view.slot).collect();
                 let _ = self.fast_path.send(Command::Show(slots, sender));
-                let _ = reply.send(SessionShown { sessions, counters });
+                let _ = reply.send(SessionShown { sessions, readings });
             }
             Query::Garden(reply) => {
-                let (sender, counters) = oneshot::channel();
+                let (sender, readings) = oneshot::channel();
                 let lines = self.engine.leases(clock::now());
                 let slots = lines.iter().map(|view| view.slot).collect();
                 let _ = self.fast_path.send(Command::Show(slots, sender));
-                let _ = reply.send(GardenShown { lines, counters });
+                let _ = reply.send(GardenShown { lines, readings });
             }
         }
     }

@@ -45,7 +45,7 @@ pub const fn verdict(reason: Reason) -> &'static str {
         | Reason::KernelHost
         | Reason::KernelShaped
         | Reason::KernelGateway => "kernel",
-        Reason::ArpAnswered | Reason::NdAnswered => "answer",
+        Reason::ArpAnswered | Reason::NdAnswered | Reason::ProbeAnswered => "answer",
         Reason::PuntEstablish | Reason::PuntDhcp | Reason::PuntSolicitation => "daemon",
         _ => "drop",
     }

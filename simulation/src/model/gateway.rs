@@ -434,6 +434,7 @@ impl Gateway {
                 Action::Transmit { frame, .. } => self.note_request(frame),
                 Action::Report { report, .. } => reports.extend(self.report(report)),
                 Action::SetLine { .. }
+                | Action::ExpectProbes { .. }
                 | Action::OpenLease { .. }
                 | Action::CloseLease { .. }
                 | Action::ReadCounters { .. } => {}

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use doorstep_establish::ProbeKey;
 use doorstep_gateway::dataplane::{Attachment, MapUse, Object};
 use doorstep_gateway::engine::row::Snapshot;
 use doorstep_gateway::plan::{Plan, Tables};
 use doorstep_gateway::runtime::FastPath;
-use doorstep_gateway::session::{Counters, SessionEntry};
+use doorstep_gateway::session::{Counters, Reading, SessionEntry};
 use doorstep_gateway_common::{LineKey, LineValue, Reason, Slot};
 use uuid::Uuid;
 
@@ -154,6 +155,21 @@ impl FastPath for Maps {
 
     fn counters(&self, _: Slot) -> Result<Counters, Never> {
         Ok(Counters::default())
+    }
+
+    fn expect_probes(&mut self, _: Slot, _: &LineKey, _: &ProbeKey) {}
+
+    fn forget_strangers(&mut self, _: &Tables) {}
+
+    fn reading(&self, slot: Slot) -> Result<Reading, Never> {
+        Ok(Reading {
+            counters: self.counters(slot)?,
+            silent: None,
+        })
+    }
+
+    fn silent(&self) -> u64 {
+        0
     }
 
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, Never> {

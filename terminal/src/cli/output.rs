@@ -123,6 +123,8 @@ fn session_json(session: &pb::TerminalSession) -> Value {
         "wan_interface": session.wan_interface,
         "tags": session.tags,
         "established_at_unix_ms": (established != 0).then_some(established),
+        "silent_since_unix_ms":
+            (session.silent_since_unix_ms != 0).then_some(session.silent_since_unix_ms),
         "default_route": session.default_route,
     })
 }

@@ -31,6 +31,7 @@ pub(super) mod apply;
 mod commands;
 mod exchange;
 mod garden;
+mod liveness;
 pub(super) mod operators;
 mod requests;
 mod switch;
@@ -235,9 +236,9 @@ impl Core {
             listeners.chain(releases).chain(responder)
         });
         let garden = self.garden_timer();
-        let confirmation = self.declared.until;
         let own = self.relink_at.into_iter().chain(garden);
-        sessions.chain(own).chain(confirmation).min()
+        let own = own.chain(self.declared.until);
+        sessions.chain(own).chain(self.liveness_timer()).min()
     }
 
     async fn on_time(&mut self) {
@@ -248,6 +249,7 @@ impl Core {
         self.watch_confirmation(now).await;
         self.expire(now);
         self.visit_garden(now).await;
+        self.ask_gateways(now).await;
         let replacing = self.sessions.iter();
         let replacing = replacing.filter(|(_, session)| session.saved.replaces.is_some());
         for id in replacing.map(|(id, _)| *id).collect::<Vec<_>>() {

@@ -1,6 +1,7 @@
 //! The daemon: composition of its parts.
 
 mod admin;
+mod alive;
 mod changes;
 mod core;
 mod ears;

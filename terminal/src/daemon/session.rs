@@ -6,6 +6,7 @@ use doorstep_establish::{Mac, Phase, Responder};
 use doorstep_proto::v1 as pb;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::alive::Alive;
 use super::events::ReleaseReply;
 use super::steps::{Listener, name};
 use crate::config::Wan;
@@ -25,6 +26,10 @@ pub(super) struct Session {
     /// Why links could not be changed.
     pub problem: String,
     pub releasing: bool,
+    /// Asks the gateway whether the session is alive.
+    pub alive: Option<Alive>,
+    /// The server has been asked since the gateway became silent.
+    pub asked_about: bool,
     pub listeners: Vec<Listener>,
     pub release_replies: Vec<(tokio::time::Instant, ReleaseReply)>,
     /// Follows the server; ends with the session.
@@ -46,6 +51,8 @@ impl Session {
             }),
             problem: String::new(),
             releasing: false,
+            alive: None,
+            asked_about: false,
             listeners: Vec::new(),
             release_replies: Vec::new(),
             _follow: follow,
@@ -83,6 +90,7 @@ impl Session {
             Phase::BringingUp => name::BRINGING_UP,
             Phase::Failed => name::FAILED,
             Phase::Accepting if !moving => name::ACCEPTING,
+            Phase::Established if !moving && self.silent_since().is_some() => name::SILENT,
             Phase::Established if !moving => name::ESTABLISHED,
             _ if self.server_state.is_empty() => name::WAITING,
             // The server may believe what this terminal cannot see.
@@ -91,8 +99,25 @@ impl Session {
         }
     }
 
+    /// Whether it has its links, and the gateway has confirmed them. It may be silent at the moment.
     pub(super) fn is_online(&self) -> bool {
-        self.state() == name::ESTABLISHED
+        matches!(self.state(), name::ESTABLISHED | name::SILENT)
+    }
+
+    /// Since when the gateway is silent, in Unix milliseconds.
+    pub(super) fn silent_since(&self) -> Option<i64> {
+        self.alive.as_ref()?.silent_since()
+    }
+
+    /// What is wrong, and what to do.
+    fn silence(&self) -> Option<String> {
+        self.silent_since()?;
+        let line = self.saved.line.as_ref()?;
+        let (gateway, port) = (&line.establishment.offer.gateway_id, &line.port);
+        Some(format!(
+            "{gateway} does not answer on {port}: see that the cable is in at both ends and that the \
+             building has power; the links stay, and the terminal asks on"
+        ))
     }
 
     /// Tells the clients that wait for this session.
@@ -129,7 +154,8 @@ impl Session {
         let offer = line.map(|line| &line.establishment.offer);
         let text = |value: Option<String>| value.unwrap_or_default();
         let tags = active.as_ref().map(|active| active.tags);
-        let detail = [&self.problem, &self.server_detail]
+        let silence = self.silence().unwrap_or_default();
+        let detail = [&self.problem, &silence, &self.server_detail]
             .into_iter()
             .find(|t| !t.is_empty());
         pb::TerminalSession {
@@ -154,6 +180,7 @@ impl Session {
             established_at_unix_ms: line
                 .and_then(|line| line.confirmed_at_unix_ms)
                 .unwrap_or_default(),
+            silent_since_unix_ms: self.silent_since().unwrap_or_default(),
             default_route,
             server_state: self.server_state.to_owned(),
         }

@@ -14,6 +14,7 @@ pub(super) mod name {
     pub(crate) const BRINGING_UP: &str = "bringing-up";
     pub(crate) const ACCEPTING: &str = "accepting";
     pub(crate) const ESTABLISHED: &str = "established";
+    pub(crate) const SILENT: &str = "silent";
     pub(crate) const REFUSED: &str = "refused";
     pub(crate) const RELEASED: &str = "released";
     pub(crate) const RELEASING: &str = "releasing";

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use doorstep_establish::frame::{self, Envelope};
 use doorstep_establish::{
-    Body, Direction, Initiator, Mac, Nonce, Offer, Outcome, SessionKey, Tags, open, seal,
+    Body, Direction, Initiator, Mac, Message, Nonce, Offer, Outcome, SessionKey, Tags, open, seal,
 };
 use doorstep_terminal::packet::{Hearing, Port};
 use serde_json::Value;
@@ -88,7 +88,12 @@ impl Gateway {
                         parsed.envelope.dst_mac, self.mac,
                         "it goes to the request's source"
                     );
-                    self.send(session, &key, &initiator.confirm()).await;
+                    // It answers no questions, as older gateways do not.
+                    let confirm = Body {
+                        message: Message::Confirm { slot: None },
+                        ..initiator.confirm(0)
+                    };
+                    self.send(session, &key, &confirm).await;
                     return (initiator, body);
                 }
                 Outcome::Refused { detail } => panic!("refused: {detail}"),

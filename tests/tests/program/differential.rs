@@ -20,6 +20,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::fixture::{self, BLOCKED_TAGS, FROM_WORLD};
+use crate::probes;
 
 /// Frames of the short run, and what they follow from; `cargo xtask fuzz` sets others.
 const FRAMES: u64 = 200_000;
@@ -56,6 +57,7 @@ fn corpus() -> Vec<(Side, Vec<u8>)> {
             dhcp_v4(up, home.v4, GATEWAY_V4),
             neighbour_solicitation(multicast, link_local, gateway),
             udp_v6_to(up, link_local, gateway, 255, 52525),
+            probes::question(&home, 1),
         ] {
             frames.push((Side::Access, frame));
         }
@@ -180,7 +182,7 @@ fn set(name: &str, default: u64) -> anyhow::Result<u64> {
 pub fn mutated_frames_agree_with_the_model() -> CaseResult {
     let frames = set("DOORSTEP_FRAMES", FRAMES)?;
     let seed = set("DOORSTEP_SEED", SEED)?;
-    let tables = fixture::model();
+    let tables = probes::model();
     let mut loaded = Loaded::new(&tables)?;
     let mut mutants = Mutants::new(seed);
     let mut seen = BTreeSet::new();

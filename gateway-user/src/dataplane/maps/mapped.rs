@@ -24,6 +24,8 @@ pub(super) unsafe trait Shared {}
 unsafe impl Shared for doorstep_gateway_common::account::Account {}
 // SAFETY: as above.
 unsafe impl Shared for doorstep_gateway_common::policer::Policers {}
+// SAFETY: as above.
+unsafe impl Shared for doorstep_gateway_common::liveness::Liveness {}
 
 // SAFETY: keys and values of the sessions' tables are of integers only.
 unsafe impl<K: Pod, V: Pod> Shared for Cell<K, V> {}

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cells;
+mod lives;
 mod mapped;
 mod table;
 
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 pub(super) use self::accounts::Accounts;
 pub use self::cells::CellTable;
+use self::lives::Lives;
 use self::table::Table;
 use super::DataplaneError;
 use super::pins::Pins;
@@ -43,6 +45,7 @@ pub(super) struct Maps {
     lines: Table<LineKey, LineValue>,
     garden: Table<GardenKey, u32>,
     accounts: Accounts,
+    lives: Lives,
     reasons: PerCpuArray<MapData, u64>,
 }
 
@@ -56,6 +59,7 @@ impl Maps {
             lines: Table::open(pins, map::LINES)?,
             garden: Table::open(pins, map::GARDEN)?,
             accounts: Accounts::open(pins)?,
+            lives: Lives::open(pins)?,
             reasons: pinned(pins, map::REASONS)?,
         })
     }
@@ -122,6 +126,15 @@ impl Maps {
 
     pub(super) fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    pub(super) fn lives(&self) -> &Lives {
+        &self.lives
+    }
+
+    /// Terminals of sessions that are not among these may not ask any more.
+    pub(super) fn forget_strangers(&self, held: &Tables) {
+        self.lives.retain(&held.slots());
     }
 
     pub(super) fn reasons(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {

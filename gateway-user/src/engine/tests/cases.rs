@@ -58,7 +58,7 @@ fn a_session_is_established() {
     assert!(world.said().is_empty());
     world.settle();
     assert_eq!(phase(&world, 1), Some("established"));
-    assert_eq!(world.said(), [Message::Confirm]);
+    assert_eq!(world.said(), [confirm(&world)]);
     let reports = world.take_reports();
     let [
         Report::Established {
@@ -77,6 +77,12 @@ fn a_session_is_established() {
         2,
         "the home's and the line's"
     );
+}
+
+/// Says where the only session is.
+fn confirm(world: &World) -> Message {
+    let slot = Some(world.engine.sessions()[0].slot);
+    Message::Confirm { slot }
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn requests_are_repeated_until_answered_and_confirms_as_often_as_accepted() {
     assert_eq!(world.orders.len(), 1, "opened once");
     world.settle();
     world.feed(again());
-    assert_eq!(world.said(), [Message::Confirm, Message::Confirm]);
+    assert_eq!(world.said(), [confirm(&world), confirm(&world)]);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Gateway {
         match action {
             Action::Persist(write) => self.journal.apply(&write),
             Action::Transmit { frame, .. } => self.frames.push(frame),
-            Action::Report { .. } | Action::ReadCounters { .. } => {}
+            Action::Report { .. } | Action::ReadCounters { .. } | Action::ExpectProbes { .. } => {}
             Action::OpenLease { line, entries } => {
                 if result.is_ok() {
                     self.apply(Plan::diff(&Tables::of(&entries), &Tables::default()));

@@ -1,6 +1,7 @@
 //! The engine against models of everything around it: journal, fast path, terminals, servers.
 
 mod aged;
+mod alive;
 mod alone;
 mod blocked;
 mod cases;

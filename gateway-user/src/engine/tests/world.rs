@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use doorstep_establish::ProbeKey;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Slot};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -45,6 +46,8 @@ pub struct World {
     pub failures: u32,
     pub reports: Vec<(OperatorIndex, Report)>,
     pub frames: Vec<(u32, Vec<u8>)>,
+    /// Who may ask whether its session is alive, by slot.
+    pub expected: HashMap<Slot, (LineKey, ProbeKey)>,
     pub now: Now,
     pub inventory: Arc<Inventory>,
     pub receipts: HashMap<(OperatorIndex, u64), Receipt>,
@@ -78,6 +81,7 @@ impl World {
             now,
             inventory,
             receipts: HashMap::new(),
+            expected: HashMap::new(),
         }
     }
 
@@ -198,6 +202,9 @@ impl World {
             match action {
                 Action::Persist(_) => {}
                 Action::SetLine { key, value } => drop(self.lines.insert(key, value)),
+                Action::ExpectProbes { slot, line, key } => {
+                    self.expected.insert(slot, (line, key));
+                }
                 Action::Open { .. }
                 | Action::Change { .. }
                 | Action::Close { .. }

@@ -76,7 +76,7 @@ pub(super) fn findings(status: &pb::TerminalStatus, actual: &Actual) -> Vec<Find
     }
     for session in &status.sessions {
         all.push(exchange(session));
-        if session.state == "established" {
+        if matches!(session.state.as_str(), "established" | "silent") {
             all.extend(links(session, actual));
         }
     }
@@ -146,6 +146,10 @@ fn exchange(session: &pb::TerminalSession) -> Finding {
         "waiting" | "connecting" | "establishing" => {
             "no gateway asks on this line: is the cable in the home's own socket, and is the \
              sticker this home's? Where the terminal tags, `wan.tags` must be the line's"
+        }
+        "silent" => {
+            "the gateway does not answer: is the cable in at both ends, and has the building power? \
+             If neighbours have service, tell the operator that this line is cut"
         }
         "bringing-up" | "accepting" => "in a moment; if it stays so, frames get lost on the line",
         "failed" => "the links could not be made; the daemon's log says which and why",

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use doorstep_establish::frame::{self, Envelope};
 use doorstep_establish::{
-    Body, Decision, Direction, Establishment, Garden as Message, OpenError, SessionKey, open,
+    Body, Decision, Direction, Establishment, Garden as Message, OpenError, SessionKey, is_answer,
+    open,
 };
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -39,6 +40,9 @@ impl Core {
     }
 
     async fn on_datagram(&mut self, port: &str, envelope: Envelope, datagram: &[u8]) {
+        if is_answer(datagram) {
+            return self.on_answer(port, datagram);
+        }
         let key_of = |id| -> Option<SessionKey> {
             self.sessions
                 .get(&id)
@@ -83,10 +87,11 @@ impl Core {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        match session
+        let decision = session
             .responder
-            .on_body(&body, envelope.src_mac, envelope.tags)
-        {
+            .on_body(&body, envelope.src_mac, envelope.tags);
+        self.note_slot(id, &body);
+        match decision {
             Decision::BringUp(establishment) => self.bring_up(id, port, establishment).await,
             Decision::Answer(body) => self.send(id, &body).await,
             Decision::Established => self.on_established(id).await,
@@ -115,6 +120,7 @@ impl Core {
             port: port.to_owned(),
             establishment,
             confirmed_at_unix_ms: None,
+            probe_slot: None,
         };
         let before = session.saved.line.replace(line);
 
