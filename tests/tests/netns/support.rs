@@ -44,7 +44,12 @@ pub fn counted(
 /// Registers, connects at the home's own door, and proves that traffic flows.
 pub fn connect(street: &Street, home: usize) -> Result<Session> {
     street.homes[home].register()?;
-    let session = street.homes[home].request(&street.seal(0, home)?)?;
+    let session = street.homes[home]
+        .request(&street.seal(0, home)?)
+        .with_context(|| {
+            let counted = packets(&street.gateways[0]);
+            format!("{counted:?}\n{}", logs(street, &street.homes[home]))
+        })?;
     ensure!(session.state == "established", "{}", session.state);
     flows(street, &street.homes[home], &session)?;
     Ok(session)
