@@ -97,8 +97,9 @@ impl Lines {
         *self.counts.entry(name).or_default() += 1;
     }
 
-    /// Greater than any before, over starts of the daemon, too: routers refuse what they take for a
-    /// message that is repeated. It is the time, unless that goes back.
+    /// Greater than any before: routers refuse what they take for a message that is repeated. It is
+    /// the time, unless that goes back while the daemon runs. A clock that is set back before the
+    /// daemon starts again has them refuse what is signed until it has caught up.
     pub(super) fn next_counter(&mut self, now: Now) -> u64 {
         let time = u64::try_from(now.unix_ms).unwrap_or_default();
         self.counter = time.max(self.counter + 1);

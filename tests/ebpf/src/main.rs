@@ -6,8 +6,8 @@
 #![no_main]
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
-use aya_ebpf::helpers::generated::{bpf_skb_vlan_pop, bpf_skb_vlan_push};
+use aya_ebpf::bindings::{BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_skb_vlan_pop, bpf_skb_vlan_push};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -19,16 +19,39 @@ pub type PortTags = [u16; 4];
 #[map]
 static PORTS: HashMap<u32, PortTags> = HashMap::with_max_entries(64, 0);
 
+/// Whether frames that got two tags come in once more. Where a second tag moves the beginning of what
+/// the bridge takes for the packet (`mac_len`, Linux 6.1), only that puts it back.
+#[unsafe(no_mangle)]
+static COME_AGAIN: u8 = 0;
+
+/// Mark of a frame that comes in once more. What a home sends has none: marks end at a namespace.
+const AGAIN: u32 = 1;
+
 /// From a home.
 #[classifier]
 pub fn from_home(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the context is the program's own.
+    let (mark, ifindex) = unsafe { ((*skb).mark, (*skb).ifindex) };
+    if mark == AGAIN {
+        // SAFETY: as above.
+        unsafe { (*skb).mark = 0 };
+        return TC_ACT_OK;
+    }
     let Some([outer_tpid, outer, inner_tpid, inner]) = tags(&ctx) else {
         return TC_ACT_SHOT;
     };
-    if push(&ctx, inner_tpid, inner) && push(&ctx, outer_tpid, outer) {
-        TC_ACT_OK
-    } else {
-        TC_ACT_SHOT
+    if !(push(&ctx, inner_tpid, inner) && push(&ctx, outer_tpid, outer)) {
+        return TC_ACT_SHOT;
+    }
+    // SAFETY: set before the program is loaded, and never again.
+    if outer == 0 || unsafe { core::ptr::read_volatile(&COME_AGAIN) } == 0 {
+        return TC_ACT_OK;
+    }
+    // SAFETY: the context is the program's own, and so is the helper's call.
+    unsafe {
+        (*skb).mark = AGAIN;
+        bpf_redirect(ifindex, BPF_F_INGRESS.into()) as i32
     }
 }
 

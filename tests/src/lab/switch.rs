@@ -1,13 +1,17 @@
 //! The access switch: tags per port, as an OLT or a building's switch adds them.
 
 use anyhow::{Context as _, Result, ensure};
-use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
 
 use super::netns::Netns;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ACCESS_SWITCH_OBJECT"));
+
+/// From here on, at the latest, a bridge takes a frame as it is that a program has given two tags.
+const SECOND_TAG_KEPT: KernelVersion = KernelVersion::new(6, 12, 0);
 
 /// (TPID, VLAN id), outer first; at most two.
 pub type LineTags = [(u16, u16)];
@@ -26,7 +30,11 @@ impl AccessSwitch {
     }
 
     fn attach(names: &[String]) -> Result<Self> {
-        let mut programs = Ebpf::load(OBJECT).context("loading the access switch")?;
+        let come_again = u8::from(KernelVersion::current()? < SECOND_TAG_KEPT);
+        let mut programs = EbpfLoader::new()
+            .override_global("COME_AGAIN", &come_again, true)
+            .load(OBJECT)
+            .context("loading the access switch")?;
         for (name, direction) in [
             ("from_home", TcAttachType::Ingress),
             ("to_home", TcAttachType::Egress),
