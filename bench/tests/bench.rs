@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     cleanup::on_signals();
     suite::main(Suite {
         each_kernel: &[],
+        newer_kernels: &[],
         any_kernel: &[
             Case {
                 name: "control::smoke",

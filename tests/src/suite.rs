@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 /// This kernel or host lacks what the case needs; it must run elsewhere.
@@ -29,6 +29,9 @@ pub struct Case {
 pub struct Suite {
     /// What a kernel may do in its own way: they run on every kernel that is tested.
     pub each_kernel: &'static [Case],
+    /// The same where the oldest kernel is left out: it would take long, and what it may do in its own
+    /// way others show.
+    pub newer_kernels: &'static [Case],
     /// What no kernel has a say in: once is enough.
     pub any_kernel: &'static [Case],
 }
@@ -48,15 +51,22 @@ macro_rules! cases {
 struct Args {
     /// Run only the cases whose name contains this.
     filter: Option<String>,
-    /// Leave out what no kernel has a say in.
-    #[arg(long)]
-    each_kernel: bool,
+    /// Only those for a kernel that is tested besides the host's; without it, all.
+    #[arg(long, value_enum)]
+    kernel: Option<Kernel>,
     /// Write the results there.
     #[arg(long)]
     json: Option<PathBuf>,
     /// List the cases.
     #[arg(long)]
     list: bool,
+}
+
+/// What a kernel is among those that are tested.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kernel {
+    Oldest,
+    Newer,
 }
 
 #[derive(Serialize)]
@@ -82,8 +92,11 @@ pub fn main(suite: Suite) -> ExitCode {
     };
     let mut out = std::io::stdout();
     let mut lines = Vec::new();
-    let once = suite.any_kernel.iter().filter(|_| !args.each_kernel);
-    for case in suite.each_kernel.iter().chain(once).filter(wanted) {
+    let oldest_too = suite.each_kernel.iter();
+    let newer = suite.newer_kernels.iter();
+    let newer = newer.filter(|_| args.kernel != Some(Kernel::Oldest));
+    let once = suite.any_kernel.iter().filter(|_| args.kernel.is_none());
+    for case in oldest_too.chain(newer).chain(once).filter(wanted) {
         if args.list {
             let _ = writeln!(out, "{}", case.name);
             continue;

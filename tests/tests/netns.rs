@@ -67,10 +67,14 @@ fn main() -> ExitCode {
     cleanup::on_signals();
     suite::main(Suite {
         each_kernel: cases![
-            lines::{two_tags, terminal_one_tag, terminal_two_tags},
+            lines::{two_tags, terminal_two_tags},
             sessions::{connect_move_release},
             dhcp::{udhcpc},
             rooms::{reach_the_world},
+            liveness::{line_cut, daemon_gone},
+        ],
+        newer_kernels: cases![
+            lines::{terminal_one_tag},
             kernel_path::{
                 gateway_answers,
                 time_exceeded,
@@ -91,7 +95,6 @@ fn main() -> ExitCode {
             options::{clamp_mss, clamp_mss_of_shaped},
             trace::{both_directions_and_why_not},
             survival::{gateway_killed, load_and_unload},
-            liveness::{line_cut, daemon_gone},
             hitless::{upgraded},
         ],
         any_kernel: cases![

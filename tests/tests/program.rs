@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         },
         verifier::{instructions_do_not_jump, plain_programs_cannot_tell},
         ],
+        newer_kernels: &[],
         // It is about what the programs decide; that they decide it here too, the others show.
         any_kernel: cases![differential::{
             mutated_frames_agree_with_the_model,

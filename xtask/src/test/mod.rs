@@ -94,7 +94,7 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
     };
     let mut needs_vm = args.layer.is_none_or(|only| only == LayerName::Vm);
     let mut select = match (args.kernel, filter) {
-        (None, None) => Select::EachKernel,
+        (None, None) => Select::ByKernel,
         _ => Select::All(filter),
     };
     for suite in on_host {
@@ -120,8 +120,8 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
                 layers.push(suites::in_vm(
                     &built,
                     kernel,
-                    &[PROGRAM],
-                    Select::EachKernel,
+                    &[PROGRAM, NETNS],
+                    Select::ByKernel,
                 )?);
             }
         }

@@ -112,8 +112,8 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
 pub enum Select<'a> {
     /// Those whose names contain this.
     All(Option<&'a str>),
-    /// Those that a kernel has a say in.
-    EachKernel,
+    /// Those that this kernel has a say in.
+    ByKernel,
 }
 
 /// Runs these suites in a virtual machine.
@@ -144,7 +144,7 @@ pub fn in_vm(
         let mut words = vec![vm::in_guest(executable)?];
         match select {
             Select::All(filter) => words.extend(filter.map(str::to_owned)),
-            Select::EachKernel => words.push("--each-kernel".to_owned()),
+            Select::ByKernel => words.extend(["--kernel", kernel.place()].map(str::to_owned)),
         }
         words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
         script.push_str(&vm::line(&words));

@@ -40,6 +40,14 @@ impl Kernel {
         }
     }
 
+    /// What it is among those that are tested, as suites call it.
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::V6_12 => "newer",
+            Self::V6_1 => "oldest",
+        }
+    }
+
     const fn metapackage(self) -> &'static str {
         match self {
             Self::V6_12 => "linux-image-6.12-cloud-amd64",
