@@ -15,7 +15,7 @@ use super::{Client, client, duration, millis};
 
 #[derive(Debug, Args)]
 pub(super) struct Apply {
-    /// A whole configuration, of which [wan] and [home] are taken up; by default the one that the
+    /// A whole configuration, of which `[wan]` and `[home]` are taken up; by default the one that the
     /// daemon was started with.
     file: Option<PathBuf>,
     /// Show what would change, and change nothing.

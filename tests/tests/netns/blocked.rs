@@ -36,6 +36,19 @@ fn at_gateway(street: &Street, session: &str) -> Result<Value> {
     sessions.into_iter().find(own).context("no such session")
 }
 
+/// The same once its terminal, which nobody has answered meanwhile, is heard again.
+fn until_heard(street: &Street, session: &str) -> Result<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let shown = at_gateway(street, session)?;
+        if shown["silent_since_unix_ms"].is_null() {
+            return Ok(shown);
+        }
+        ensure!(Instant::now() < end, "still silent: {shown}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Nobody answers the home.
 fn is_silent(street: &Street, home: usize, session: &Session) -> Result<()> {
     let netns = &street.homes[home].netns;
@@ -101,7 +114,7 @@ pub fn by_hand() -> CaseResult {
     let said = set(&street, 0, "unblock")?;
     ensure!(said["blocked"] == false, "{said}");
     flows(&street, &street.homes[0], &session)?;
-    let after = at_gateway(&street, &session.session_id)?;
+    let after = until_heard(&street, &session.session_id)?;
     for key in ["generation", "steps", "mac", "phase", "detail"] {
         ensure!(before[key] == after[key], "{key}: {before} {after}");
     }
