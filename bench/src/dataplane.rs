@@ -1,7 +1,7 @@
 //! `doorstep-bench dataplane`: everything in one run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::netns;
 use nix::unistd::Uid;
 
+use crate::asked::{Asked, Clock, write};
 use crate::cpu;
 use crate::lab::Lab;
 use crate::load::Size;
@@ -30,15 +31,11 @@ const MOST_LONG_ROUNDS: usize = 7;
 /// Measure the fast path: packets per second, time per verdict, sessions per second, memory.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
     /// Draw packets per second by number of sessions, as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Fewer rounds, 64-byte frames only, without 100,000 sessions: one or two minutes.
-    #[arg(long)]
-    quick: bool,
     /// Rounds; each row's figure is the median over them.
     #[arg(long)]
     rounds: Option<usize>,
@@ -58,7 +55,7 @@ pub struct Args {
 
 impl Args {
     fn settings(&self) -> Result<Settings> {
-        let all: &[u32] = if self.quick {
+        let all: &[u32] = if self.asked.quick {
             &[1, 1_000, 1_000_000]
         } else {
             &[1, 1_000, 100_000, 1_000_000]
@@ -76,13 +73,13 @@ impl Args {
             control_sessions: most.min(CONTROL_SESSIONS),
             receipts: self
                 .receipts
-                .unwrap_or(if self.quick { 200 } else { 1_000 }),
-            rounds: self.rounds.unwrap_or(if self.quick { 9 } else { 35 }),
+                .unwrap_or(if self.asked.quick { 200 } else { 1_000 }),
+            rounds: self.rounds.unwrap_or(if self.asked.quick { 9 } else { 35 }),
             packets: self
                 .packets
-                .unwrap_or(if self.quick { 100_000 } else { 200_000 }),
+                .unwrap_or(if self.asked.quick { 100_000 } else { 200_000 }),
             sessions,
-            sizes: if self.quick {
+            sizes: if self.asked.quick {
                 vec![Size::Small]
             } else {
                 vec![Size::Small, Size::Imix]
@@ -138,9 +135,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         control,
     });
     println!("{}", Table(&report));
-    if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
+    args.asked.write(&report)?;
     if let Some(path) = &args.plot {
         write(path, &plot::svg(&report))?;
     }
@@ -148,19 +143,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(_) => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
     })
-}
-
-/// Tells what goes on, and since when.
-pub struct Clock(pub Instant);
-
-impl Clock {
-    pub fn say(&self, what: std::fmt::Arguments<'_>) {
-        println!("{:>6.1} s  {what}", self.0.elapsed().as_secs_f64());
-    }
-}
-
-pub fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn throughput(mut rig: Rig, settings: &Settings, clock: &Clock) -> Result<Vec<Row>> {

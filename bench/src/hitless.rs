@@ -1,6 +1,5 @@
 //! `doorstep-bench hitless`: restarts and upgrades under traffic, and what is lost by them.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,7 +9,7 @@ use doorstep_tests::lab::street::{Plan, Street};
 use nix::unistd::Uid;
 use serde::Serialize;
 
-use crate::dataplane::{Clock, write};
+use crate::asked::{Asked, Clock};
 use crate::machine::Machine;
 
 /// Of the report's structure. A field that changes its meaning makes a new one.
@@ -22,12 +21,8 @@ const HOMES: usize = 4;
 /// Kill and upgrade a gateway's daemon again and again, and count what gets lost meanwhile.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A few times each.
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    asked: Asked,
     /// How often the daemon is killed and started again.
     #[arg(long)]
     kills: Option<u32>,
@@ -70,9 +65,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Uid::effective().is_root(),
         "this makes network namespaces and loads programs, which needs root"
     );
-    let times = |wanted: Option<u32>, full| wanted.unwrap_or(if args.quick { 3 } else { full });
+    let times =
+        |wanted: Option<u32>, full| wanted.unwrap_or(if args.asked.quick { 3 } else { full });
     let (kills, upgrades) = (times(args.kills, 200), times(args.upgrades, 200));
-    let refusals = args.refusals.unwrap_or(if args.quick { 5 } else { 100 });
+    let refusals = args
+        .refusals
+        .unwrap_or(if args.asked.quick { 5 } else { 100 });
     let machine = Machine::read(None)?;
     let clock = Clock(Instant::now());
     clock.say(format_args!("connecting {HOMES} homes"));
@@ -124,9 +122,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         refused_upgrades: refusals,
         phases,
     };
-    if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
+    args.asked.write(&report)?;
     Ok(match report.holds {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

@@ -4,6 +4,7 @@
     reason = "a command-line tool speaks through standard output"
 )]
 
+mod asked;
 mod control;
 mod cpu;
 mod dataplane;

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::server::process_cpu;
-use crate::dataplane::write;
+use crate::asked::write;
 use crate::lab::{self, ACCESS, Lab, UPLINK};
 use crate::machine::Machine;
 use crate::{shared, subscriber};

@@ -1,7 +1,6 @@
 //! `doorstep-bench switch`: a home goes from one operator to the other, in one step and by an end
 //! and a beginning, and what a ping notices.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,7 +9,7 @@ use doorstep_tests::switching::{Noticed, Rig};
 use nix::unistd::Uid;
 use serde::Serialize;
 
-use crate::dataplane::{Clock, write};
+use crate::asked::{Asked, Clock};
 use crate::machine::Machine;
 use crate::percentile::percentile;
 
@@ -20,12 +19,8 @@ const SCHEMA: u32 = 1;
 /// Take a home from one operator to the other again and again, and measure what it notices.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A few times each.
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    asked: Asked,
     /// How often each of the two is done.
     #[arg(long)]
     times: Option<u32>,
@@ -80,7 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Uid::effective().is_root(),
         "this makes network namespaces and loads programs, which needs root"
     );
-    let times = args.times.unwrap_or(if args.quick { 3 } else { 50 });
+    let times = args.times.unwrap_or(if args.asked.quick { 3 } else { 50 });
     ensure!(times > 0, "--times: at least 1");
     let machine = Machine::read(None)?;
     let clock = Clock(Instant::now());
@@ -120,9 +115,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         switch,
         end_and_begin,
     };
-    if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
+    args.asked.write(&report)?;
     Ok(match report.holds {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

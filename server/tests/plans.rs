@@ -4,9 +4,9 @@ mod common;
 
 use std::path::Path;
 
-use common::{CONFIG, Gateway, HOME_1, PHONE, Server, Subscriber};
+use common::{CONFIG, HOME_1, Server, Subscriber};
 use doorstep_proto::v1 as pb;
-use pb::AccessKind::{Additional, Connect};
+use pb::AccessKind::Additional;
 use pb::SessionState as S;
 use tonic::{Code, Status};
 
@@ -43,24 +43,11 @@ async fn upstream(server: &Server, plan: &str) -> Option<u64> {
     Some(found.next()?.service.unwrap().upstream_bps)
 }
 
-async fn audited(server: &Server, action: &'static str) -> u64 {
-    let engine = &server.running.as_ref().unwrap().engine;
-    engine.store.audit_count(action).await.unwrap()
-}
-
-async fn established(server: &Server, gateway: &mut Gateway) -> (Subscriber, pb::Connect) {
-    let mut home = Subscriber::register(server, PHONE).await;
-    home.ask(server, Connect, HOME_1).await.unwrap();
-    let connect = gateway.establish().await;
-    server.reaches(&connect.session_id, S::Established).await;
-    (home, connect)
-}
-
 #[tokio::test]
 async fn sessions_follow_while_they_go_on() {
     let server = start(&config("10M")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (mut home, connect) = established(&server, &mut gw1).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
     let reloaded = reload(&server, false).await.unwrap();
     assert_eq!(reloaded.changes, []);
 
@@ -75,7 +62,7 @@ async fn sessions_follow_while_they_go_on() {
     assert!(restart.contains(&"country_code".to_owned()), "{restart:?}");
     assert!(!restart.contains(&"gateways".to_owned()), "{restart:?}");
     assert_eq!(upstream(&server, "home").await, Some(10_000_000));
-    assert_eq!(audited(&server, "reload-plans").await, 0);
+    assert_eq!(server.audited("reload-plans").await, 0);
 
     let done = reload(&server, false).await.unwrap();
     assert_eq!(done, told);
@@ -84,7 +71,7 @@ async fn sessions_follow_while_they_go_on() {
     assert_eq!(change.service.unwrap().upstream_bps, 20_000_000);
     gw1.ack_service(&change.session_id, connect.generation, change.revision)
         .await;
-    assert_eq!(audited(&server, "reload-plans").await, 1);
+    assert_eq!(server.audited("reload-plans").await, 1);
     assert_eq!(upstream(&server, "home").await, Some(20_000_000));
     // A session that comes later.
     home.ask(&server, Additional, HOME_1).await.unwrap();
@@ -96,7 +83,7 @@ async fn sessions_follow_while_they_go_on() {
 async fn every_reload_is_followed() {
     let server = start(&config("10M")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (_, connect) = established(&server, &mut gw1).await;
+    let (_, connect) = Subscriber::established(&server, &mut gw1).await;
     for rate in 11..16 {
         write(server.dir.path(), &config(&format!("{rate}M")));
         reload(&server, false).await.unwrap();
@@ -125,14 +112,14 @@ async fn a_file_that_is_wrong_changes_nothing() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("cannot read"), "{refused}");
     assert_eq!(upstream(&server, "home").await, Some(10_000_000));
-    assert_eq!(audited(&server, "reload-plans").await, 0);
+    assert_eq!(server.audited("reload-plans").await, 0);
 }
 
 #[tokio::test]
 async fn a_plan_that_is_gone_leaves_its_sessions_as_they_are() {
     let server = start(&config("10M")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (mut home, connect) = established(&server, &mut gw1).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
     let text = config("10M").replace("\"home\"", "\"new\"");
     write(server.dir.path(), &text);
     let reloaded = reload(&server, false).await.unwrap();
@@ -161,7 +148,7 @@ async fn contacts_are_written_down_before_a_time_to_live_begins() {
     let server = start(&config("10M")).await;
     let engine = &server.running.as_ref().unwrap().engine;
     let mut gw1 = server.synced_gateway("gw1").await;
-    established(&server, &mut gw1).await;
+    Subscriber::established(&server, &mut gw1).await;
     let seen = async || engine.store.gateways().await.unwrap()["gw1"].seen_ms;
     let before = seen().await;
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;

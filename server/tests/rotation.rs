@@ -81,15 +81,10 @@ async fn renewed(server: &Server) {
         .expect("rows are not renewed");
 }
 
-async fn audited(server: &Server, action: &str) -> u64 {
-    let engine = &server.running.as_ref().unwrap().engine;
-    engine.store.audit_count(action).await.unwrap()
-}
-
 /// The walk tells its end after the last row is renewed.
 async fn told(server: &Server, action: &str) {
     let waiting = async {
-        while audited(server, action).await == 0 {
+        while server.audited(action).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -125,7 +120,7 @@ async fn everything_goes_on_while_rows_are_renewed() {
     let listed = keys(&server).await;
     let states: Vec<_> = listed.iter().map(|k| (k.key, k.state.as_str())).collect();
     assert_eq!(states, [(2, "next"), (1, "current")]);
-    assert_eq!(audited(&server, "identity-rows-renewed").await, 0);
+    assert_eq!(server.audited("identity-rows-renewed").await, 0);
     identity::begin_use(&server.config, key(2)).unwrap();
     assert!(refresh(&server));
     let during = register_all(&[&server, &replica], 10_000..10_000 + MEANWHILE).await;
@@ -149,7 +144,7 @@ async fn everything_goes_on_while_rows_are_renewed() {
 
     let kept = retire(&server, 1).await.unwrap();
     assert!(kept.ends_with("identity-0001.retired"), "{kept}");
-    assert_eq!(audited(&server, "retire-identity-key").await, 1);
+    assert_eq!(server.audited("retire-identity-key").await, 1);
     assert_eq!(keys(&server).await.len(), 1);
     std::fs::remove_file(kept).unwrap();
     server.restart().await;
@@ -197,7 +192,7 @@ async fn everything_goes_on_while_rows_are_renewed() {
 
     // Two servers walked, one of them twice; it was told once. Nothing is left that the old key
     // could be tried against.
-    assert_eq!(audited(&server, "identity-rows-renewed").await, 1);
+    assert_eq!(server.audited("identity-rows-renewed").await, 1);
     let forgotten = async {
         while engine.store.has_claims_before(key(2)).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -290,14 +285,14 @@ async fn a_key_is_retired_only_when_no_row_needs_it() {
     let told = retire_offline(&server.config, key(1)).await.unwrap_err();
     assert!(told.to_string().contains("retired already"), "{told}");
     server.resume().await;
-    assert_eq!(audited(&server, "retire-identity-key").await, 1);
+    assert_eq!(server.audited("retire-identity-key").await, 1);
     let again = register(&server, PHONE).await.unwrap_err();
     assert_eq!(again.code(), Code::AlreadyExists);
 }
 
 async fn told_once(server: &Server) {
     told(server, "identity-rows-renewed").await;
-    assert_eq!(audited(server, "identity-rows-renewed").await, 1);
+    assert_eq!(server.audited("identity-rows-renewed").await, 1);
 }
 
 /// A file that is lost while the server runs is not taken for one that was retired.

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, configure, held};
+use common::{CONFIG, HOME_1, HOME_2, PHONE, Server, Subscriber, configure, held};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Additional, Connect, Move};
@@ -95,26 +95,11 @@ async fn until(
     panic!("not recorded: {:?}", view(server, session).await);
 }
 
-/// A subscriber with a session that flows, with the service that its Connect brought.
-async fn established(server: &Server, gateway: &mut Gateway) -> (Subscriber, pb::Connect) {
-    let mut home = Subscriber::register(server, PHONE).await;
-    home.ask(server, Connect, HOME_1).await.unwrap();
-    let connect = gateway.establish().await;
-    server.reaches(&connect.session_id, S::Established).await;
-    (home, connect)
-}
-
-/// How often an action stands in the audit trail.
-async fn audited(server: &Server, action: &str) -> u64 {
-    let store = &server.running.as_ref().unwrap().engine.store;
-    store.audit_count(action).await.unwrap()
-}
-
 #[tokio::test]
 async fn a_session_takes_its_subscribers_plan() {
     let server = Server::start_with(&config("home-100")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (mut home, connect) = established(&server, &mut gw1).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
     assert_eq!(connect.service, Some(home_100()));
     assert_eq!(connect.service_revision, 1);
     let shown = view(&server, &connect.session_id).await;
@@ -152,14 +137,14 @@ async fn a_session_takes_its_subscribers_plan() {
         let change = gw1.change_service().await;
         assert_eq!(change.service, Some(home_100()), "{}", change.session_id);
     }
-    assert_eq!(audited(&server, "set-plan").await, 2);
+    assert_eq!(server.audited("set-plan").await, 2);
 }
 
 #[tokio::test]
 async fn without_a_plan_nothing_is_limited() {
     let server = Server::start_with(&config("")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (_, connect) = established(&server, &mut gw1).await;
+    let (_, connect) = Subscriber::established(&server, &mut gw1).await;
     assert_eq!(connect.service, Some(pb::Service::default()));
     assert_eq!(view(&server, &connect.session_id).await.plan, "");
 }
@@ -168,7 +153,7 @@ async fn without_a_plan_nothing_is_limited() {
 async fn one_session_is_changed_live() {
     let server = Server::start_with(&config("home-100")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (mut home, connect) = established(&server, &mut gw1).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
     let id = connect.session_id;
     let steps = server.detail(&id).await.steps;
     let request = pb::SetSessionServiceRequest {
@@ -212,7 +197,7 @@ async fn one_session_is_changed_live() {
     let detail = server.detail(&id).await;
     assert_eq!(detail.steps, steps, "no step of its history");
     assert_eq!(detail.session.unwrap().generation, 1);
-    assert_eq!(audited(&server, "set-service").await, 1);
+    assert_eq!(server.audited("set-service").await, 1);
 
     // The same again is nothing to tell.
     set_service(&server, request).await.unwrap();
@@ -258,7 +243,7 @@ async fn a_change_before_the_gateway_has_answered_is_not_lost() {
 async fn a_gateway_that_was_away_catches_up() {
     let mut server = Server::start_with(&config("home-100")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (_, connect) = established(&server, &mut gw1).await;
+    let (_, connect) = Subscriber::established(&server, &mut gw1).await;
     let id = connect.session_id;
     drop(gw1);
     let request = pb::SetSessionServiceRequest {
@@ -304,7 +289,7 @@ async fn a_gateway_that_was_away_catches_up() {
 async fn a_plan_that_changes_in_the_configuration_changes_its_sessions() {
     let mut server = Server::start_with(&config("home-100")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (mut home, first) = established(&server, &mut gw1).await;
+    let (mut home, first) = Subscriber::established(&server, &mut gw1).await;
     home.ask(&server, Additional, HOME_1).await.unwrap();
     let second = gw1.establish().await;
     server.reaches(&second.session_id, S::Established).await;
@@ -346,7 +331,7 @@ async fn a_plan_that_changes_in_the_configuration_changes_its_sessions() {
     };
     assert_eq!(change.service, Some(faster));
     let end = Instant::now() + Duration::from_secs(10);
-    while audited(&server, "plan-changed").await == 0 {
+    while server.audited("plan-changed").await == 0 {
         assert!(Instant::now() < end, "it is not in the audit log");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -363,7 +348,7 @@ async fn a_plan_that_changes_in_the_configuration_changes_its_sessions() {
 async fn wrong_services_are_refused_by_name() {
     let server = Server::start_with(&config("")).await;
     let mut gw1 = server.synced_gateway("gw1").await;
-    let (home, connect) = established(&server, &mut gw1).await;
+    let (home, connect) = Subscriber::established(&server, &mut gw1).await;
     let id = connect.session_id;
     let nobody = "0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e";
     let base = || pb::SetSessionServiceRequest {
@@ -410,6 +395,6 @@ async fn wrong_services_are_refused_by_name() {
     gw1.silence().await;
     assert_eq!(view(&server, &id).await.service_revision, 1);
     for action in ["set-service", "set-plan"] {
-        assert_eq!(audited(&server, action).await, 0);
+        assert_eq!(server.audited(action).await, 0);
     }
 }

@@ -19,83 +19,36 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
-    Control(Control),
-    Dataplane(Dataplane),
-    Dhcp(Dhcp),
-    Hitless(Hitless),
-    Switch(Switch),
+    /// Move subscribers between thousands of gateways as fast as the server can, and kill it
+    /// meanwhile
+    Control(Asked),
+    /// Measure the gateway's fast path, beside a bare redirect and Linux without us
+    Dataplane {
+        #[command(flatten)]
+        asked: Asked,
+        /// Draw packets per second by number of sessions, as SVG
+        #[arg(long, value_name = "FILE")]
+        plot: Option<PathBuf>,
+    },
+    /// Have ten thousand ordinary routers ask a gateway for their addresses, as fast as it can answer
+    Dhcp(Asked),
+    /// Kill and upgrade a gateway's daemon under traffic, hundreds of times, and count what gets lost
+    Hitless(Asked),
+    /// Take a home from one operator to the other, in one step and by an end and a beginning, and
+    /// measure what it notices
+    Switch(Asked),
 }
 
-/// Move subscribers between thousands of gateways as fast as the server can, and kill it meanwhile.
+/// What every benchmark takes.
 #[derive(clap::Args)]
-struct Control {
-    /// Write what was measured, as JSON; docs/performance.md explains it.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A first look: fewer subscribers, shorter, a few kills.
-    #[arg(long)]
-    quick: bool,
-    /// More arguments for the benchmark itself; see `bench control -- --help`.
-    #[arg(last = true)]
-    more: Vec<String>,
-}
-
-/// Measure the gateway's fast path, beside a bare redirect and Linux without us.
-#[derive(clap::Args)]
-struct Dataplane {
-    /// Write what was measured, as JSON; docs/performance.md explains it.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Draw packets per second by number of sessions, as SVG.
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
-    /// A first look, in one or two minutes.
-    #[arg(long)]
-    quick: bool,
-    /// More arguments for the benchmark itself; see `bench dataplane -- --help`.
-    #[arg(last = true)]
-    more: Vec<String>,
-}
-
-/// Have ten thousand ordinary routers ask a gateway for their addresses, as fast as it can answer.
-#[derive(clap::Args)]
-struct Dhcp {
-    /// Write what was measured, as JSON; docs/performance.md explains it.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A first look: fewer lines, shorter.
-    #[arg(long)]
-    quick: bool,
-    /// More arguments for the benchmark itself; see `bench dhcp -- --help`.
-    #[arg(last = true)]
-    more: Vec<String>,
-}
-
-/// Kill and upgrade a gateway's daemon under traffic, hundreds of times, and count what gets lost.
-#[derive(clap::Args)]
-struct Hitless {
+struct Asked {
     /// Write what was found, as JSON; docs/performance.md explains it.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// A first look: a few times each.
+    /// A first look: less of everything, in a few minutes at most.
     #[arg(long)]
     quick: bool,
-    /// More arguments for the benchmark itself; see `bench hitless -- --help`.
-    #[arg(last = true)]
-    more: Vec<String>,
-}
-
-/// Take a home from one operator to the other, in one step and by an end and a beginning, and measure
-/// what it notices.
-#[derive(clap::Args)]
-struct Switch {
-    /// Write what was measured, as JSON; docs/performance.md explains it.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A first look: a few times each.
-    #[arg(long)]
-    quick: bool,
-    /// More arguments for the benchmark itself; see `bench switch -- --help`.
+    /// More arguments for the benchmark itself, which has its own `--help`: `-- --help`.
     #[arg(last = true)]
     more: Vec<String>,
 }
@@ -109,36 +62,37 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     setup::ensure(&[])?;
     let mut binaries = vec![(BENCH, BENCH)];
-    let (name, json, plot, quick, more) = match &args.what {
-        What::Control(it) => {
+    let mut plot = None;
+    let (name, asked) = match &args.what {
+        What::Control(asked) => {
             binaries.push((SERVER, SERVER));
-            ("control", &it.json, None, it.quick, &it.more)
+            ("control", asked)
         }
-        What::Dataplane(it) => ("dataplane", &it.json, it.plot.as_ref(), it.quick, &it.more),
-        What::Dhcp(it) => {
-            binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
-            ("dhcp", &it.json, None, it.quick, &it.more)
+        What::Dataplane { asked, plot: file } => {
+            plot = file.as_ref();
+            ("dataplane", asked)
         }
-        What::Hitless(it) => {
-            binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
-            ("hitless", &it.json, None, it.quick, &it.more)
-        }
-        What::Switch(it) => {
-            binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
-            ("switch", &it.json, None, it.quick, &it.more)
-        }
+        What::Dhcp(asked) => ("dhcp", asked),
+        What::Hitless(asked) => ("hitless", asked),
+        What::Switch(asked) => ("switch", asked),
     };
+    if matches!(
+        args.what,
+        What::Dhcp(_) | What::Hitless(_) | What::Switch(_)
+    ) {
+        binaries.extend(DAEMONS.map(|daemon| (daemon, daemon)));
+    }
     let bin_dir = build_binaries(Profile::Release, &binaries)?;
     let mut bench = Command::new(bin_dir.join(BENCH));
     bench.arg(name);
-    for (option, file) in [("--json", json.as_ref()), ("--plot", plot)] {
+    for (option, file) in [("--json", asked.json.as_ref()), ("--plot", plot)] {
         if let Some(file) = file {
             bench.arg(option).arg(file);
         }
     }
-    if quick {
+    if asked.quick {
         bench.arg("--quick");
     }
     // Becomes the benchmark, so that Ctrl-C reaches it and nothing else.
-    Err(bench.args(more).exec()).with_context(|| format!("cannot run {BENCH}"))
+    Err(bench.args(&asked.more).exec()).with_context(|| format!("cannot run {BENCH}"))
 }

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod cargo;
 mod demo;
+mod folder;
 mod fuzz;
 mod load;
 mod process;

@@ -20,7 +20,6 @@ mod terminals;
 mod world;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +33,7 @@ use self::kill9::Kills;
 use self::layout::Layout;
 use self::report::{Found, Report, Settings};
 use self::world::{Plan, World};
-use crate::dataplane::{Clock, write};
+use crate::asked::{Asked, Clock};
 use crate::machine::Machine;
 
 /// Registrations at once while the population is made.
@@ -43,12 +42,8 @@ const POPULATE_AT_ONCE: u32 = 512;
 /// Move subscribers between thousands of gateways as fast as the server can, and kill it meanwhile.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A first look: fewer subscribers, shorter, a few kills.
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    asked: Asked,
     /// What the server keeps its tables in.
     #[arg(
         long,
@@ -96,7 +91,7 @@ pub struct Args {
 
 impl Args {
     fn settings(&self) -> Settings {
-        let or = |quick, full| if self.quick { quick } else { full };
+        let or = |quick, full| if self.asked.quick { quick } else { full };
         Settings {
             databases: self.databases.clone(),
             gateways: self.gateways,
@@ -130,9 +125,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         databases.insert(kind, found);
     }
     let report = Report::new(machine, settings, databases);
-    if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
+    args.asked.write(&report)?;
     Ok(match report.holds {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

@@ -8,7 +8,6 @@ mod drive;
 mod wire;
 mod world;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use serde::Serialize;
 use self::client::{Delegation, Dora};
 use self::drive::{Driven, Order, Pace};
 use self::world::World;
-use crate::dataplane::{Clock, write};
+use crate::asked::{Asked, Clock};
 use crate::machine::Machine;
 use crate::subscriber;
 
@@ -30,12 +29,8 @@ const SCHEMA: u32 = 1;
 /// Have ten thousand ordinary routers ask a gateway for their addresses, as fast as it can answer.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// A first look: fewer lines, shorter.
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    asked: Asked,
     /// Lines, each with a session and a router.
     #[arg(long)]
     lines: Option<u32>,
@@ -83,7 +78,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Uid::effective().is_root(),
         "this makes network namespaces and loads programs, which needs root"
     );
-    let or = |quick, full| if args.quick { quick } else { full };
+    let or = |quick, full| if args.asked.quick { quick } else { full };
     let lines = args.lines.unwrap_or(or(2_000, 10_000));
     let seconds = args.seconds.unwrap_or(or(2, 10)).max(1);
     ensure!(
@@ -154,9 +149,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         again_at_half,
         delegation,
     };
-    if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
+    args.asked.write(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,11 +1,11 @@
 //! The homes' port, frame by frame.
 
 use std::io;
-use std::mem;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use doorstep_tests::lab::packet;
 
 /// Bytes of the socket's queue: more than all answers that may be under way.
 const QUEUE_BYTES: libc::c_int = 16 << 20;
@@ -99,47 +99,14 @@ impl Wire {
 }
 
 fn open(ifindex: u32) -> io::Result<OwnedFd> {
-    // Protocol 0: nothing comes before it is bound to the link.
-    // SAFETY: a system call without pointers.
-    let fd =
-        checked(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: just opened, and owned by nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = packet::socket()?;
     for (level, option, value) in [
         (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1),
         (libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1),
         (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE_BYTES),
     ] {
-        // SAFETY: the option's value is an int, and outlives the call.
-        checked(unsafe {
-            libc::setsockopt(
-                fd,
-                level,
-                option,
-                (&raw const value).cast(),
-                mem::size_of_val(&value) as libc::socklen_t,
-            )
-        })?;
+        packet::set::<libc::c_int>(&socket, level, option, &value)?;
     }
-    // SAFETY: all zero is a valid sockaddr_ll.
-    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = ifindex as i32;
-    // SAFETY: the address is valid for the length given, for the time of the call.
-    checked(unsafe {
-        libc::bind(
-            fd,
-            (&raw const address).cast(),
-            mem::size_of_val(&address) as libc::socklen_t,
-        )
-    })?;
+    packet::bind(&socket, ifindex)?;
     Ok(socket)
-}
-
-fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
-    match result {
-        -1 => Err(io::Error::last_os_error()),
-        fine => Ok(fine),
-    }
 }

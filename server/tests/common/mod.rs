@@ -257,6 +257,12 @@ impl Server {
             .into_inner()
     }
 
+    /// How often an action stands in the audit log.
+    pub async fn audited(&self, action: &str) -> u64 {
+        let store = &self.running.as_ref().unwrap().engine.store;
+        store.audit_count(action).await.unwrap()
+    }
+
     /// Waits until a session is in a state.
     pub async fn reaches(&self, session: &str, state: pb::SessionState) -> pb::SessionView {
         let waiting = async {
@@ -510,6 +516,19 @@ impl Subscriber {
             client,
             credentials,
         }
+    }
+
+    /// With a session that flows, and the Connect that began it.
+    pub async fn established(server: &Server, gateway: &mut Gateway) -> (Self, pb::Connect) {
+        let mut home = Self::register(server, PHONE).await;
+        home.ask(server, pb::AccessKind::Connect, HOME_1)
+            .await
+            .unwrap();
+        let connect = gateway.establish().await;
+        server
+            .reaches(&connect.session_id, pb::SessionState::Established)
+            .await;
+        (home, connect)
     }
 
     /// Asks another server from now on.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::netns::Netns;
+use super::packet;
 
 /// How long a frame may take to come by.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,50 +114,14 @@ fn beside(header: &libc::msghdr) -> Option<[u8; 4]> {
 }
 
 fn open(link: &str) -> Result<OwnedFd> {
-    let checked = |result: libc::c_int| match result {
-        -1 => Err(io::Error::last_os_error()),
-        fd => Ok(fd),
-    };
-    // Protocol 0: nothing comes before it is bound to the link.
-    // SAFETY: a system call without pointers.
-    let fd =
-        checked(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: just opened, and owned by nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = packet::socket()?;
     let on: libc::c_int = 1;
+    packet::set(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)?;
     let pause = libc::timeval {
         tv_sec: 0,
         tv_usec: 50_000,
     };
-    // SAFETY: each option's value outlives the call and has the length that it says.
-    unsafe {
-        checked(libc::setsockopt(
-            fd,
-            libc::SOL_PACKET,
-            libc::PACKET_AUXDATA,
-            (&raw const on).cast(),
-            mem::size_of_val(&on) as libc::socklen_t,
-        ))?;
-        checked(libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw const pause).cast(),
-            mem::size_of_val(&pause) as libc::socklen_t,
-        ))?;
-    }
-    // SAFETY: all zero is a valid sockaddr_ll.
-    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = i32::try_from(nix::net::if_::if_nametoindex(link)?)?;
-    // SAFETY: the address lives for the time of the call.
-    checked(unsafe {
-        libc::bind(
-            fd,
-            (&raw const address).cast(),
-            mem::size_of_val(&address) as libc::socklen_t,
-        )
-    })?;
+    packet::set(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &pause)?;
+    packet::bind(&socket, nix::net::if_::if_nametoindex(link)?)?;
     Ok(socket)
 }

@@ -7,6 +7,7 @@ pub mod cpe;
 pub mod daemon;
 pub mod load;
 pub mod netns;
+pub mod packet;
 pub mod steady;
 pub mod street;
 pub mod switch;

@@ -159,14 +159,16 @@ fn relocate(street: &mut Street, session: &str) -> Result<IpAddr> {
     }
 }
 
+/// Pings from the first home.
+fn pinger(street: &Street) -> Result<Pinger> {
+    let every = Duration::from_millis(2);
+    Pinger::start(&street.homes[0].netns, street.echo(false), every)
+}
+
 /// The whole life of a session with the client that most routers have.
 pub fn udhcpc() -> CaseResult {
     let (mut street, session, cpe) = served(Client::Udhcpc)?;
-    let pinger = Pinger::start(
-        &street.homes[0].netns,
-        street.echo(false),
-        Duration::from_millis(2),
-    )?;
+    let pinger = pinger(&street)?;
     let moving = Instant::now();
     let own = relocate(&mut street, &session)?;
     cpe.wait_for(own, PATIENCE)?;
@@ -256,11 +258,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// as soon as it has. Nothing is done to the router but that its cable is carried over.
 pub fn moved_at_once() -> CaseResult {
     let (mut street, session, cpe) = served(Client::Udhcpc)?;
-    let pinger = Pinger::start(
-        &street.homes[0].netns,
-        street.echo(false),
-        Duration::from_millis(2),
-    )?;
+    let pinger = pinger(&street)?;
     street.set_cable(0, false)?;
     street.plug(0, 1)?;
     street.set_cable(0, true)?;

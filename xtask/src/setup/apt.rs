@@ -1,11 +1,18 @@
 //! Debian packages.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::postgres;
-use crate::process::{command, run_quietly, text};
+use crate::{
+    folder,
+    process::{command, run_quietly, text},
+};
 
 /// Whether packages can be had from apt here.
 pub fn is_there() -> bool {
@@ -59,8 +66,26 @@ fn removed(plan: &str) -> impl Iterator<Item = &str> {
         .filter_map(|line| line.strip_prefix("Remv ")?.split_whitespace().next())
 }
 
-/// Downloads a package into a folder; the file's name is apt's choice.
-pub fn download(package: &str, folder: &Path) -> Result<()> {
+/// Downloads a package and unpacks it into a folder, which holds nothing else then. Nothing is
+/// installed.
+pub fn unpack(package: &str, into: &Path) -> Result<()> {
+    folder::make_anew(into)?;
+    download(package, into)?;
+    let archive = only_package(into)?;
+    run_quietly(command("dpkg-deb").arg("--extract").arg(&archive).arg(into))?;
+    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))
+}
+
+fn only_package(folder: &Path) -> Result<PathBuf> {
+    fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .with_context(|| format!("apt-get download left no package in {}", folder.display()))
+}
+
+/// The file's name is apt's choice.
+fn download(package: &str, folder: &Path) -> Result<()> {
     let fetch = || {
         run_quietly(
             command("apt-get")

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use doorstep_ebpf_build::target_dir;
 
 use crate::{
+    folder::put_in_place,
     process::{command, run_quietly},
     setup::apt,
 };
@@ -113,19 +114,7 @@ pub fn prepare(kernel: Kernel) -> Result<()> {
     let package = apt::resolve(kernel.metapackage(), "linux-image-")?;
     println!("setup: downloading and unpacking {package}");
     let partial = cache().join(format!("{kernel}.partial"));
-    remove_folder(&partial)?;
-    fs::create_dir_all(&partial)
-        .with_context(|| format!("cannot make the folder {}", partial.display()))?;
-    apt::download(&package, &partial)?;
-    let archive = only_file(&partial)?;
-    run_quietly(
-        command("dpkg-deb")
-            .arg("--extract")
-            .arg(&archive)
-            .arg(&partial),
-    )?;
-    fs::remove_file(&archive)?;
-
+    apt::unpack(&package, &partial)?;
     let modules_in_usr = partial.join("usr/lib/modules");
     if modules_in_usr.is_dir() {
         fs::create_dir_all(partial.join("lib"))?;
@@ -138,10 +127,7 @@ pub fn prepare(kernel: Kernel) -> Result<()> {
     decompress(&vmlinuz, &partial.join(IMAGE_FILE))?;
     fs::write(partial.join(RELEASE_FILE), release)?;
 
-    let folder = folder(kernel);
-    remove_folder(&folder)?;
-    fs::rename(&partial, &folder)
-        .with_context(|| format!("cannot move the unpacked kernel to {}", folder.display()))
+    put_in_place(&partial, &folder(kernel))
 }
 
 const RELEASE_FILE: &str = "release";
@@ -149,22 +135,6 @@ const IMAGE_FILE: &str = "vmlinux";
 
 fn folder(kernel: Kernel) -> PathBuf {
     cache().join(kernel.to_string())
-}
-
-fn remove_folder(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove the old folder {}", folder.display()))?;
-    }
-    Ok(())
-}
-
-fn only_file(folder: &Path) -> Result<PathBuf> {
-    fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get download left no package in {}", folder.display()))
 }
 
 fn release_of(tree: &Path) -> Result<String> {
