@@ -13,6 +13,7 @@ mod plans;
 mod retention;
 mod service;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,6 +104,7 @@ pub struct Engine {
     /// As the configuration's were when they were last taken up.
     plans: RwLock<Arc<Plans>>,
     plans_changed: Notify,
+    unfollowed: std::sync::Mutex<BTreeSet<String>>,
     reload_turn: Mutex<()>,
     /// Has the walk over rows of older identity keys begin at once.
     walk_now: Notify,
@@ -121,7 +123,9 @@ impl Engine {
         )
         .await?;
         let guard = Guard::new(&config.limits);
+        let plans = config.plans.iter().map(|plan| plan.name.clone());
         let engine = Arc::new(Engine {
+            unfollowed: std::sync::Mutex::new(plans.collect()),
             plans: RwLock::new(Arc::new(config.plans.clone())),
             plans_changed: Notify::new(),
             reload_turn: Mutex::default(),

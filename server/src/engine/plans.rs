@@ -1,16 +1,19 @@
 //! Plans: which there are, and how sessions follow them.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use futures::future::join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
 
 use super::{Engine, EngineError, Result, now_ms};
 use crate::config::{Config, Plan, PlanChange, Plans};
 use crate::store::Who;
 
-/// Sessions looked at together when a plan has changed.
+/// Sessions read together when a plan has changed.
 const PAGE: i64 = 1000;
+/// Sessions of it that are being written: whatever else is asked for waits behind them.
+const AT_ONCE: usize = 1000;
 
 /// What the file says now.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ impl Engine {
         *self.plans.write().unwrap_or_else(PoisonError::into_inner) = plans;
         // What was decided by the former plans is written before sessions are looked at.
         self.store.settle().await;
+        let names = reloaded.changes.iter().map(|change| change.name.clone());
+        self.unfollowed().extend(names);
         self.plans_changed.notify_one();
         Ok(())
     }
@@ -80,26 +85,30 @@ impl Engine {
         self.plans_changed.notified().await;
     }
 
-    /// Gives sessions what their plans say now, which may be something else than when they were served. Returns
-    /// how many sessions have another service.
+    /// Names of plans that sessions may not follow yet.
+    fn unfollowed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        let unfollowed = self.unfollowed.lock();
+        unfollowed.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives sessions what their plans say now, if it may be something else than when they were served: any plan
+    /// after a start, and later those that a reload has changed. Returns how many sessions have another service.
     pub async fn follow_plans(self: &Arc<Self>) -> Result<usize> {
         let mut total = 0;
-        let plans = self.plans();
-        for plan in plans.iter() {
-            let changed = self.follow_plan(plan).await?;
-            if changed > 0 {
-                let detail = format!("{}: {}, for {changed} sessions", plan.name, plan.service);
-                tracing::info!(plan = plan.name, sessions = changed, "the plan has changed");
-                self.store
-                    .change(move |work| {
-                        let at_ms = now_ms();
-                        work.audit(Who::Server, "plan-changed", None, None, &detail, at_ms);
-                        Ok::<(), EngineError>(())
-                    })
-                    .await?;
+        loop {
+            // Taken out before: it may change once more meanwhile.
+            let Some(name) = self.unfollowed().pop_first() else {
+                break;
+            };
+            match self.follow_named(&name).await {
+                Ok(changed) => total += changed,
+                Err(error) => {
+                    self.unfollowed().insert(name);
+                    return Err(error);
+                }
             }
-            total += changed;
         }
+        let plans = self.plans();
         for name in self.store.plans_in_use().await? {
             if plans.named(&name).is_none() {
                 tracing::warn!(
@@ -112,37 +121,66 @@ impl Engine {
         Ok(total)
     }
 
+    async fn follow_named(self: &Arc<Self>, name: &str) -> Result<usize> {
+        let plans = self.plans();
+        let Some(plan) = plans.named(name) else {
+            return Ok(0);
+        };
+        let changed = self.follow_plan(plan).await?;
+        if changed > 0 {
+            let detail = format!("{}: {}, for {changed} sessions", plan.name, plan.service);
+            tracing::info!(plan = plan.name, sessions = changed, "the plan has changed");
+            self.store
+                .change(move |work| {
+                    let at_ms = now_ms();
+                    work.audit(Who::Server, "plan-changed", None, None, &detail, at_ms);
+                    Ok::<(), EngineError>(())
+                })
+                .await?;
+        }
+        Ok(changed)
+    }
+
     /// Session by session: one that is served already is left alone, so that this can be cut off
     /// anywhere and begun again.
     async fn follow_plan(self: &Arc<Self>, plan: &Plan) -> Result<usize> {
-        let mut changed = 0;
-        let mut after = Uuid::nil();
-        loop {
-            let rows = self
+        let begin = (Arc::clone(self), plan.clone(), Uuid::nil());
+        let pages = stream::try_unfold(begin, |(engine, plan, after)| async move {
+            let behind = engine
                 .store
-                .sessions_behind_plan(&plan.name, &plan.service, after, PAGE)
-                .await?;
-            let Some(last) = rows.last() else {
-                return Ok(changed);
+                .sessions_behind_plan(&plan.name, &plan.service, after, PAGE);
+            let rows = behind.await?;
+            let Some(last) = rows.last().map(|row| row.session.id) else {
+                return Ok::<_, EngineError>(None);
             };
-            after = last.session.id;
-            let served = rows.iter().map(|row| {
-                let (id, service, name) = (row.session.id, plan.service, plan.name.clone());
-                self.store.change(move |work| {
-                    // It may have been given another plan since it was listed.
-                    match work.session(id)? {
-                        Some(row) if row.session.service.plan.as_ref() == Some(&name) => {
-                            let given = (service, Some(name.as_str()));
-                            Self::serve(work, &row, given, Who::Server, now_ms())
-                        }
-                        _ => Ok(false),
+            Ok(Some((stream::iter(rows).map(Ok), (engine, plan, last))))
+        });
+        // The next page is read while sessions of this one are written.
+        let (engine, plan) = (Arc::clone(self), plan.clone());
+        pages
+            .try_flatten()
+            .map_ok(move |row| Arc::clone(&engine).serve_by_plan(row.session.id, plan.clone()))
+            .try_buffer_unordered(AT_ONCE)
+            .try_fold(0, |changed, served| async move {
+                Ok(changed + usize::from(served))
+            })
+            .await
+    }
+
+    async fn serve_by_plan(self: Arc<Self>, session: Uuid, plan: Plan) -> Result<bool> {
+        let Plan { name, service } = plan;
+        self.store
+            .change(move |work| {
+                // It may have been given another plan since it was listed.
+                match work.session(session)? {
+                    Some(row) if row.session.service.plan.as_ref() == Some(&name) => {
+                        let given = (service, Some(name.as_str()));
+                        Self::serve(work, &row, given, Who::Server, now_ms())
                     }
-                })
-            });
-            for served in join_all(served).await {
-                changed += usize::from(served?);
-            }
-        }
+                    _ => Ok(false),
+                }
+            })
+            .await
     }
 }
 

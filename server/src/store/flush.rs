@@ -1,5 +1,7 @@
 //! What a batch has changed, as statements of one transaction.
 
+use uuid::Uuid;
+
 use super::receipts::CountersRow;
 use super::sql::{Statement, Takes, Value};
 use super::work::{Changes, Lease, waits};
@@ -19,17 +21,18 @@ const TAKE: (&str, &str) = (
 const FREE: (&str, &str) = ("DELETE FROM leases WHERE (gateway, place, session)", "");
 const FREE_ALL: (&str, &str) = ("DELETE FROM leases WHERE (gateway, session)", "");
 
-/// Rows always in the order of their keys: two batches never wait for each other in a ring.
-pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
-    let mut all = vec![Statement::new(
-        Takes::InsertAll,
-        subscribers::WRITE,
-        by_key(
-            changes.subscribers.values().filter(|cell| cell.changed),
-            |cell| cell.row.id,
-            |cell| cell.row.values(),
-        ),
-    )];
+/// Rows always in the order of their keys: two batches never wait for each other in a ring. `is_own`:
+/// nobody else writes to the database, and one more statement costs nothing.
+pub(super) fn statements(changes: &Changes, is_own: bool) -> Vec<Statement> {
+    let reindexed = |id: &Uuid| !is_own || changes.reindexed.contains(id);
+    let mut all = Vec::new();
+    all.extend(two_ways(
+        changes.subscribers.values().filter(|cell| cell.changed),
+        |cell| cell.row.id,
+        |cell| cell.row.values(),
+        reindexed,
+        [subscribers::WRITE, subscribers::WRITE_IN_PLACE],
+    ));
     all.push(Statement::new(
         Takes::InsertAll,
         numbers::WRITE_CLAIMS,
@@ -39,7 +42,14 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
             |(claim, cell)| vec![claim.as_slice().into(), cell.row.into()],
         ),
     ));
-    sessions_and_waiting(changes, &mut all);
+    all.extend(two_ways(
+        changes.sessions.values().filter(|cell| cell.changed),
+        |cell| cell.row.session.id,
+        |cell| cell.row.values(),
+        reindexed,
+        [sessions::WRITE, sessions::WRITE_IN_PLACE],
+    ));
+    waiting(changes, &mut all);
     leases(changes, &mut all);
     all.push(Statement::new(
         Takes::InsertAll,
@@ -123,6 +133,21 @@ pub(super) fn statements(changes: &Changes) -> Vec<Statement> {
     all
 }
 
+/// Rows that indices have elsewhere now by the first of two texts, the others by the second.
+fn two_ways<T: Copy>(
+    all: impl Iterator<Item = T>,
+    id: impl Fn(&T) -> Uuid,
+    values: impl Fn(T) -> Vec<Value>,
+    reindexed: impl Fn(&Uuid) -> bool,
+    [elsewhere, in_place]: [(&'static str, &'static str); 2],
+) -> [Statement; 2] {
+    let (first, second): (Vec<_>, Vec<_>) = all.partition(|row| reindexed(&id(row)));
+    [(elsewhere, first), (in_place, second)].map(|(text, rows)| {
+        let rows = by_key(rows.into_iter(), &id, &values);
+        Statement::new(Takes::InsertAll, text, rows)
+    })
+}
+
 fn by_key<T: Copy, K: Ord>(
     all: impl Iterator<Item = T>,
     key: impl Fn(&T) -> K,
@@ -133,14 +158,8 @@ fn by_key<T: Copy, K: Ord>(
     all.into_iter().map(values).collect()
 }
 
-fn sessions_and_waiting(changes: &Changes, all: &mut Vec<Statement>) {
+fn waiting(changes: &Changes, all: &mut Vec<Statement>) {
     let changed = || changes.sessions.values().filter(|cell| cell.changed);
-    let rows = by_key(
-        changed(),
-        |cell| cell.row.session.id,
-        |cell| cell.row.values(),
-    );
-    all.push(Statement::new(Takes::InsertAll, sessions::WRITE, rows));
     let waiting = by_key(
         changed().filter(|cell| waits(&cell.row.session)),
         |cell| cell.row.session.id,

@@ -223,7 +223,7 @@ impl Writer {
     }
 
     async fn write(&mut self, changes: &Changes) -> Result<()> {
-        let mut statements = statements(changes);
+        let mut statements = statements(changes, self.backend.is_own());
         statements.extend(self.others.tell(changes));
         if changes.audits.is_empty() {
             return self.backend.commit(statements).await;

@@ -225,4 +225,6 @@ impl Store {
 }
 
 #[cfg(test)]
+mod sessions_tests;
+#[cfg(test)]
 mod tests;

@@ -40,33 +40,49 @@ macro_rules! select_sessions {
 }
 pub(super) use select_sessions;
 
+const INSERT: &str = "INSERT INTO sessions (id, version, subscriber, generation, state, location, \
+     gateway, place, ipv4, ipv6, ipv6_line, session_key, target_generation, target_location, \
+     target_gateway, target_place, target_ipv4, target_ipv6, target_ipv6_line, \
+     target_session_key, plan, up_bps, down_bps, shape_down, priority, ttl_s, service_revision, \
+     service_acknowledged, service_problem, detail, since_ms, created_ms, terminal_mac, line, \
+     route, last_step, establishment)";
+
+macro_rules! update_sessions {
+    ($indexed:literal) => {
+        concat!(
+            "ON CONFLICT (id) DO UPDATE SET version = excluded.version, ",
+            $indexed,
+            "generation = excluded.generation, state = excluded.state, \
+             location = excluded.location, place = excluded.place, ipv4 = excluded.ipv4, \
+             ipv6 = excluded.ipv6, ipv6_line = excluded.ipv6_line, \
+             session_key = excluded.session_key, \
+             target_generation = excluded.target_generation, \
+             target_location = excluded.target_location, \
+             target_gateway = excluded.target_gateway, target_place = excluded.target_place, \
+             target_ipv4 = excluded.target_ipv4, target_ipv6 = excluded.target_ipv6, \
+             target_ipv6_line = excluded.target_ipv6_line, \
+             target_session_key = excluded.target_session_key, up_bps = excluded.up_bps, \
+             down_bps = excluded.down_bps, shape_down = excluded.shape_down, \
+             priority = excluded.priority, service_revision = excluded.service_revision, \
+             service_acknowledged = excluded.service_acknowledged, \
+             service_problem = excluded.service_problem, detail = excluded.detail, \
+             since_ms = excluded.since_ms, terminal_mac = excluded.terminal_mac, \
+             line = excluded.line, route = excluded.route, last_step = excluded.last_step \
+             WHERE sessions.version = excluded.version - 1 RETURNING id"
+        )
+    };
+}
+
 /// The parts of `INSERT … VALUES {rows} …`: a new row, or the next version of one that is as it was
 /// loaded. What another server has changed meanwhile is not returned.
 pub(super) const WRITE: (&str, &str) = (
-    "INSERT INTO sessions (id, version, subscriber, generation, state, location, gateway, place, \
-     ipv4, ipv6, ipv6_line, session_key, target_generation, target_location, target_gateway, \
-     target_place, target_ipv4, target_ipv6, target_ipv6_line, target_session_key, plan, up_bps, \
-     down_bps, shape_down, priority, ttl_s, service_revision, service_acknowledged, \
-     service_problem, \
-     detail, since_ms, created_ms, terminal_mac, line, route, last_step, establishment)",
-    "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
-     state = excluded.state, location = excluded.location, gateway = excluded.gateway, \
-     place = excluded.place, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6, \
-     ipv6_line = excluded.ipv6_line, session_key = excluded.session_key, \
-     target_generation = excluded.target_generation, target_location = excluded.target_location, \
-     target_gateway = excluded.target_gateway, target_place = excluded.target_place, \
-     target_ipv4 = excluded.target_ipv4, target_ipv6 = excluded.target_ipv6, \
-     target_ipv6_line = excluded.target_ipv6_line, \
-     target_session_key = excluded.target_session_key, plan = excluded.plan, \
-     up_bps = excluded.up_bps, down_bps = excluded.down_bps, shape_down = excluded.shape_down, \
-     priority = excluded.priority, ttl_s = excluded.ttl_s, \
-     service_revision = excluded.service_revision, \
-     service_acknowledged = excluded.service_acknowledged, \
-     service_problem = excluded.service_problem, detail = excluded.detail, \
-     since_ms = excluded.since_ms, terminal_mac = excluded.terminal_mac, line = excluded.line, \
-     route = excluded.route, last_step = excluded.last_step \
-     WHERE sessions.version = excluded.version - 1 RETURNING id",
+    INSERT,
+    update_sessions!("gateway = excluded.gateway, plan = excluded.plan, ttl_s = excluded.ttl_s, "),
 );
+
+/// The same for rows that stay where they are in every index. SQLite writes an index anew for each
+/// of its columns that a statement names, whether or not it has another value.
+pub(super) const WRITE_IN_PLACE: (&str, &str) = (INSERT, update_sessions!(""));
 
 impl SessionRow {
     /// Of a session that is new.
@@ -81,6 +97,17 @@ impl SessionRow {
             route: String::new(),
             last_step: None,
         }
+    }
+
+    /// What of it the table's indices have.
+    pub(super) fn indexed(&self) -> impl PartialEq {
+        let Session {
+            connection,
+            service,
+            ..
+        } = &self.session;
+        let ttl_s = service.service.time_to_live_s;
+        (&connection.gateway, &service.plan, ttl_s)
     }
 
     pub(super) fn values(&self) -> Vec<Value> {

@@ -55,16 +55,30 @@ macro_rules! select_subscribers {
 }
 pub(super) use select_subscribers;
 
-/// Like that of `sessions`.
+const INSERT: &str = "INSERT INTO subscribers (id, version, generation, phone_index, phone_sealed, \
+     id_card_index, id_card_sealed, secret_hash, plan, created_ms)";
+
+macro_rules! update_subscribers {
+    ($indexed:literal) => {
+        concat!(
+            "ON CONFLICT (id) DO UPDATE SET version = excluded.version, ",
+            $indexed,
+            "generation = excluded.generation, phone_sealed = excluded.phone_sealed, \
+             id_card_sealed = excluded.id_card_sealed, secret_hash = excluded.secret_hash \
+             WHERE subscribers.version = excluded.version - 1 RETURNING id"
+        )
+    };
+}
+
+/// Like those of `sessions`.
 pub(super) const WRITE: (&str, &str) = (
-    "INSERT INTO subscribers (id, version, generation, phone_index, phone_sealed, id_card_index, \
-     id_card_sealed, secret_hash, plan, created_ms)",
-    "ON CONFLICT (id) DO UPDATE SET version = excluded.version, generation = excluded.generation, \
-     phone_index = excluded.phone_index, phone_sealed = excluded.phone_sealed, \
-     id_card_index = excluded.id_card_index, id_card_sealed = excluded.id_card_sealed, \
-     secret_hash = excluded.secret_hash, plan = excluded.plan \
-     WHERE subscribers.version = excluded.version - 1 RETURNING id",
+    INSERT,
+    update_subscribers!(
+        "phone_index = excluded.phone_index, id_card_index = excluded.id_card_index, \
+         plan = excluded.plan, "
+    ),
 );
+pub(super) const WRITE_IN_PLACE: (&str, &str) = (INSERT, update_subscribers!(""));
 
 impl Subscriber {
     pub(super) fn new(new: &NewSubscriber, at_ms: i64) -> Self {
@@ -82,6 +96,11 @@ impl Subscriber {
             plan: None,
             created_ms: at_ms,
         }
+    }
+
+    /// What of it the table's indices have.
+    pub(super) fn indexed(&self) -> impl PartialEq {
+        (&self.phone_index, &self.id_card_index, &self.plan)
     }
 
     pub(super) fn values(&self) -> Vec<Value> {
@@ -186,9 +205,21 @@ impl Store {
 
     /// Every plan that a subscriber or an open session is on.
     pub async fn plans_in_use(&self) -> Result<Vec<String>> {
+        // From one name to the next in the indices: a million rows may have the same one.
         self.select(
-            "SELECT plan FROM subscribers WHERE plan IS NOT NULL UNION \
-             SELECT plan FROM sessions WHERE plan IS NOT NULL AND state <> 'released' ORDER BY plan",
+            "WITH RECURSIVE subscribed (plan) AS (\
+             SELECT MIN(plan) FROM subscribers WHERE plan IS NOT NULL UNION ALL \
+             SELECT (SELECT MIN(plan) FROM subscribers \
+             WHERE plan IS NOT NULL AND plan > subscribed.plan) \
+             FROM subscribed WHERE subscribed.plan IS NOT NULL), \
+             served (plan) AS (\
+             SELECT MIN(plan) FROM sessions WHERE plan IS NOT NULL UNION ALL \
+             SELECT (SELECT MIN(plan) FROM sessions \
+             WHERE plan IS NOT NULL AND plan > served.plan) \
+             FROM served WHERE served.plan IS NOT NULL) \
+             SELECT plan FROM subscribed WHERE plan IS NOT NULL UNION \
+             SELECT plan FROM served WHERE EXISTS (SELECT 1 FROM sessions \
+             WHERE sessions.plan = served.plan AND state <> 'released') ORDER BY plan",
             vec![],
         )
         .await?

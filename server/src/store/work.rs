@@ -139,6 +139,10 @@ impl Work<'_> {
 /// Changing.
 impl Work<'_> {
     pub(super) fn write_subscriber(&mut self, row: Subscriber) {
+        let before = self.rows.now.subscribers.get(&row.id);
+        if before.is_none_or(|cell| cell.row.indexed() != row.indexed()) {
+            self.changes.reindexed.insert(row.id);
+        }
         self.changes
             .subscribers
             .insert(row.id, Cell { row, changed: true });
@@ -146,6 +150,10 @@ impl Work<'_> {
 
     pub(super) fn write_session(&mut self, row: SessionRow) {
         let id = row.session.id;
+        let before = self.rows.now.sessions.get(&id);
+        if before.is_none_or(|cell| cell.row.indexed() != row.indexed()) {
+            self.changes.reindexed.insert(id);
+        }
         self.changes
             .sessions
             .insert(id, Cell { row, changed: true });

@@ -58,6 +58,8 @@ pub(in crate::store) struct Rows {
 pub(in crate::store) struct Changes {
     pub sessions: HashMap<Uuid, Cell<SessionRow>>,
     pub subscribers: HashMap<Uuid, Cell<Subscriber>>,
+    /// Sessions and subscribers that are new, or that an index has elsewhere now.
+    pub reindexed: HashSet<Uuid>,
     pub answers: HashMap<(Uuid, Uuid), Cell<Answer>>,
     /// By gateway and place.
     pub leases: BTreeMap<(String, i64), Lease>,
@@ -285,6 +287,7 @@ impl Changes {
     fn absorb(&mut self, newer: Changes) {
         self.sessions.extend(newer.sessions);
         self.subscribers.extend(newer.subscribers);
+        self.reindexed.extend(newer.reindexed);
         self.answers.extend(newer.answers);
         self.leases.extend(newer.leases);
         self.free_all.extend(newer.free_all);

@@ -1,0 +1,145 @@
+use super::*;
+use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State};
+
+const SESSION: Uuid = Uuid::from_u128(7);
+
+fn session() -> Session {
+    Session {
+        id: SESSION,
+        subscriber: Uuid::from_u128(1),
+        generation: 1,
+        state: State::Established,
+        establishment: Establishment::Terminal,
+        connection: Connection {
+            location: "110103-xinjingjiayuan-001-002-004".parse().unwrap(),
+            gateway: "gw1".to_owned(),
+            addresses: Addresses::default(),
+            key: SealedSecret(vec![1]),
+        },
+        target: None,
+        service: crate::session::service::Grant::default(),
+        detail: String::new(),
+    }
+}
+
+async fn open(folder: &tempfile::TempDir) -> Store {
+    let database = Database::Sqlite(folder.path().join("server.sqlite"));
+    let key = AuditKey::new([7; 32].into());
+    let store = Store::open(&database, key, |_| {}, |_| {}).await.unwrap();
+    store
+        .change(|work| work.insert_session(session(), Who::Operator, 1))
+        .await
+        .unwrap();
+    store
+}
+
+/// Changes the session by one unit of work for each of `changes`, all of one transaction, and gives it as the
+/// database has it then.
+async fn change(store: &Store, changes: &[fn(&mut Session)]) -> Session {
+    let changes = changes.iter().map(|change| {
+        let change = *change;
+        store.change(move |work| {
+            let mut row = work.session(SESSION)?.ok_or(StoreError::Conflict)?;
+            change(&mut row.session);
+            work.write_session(row);
+            Ok::<(), StoreError>(())
+        })
+    });
+    futures::future::try_join_all(changes).await.unwrap();
+    let mut rows = store.sessions_with(&[SESSION]).await.unwrap();
+    rows.pop().unwrap().session
+}
+
+#[tokio::test]
+async fn whatever_changes_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let mut expected = session();
+    let changes: [fn(&mut Session); 5] = [
+        |session| session.detail = "other".to_owned(),
+        |session| session.connection.gateway = "gw2".to_owned(),
+        |session| session.service.plan = Some("home".to_owned()),
+        |session| session.service.service.time_to_live_s = 60,
+        |session| session.state = State::Released,
+    ];
+    for change_one in changes {
+        change_one(&mut expected);
+        assert_eq!(change(&store, &[change_one]).await, expected);
+    }
+    // A gateway that one job changes and the next one of the same transaction leaves alone.
+    let back: [fn(&mut Session); 2] = [
+        |session| session.connection.gateway = "gw1".to_owned(),
+        |session| session.detail = "back".to_owned(),
+    ];
+    let session = change(&store, &back).await;
+    assert_eq!(session.connection.gateway, "gw1");
+    assert_eq!(session.detail, "back");
+}
+
+/// Whoever adds an index to a table must leave its columns out of what is written in place.
+#[tokio::test]
+async fn nothing_that_an_index_has_is_written_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    store.close().await;
+    let file = rusqlite::Connection::open(folder.path().join("server.sqlite")).unwrap();
+    // The indices' own texts, which name the columns of their conditions, too, and the columns of those
+    // that come from UNIQUE.
+    let indexed = |table: &str| -> Vec<String> {
+        let text = "SELECT COALESCE(list.sql, info.name) FROM sqlite_master AS list \
+                    JOIN pragma_index_info(list.name) AS info \
+                    JOIN pragma_index_list(list.tbl_name) AS kinds ON kinds.name = list.name \
+                    WHERE list.type = 'index' AND list.tbl_name = ? AND kinds.origin <> 'pk'";
+        let mut indices = file.prepare(text).unwrap();
+        let texts = indices.query_map([table], |row| row.get(0)).unwrap();
+        texts.map(|text| text.unwrap()).collect()
+    };
+    for (table, text, least) in [
+        ("sessions", sessions::WRITE_IN_PLACE.1, 4),
+        ("subscribers", subscribers::WRITE_IN_PLACE.1, 3),
+    ] {
+        let indexed = indexed(table);
+        assert!(indexed.len() >= least, "{table}: {indexed:?}");
+        let set = text.split("DO UPDATE SET").nth(1).unwrap();
+        let set = set.split("WHERE").next().unwrap().split(',');
+        for column in set.map(|assignment| assignment.split('=').next().unwrap().trim()) {
+            let names = |index: &&String| {
+                let words = index.split(|c: char| !c.is_alphanumeric() && c != '_');
+                words.into_iter().any(|word| word == column)
+            };
+            assert_eq!(indexed.iter().find(names), None, "{table}: {column}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn plans_in_use_are_each_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    assert_eq!(store.plans_in_use().await.unwrap(), [""; 0]);
+    let plans = [None, Some("b"), Some("a"), Some("b"), Some("office"), None];
+    for (number, plan) in (10..).zip(plans) {
+        let new = NewSubscriber {
+            id: Uuid::from_u128(number),
+            phone: None,
+            id_card: None,
+            claims: Vec::new(),
+            secret_hash: Vec::new(),
+        };
+        let subscribed = store.change(move |work| {
+            work.insert_subscriber(&new, 1)?;
+            work.set_plan(new.id, plan)
+        });
+        assert!(subscribed.await.unwrap());
+    }
+    assert_eq!(store.plans_in_use().await.unwrap(), ["a", "b", "office"]);
+    change(
+        &store,
+        &[|session| session.service.plan = Some("home".to_owned())],
+    )
+    .await;
+    let all = ["a", "b", "home", "office"];
+    assert_eq!(store.plans_in_use().await.unwrap(), all);
+    change(&store, &[|session| session.state = State::Released]).await;
+    assert_eq!(store.plans_in_use().await.unwrap(), ["a", "b", "office"]);
+}
