@@ -1,9 +1,12 @@
 //! What should be there, and what to change for it: pure, case by case.
 
+use std::collections::BTreeMap;
+
 use doorstep_establish::{Mac, Offer, TPID_8021AD, TPID_8021Q, Tag, Tags};
-use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
+use doorstep_terminal::config::{Home, Mode, Room, Wan, WanTags};
 use doorstep_terminal::links::actual::{Actual, Link};
 use doorstep_terminal::links::desired::{Active, desired};
+use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::plan::{Plan, Step};
 use doorstep_terminal::links::{Item, Owned};
 
@@ -78,7 +81,7 @@ fn vlan_interfaces_by_tags() {
         let session = session(port, vids);
         assert_eq!(session.wan_interface(), wan_interface);
         assert_eq!(
-            vlans(&desired(&wan(), None, &[session])),
+            vlans(&desired(&wan(), None, &[session], &Chosen::new())),
             expected,
             "{vids:?}"
         );
@@ -105,8 +108,9 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
         dhcp: true,
         mode: Mode::Routed,
         resolver_file: None,
+        rooms: BTreeMap::new(),
     };
-    let items = desired(&wan(), Some(&home), &[own.clone()]);
+    let items = desired(&wan(), Some(&home), &[own.clone()], &Chosen::new());
     let addresses: Vec<_> = items
         .iter()
         .filter_map(|item| match item {
@@ -147,7 +151,7 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
     // With a second session, each leaves by its own table, whichever of its prefixes it comes from.
     let mut other = session("wan1", &[]);
     other.slot = 1;
-    let items = desired(&wan(), Some(&home), &[own, other]);
+    let items = desired(&wan(), Some(&home), &[own, other], &Chosen::new());
     for source in ["2001:db8:f:101::/64", "2001:db8::/56"] {
         let source = source.parse().unwrap();
         assert!(
@@ -202,6 +206,14 @@ fn made(items: &[Item]) -> Actual {
             } => {
                 actual.rules.insert((source, table, priority));
             }
+            Item::RoomRule {
+                link,
+                v6,
+                table,
+                priority,
+            } => {
+                actual.room_rules.insert((link, v6, table, priority));
+            }
             Item::Nat { .. } => {}
             Item::File { path, text } => drop(actual.files.insert(path, text)),
         }
@@ -218,6 +230,7 @@ fn home() -> Home {
         dhcp: true,
         mode: Mode::Routed,
         resolver_file: None,
+        rooms: BTreeMap::new(),
     }
 }
 
@@ -245,8 +258,8 @@ fn a_plan_leads_where_it_should_and_then_rests() {
     ];
     for (name, from, to) in ways {
         let (from, to) = (
-            desired(&wan(), Some(&home()), &from),
-            desired(&wan(), Some(&home()), &to),
+            desired(&wan(), Some(&home()), &from, &Chosen::new()),
+            desired(&wan(), Some(&home()), &to, &Chosen::new()),
         );
         let first = Plan::diff(&from, &[], &made(&[]));
         let second = Plan::diff(&to, &first.owned, &made(&from));
@@ -278,8 +291,8 @@ fn a_plan_leads_where_it_should_and_then_rests() {
 
 #[test]
 fn interfaces_and_addresses_are_undone_last() {
-    let from = desired(&wan(), None, &[session("wan0", &[101])]);
-    let to = desired(&wan(), None, &[session("wan0", &[102])]);
+    let from = desired(&wan(), None, &[session("wan0", &[101])], &Chosen::new());
+    let to = desired(&wan(), None, &[session("wan0", &[102])], &Chosen::new());
     let owned = Plan::diff(&from, &[], &made(&[])).owned;
     let steps = Plan::diff(&to, &owned, &made(&from)).steps;
     let last_make = steps
@@ -295,7 +308,7 @@ fn interfaces_and_addresses_are_undone_last() {
 
 #[test]
 fn what_is_not_ours_stays() {
-    let items = desired(&wan(), None, &[session("wan0", &[])]);
+    let items = desired(&wan(), None, &[session("wan0", &[])], &Chosen::new());
     let there = made(&items);
     let plan = Plan::diff(&items, &[], &there);
     assert_eq!((plan.steps, plan.owned), (vec![], vec![]));
@@ -332,7 +345,7 @@ fn a_switch_joins_line_and_rooms_and_has_no_address() {
         ..wan()
     };
     for sessions in [vec![], vec![session("wan0", &[101])]] {
-        let items = desired(&wan, Some(&home), &sessions);
+        let items = desired(&wan, Some(&home), &sessions, &Chosen::new());
         for link in ["wan0.101", "room0"] {
             let port = Item::Port {
                 link: link.into(),
@@ -348,4 +361,75 @@ fn a_switch_joins_line_and_rooms_and_has_no_address() {
         };
         assert!(!items.iter().any(says_something), "{items:?}");
     }
+}
+
+#[test]
+fn a_room_with_a_session_of_its_own_uses_that_one_or_none() {
+    let room = Room {
+        session: "south".into(),
+        ipv4: Some("192.168.78.1/24".parse().unwrap()),
+    };
+    let home = Home {
+        rooms: BTreeMap::from([("room1".to_owned(), room)]),
+        ..home()
+    };
+    let south = Active {
+        slot: 1,
+        offer: Offer {
+            ipv4: Some([100, 65, 1, 10].into()),
+            ipv6: Some("2001:db8:2::/56".parse().unwrap()),
+            ..session("wan0", &[]).offer
+        },
+        ..session("wan0", &[])
+    };
+    let sessions = [session("wan0", &[]), south];
+    let told = |items: &[Item], what: &str| items.iter().any(|item| item.to_string() == what);
+    let closed = [
+        "room1 as a port of br-room1",
+        "address 192.168.78.1/24 on br-room1",
+        "rule for IPv4 by br-room1 to table 52499",
+        "rule for IPv6 by br-room1 to table 52499",
+        "route 0.0.0.0/0 unreachable table 52499 metric 65535",
+        "route ::/0 unreachable table 52499 metric 65535",
+    ];
+    let open = [
+        "rule for IPv4 by br-room1 to table 52501",
+        "rule for IPv6 by br-room1 to table 52501",
+        "address 2001:db8:2:1::1/64 on br-room1",
+        "route 192.168.78.0/24 dev br-room1 table 52501 metric 52",
+        "route 192.168.77.0/24 dev br-home table 52501 metric 52",
+    ];
+    let without = desired(&wan(), Some(&home), &sessions[..1], &Chosen::new());
+    let chosen = Chosen::from([("room1".to_owned(), 1)]);
+    let with = desired(&wan(), Some(&home), &sessions, &chosen);
+    for what in closed {
+        assert!(told(&without, what), "{what}: {without:#?}");
+        assert!(told(&with, what), "{what}: {with:#?}");
+    }
+    for what in open {
+        assert!(!told(&without, what), "{what}: {without:#?}");
+        assert!(told(&with, what), "{what}: {with:#?}");
+    }
+    // The other rooms have nothing of that session.
+    assert!(!told(&with, "address 2001:db8:2::1/64 on br-home"));
+    let rules = with.iter().find_map(|item| match item {
+        Item::Nat { rules } => Some(rules),
+        _ => None,
+    });
+    let to: Vec<String> = rules
+        .unwrap()
+        .iter()
+        .map(|rule| format!("{} as {}", rule.source, rule.to))
+        .collect();
+    assert_eq!(
+        to,
+        [
+            "192.168.77.0/24 as 100.64.1.10",
+            "192.168.78.0/24 as 100.65.1.10"
+        ]
+    );
+    // In the order of making, and back again.
+    let plan = Plan::diff(&with, &[], &made(&[]));
+    let again = Plan::diff(&with, &plan.owned, &made(&with));
+    assert_eq!(again.steps, []);
 }

@@ -101,7 +101,7 @@ fn main() -> ExitCode {
             lines::{untagged, one_tag},
             line_prefixes::{beside_the_delegated},
             ipv6_only::{sessions},
-            rooms::{get_addresses, bridged},
+            rooms::{get_addresses, bridged, of_another_operator},
             isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             sessions::{counted_exactly, additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},

@@ -1,6 +1,6 @@
 //! What a terminal makes of a gateway's offer: links, addresses, routes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
 use doorstep_terminal::links::Item;
 use doorstep_terminal::links::actual::{Actual, Link};
 use doorstep_terminal::links::desired::{Active, desired};
+use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::plan::{Plan, Step};
 
 use super::establish::offer;
@@ -48,6 +49,7 @@ pub(super) static HOME: LazyLock<Home> = LazyLock::new(|| Home {
     dhcp: true,
     mode: Mode::Routed,
     resolver_file: Some(PathBuf::from("/run/doorstep-terminal/resolv.conf")),
+    rooms: BTreeMap::new(),
 });
 
 pub(super) fn active(slot: u32, offer: Offer) -> Active {
@@ -97,7 +99,7 @@ fn check(data: &[u8]) {
         ..Actual::default()
     };
     for home in [None, Some(&*HOME)] {
-        let items = desired(&WAN, home, &sessions);
+        let items = desired(&WAN, home, &sessions, &Chosen::new());
         names(&items);
         let plan = Plan::diff(&items, &[], &actual);
         assert!(plan.absent.is_empty(), "{:?}", plan.absent);

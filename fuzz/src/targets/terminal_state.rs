@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use doorstep_establish::{Establishment, Mac, Nonce, SessionKey, Tags};
 use doorstep_terminal::links::desired::desired;
+use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::{Item, Owned};
 use doorstep_terminal::state::{
     Credentials, OpenRequest, SavedLine, SavedSession, Secret, State, Wish,
@@ -95,7 +96,7 @@ fn seeds() -> Vec<Vec<u8>> {
 /// One of each kind.
 fn items() -> Vec<Item> {
     let sessions = [active(0, offer()), active(1, offer())];
-    desired(&WAN, Some(&HOME), &sessions)
+    desired(&WAN, Some(&HOME), &sessions, &Chosen::new())
 }
 
 fn check(data: &[u8]) {

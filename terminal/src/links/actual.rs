@@ -43,6 +43,8 @@ pub struct Actual {
     pub routes: HashSet<Route>,
     /// Rules by source: (source, table, priority).
     pub rules: HashSet<(IpNet, u32, u32)>,
+    /// Rules by interface: (interface, whether IPv6, table, priority).
+    pub room_rules: HashSet<(String, bool, u32, u32)>,
     /// The settings asked about.
     pub settings: BTreeMap<String, String>,
     /// The files asked about, as far as they exist.
@@ -75,6 +77,14 @@ impl Actual {
                 table,
                 priority,
             } => self.rules.contains(&(*source, *table, *priority)),
+            Item::RoomRule {
+                link,
+                v6,
+                table,
+                priority,
+            } => self
+                .room_rules
+                .contains(&(link.clone(), *v6, *table, *priority)),
             Item::Nat { .. } => ours,
             Item::File { path, text } => self.files.get(path) == Some(text),
         }

@@ -6,6 +6,7 @@ use doorstep_establish::{GATEWAY_LINK_LOCAL, Mac, Offer, TPID_8021AD, Tags};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
+use super::own_rooms::{self, Chosen};
 use super::{Item, NatRule, Route};
 use crate::config::{Home, Wan, is_switch};
 
@@ -16,7 +17,7 @@ pub const FIRST_TABLE: u32 = 52_500;
 /// Place of the sessions' rules: before the main table's (32766).
 pub const RULE_PRIORITY: u32 = 5_250;
 const TABLE_METRIC: u32 = 52;
-const UNREACHABLE_METRIC: u32 = 65_535;
+pub(super) const UNREACHABLE_METRIC: u32 = 65_535;
 /// IFNAMSIZ without the final zero.
 const MAX_NAME_LEN: usize = 15;
 
@@ -76,8 +77,9 @@ fn vlan_name(port: &str, suffix: &str) -> String {
 }
 
 /// Everything that should be there; `sessions` are in the order of their age, the oldest first.
+/// Rooms with a session of their own use the `chosen` ones.
 #[must_use]
-pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active]) -> Vec<Item> {
+pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active], chosen: &Chosen) -> Vec<Item> {
     let up = |link: &str| Item::Up {
         link: link.to_owned(),
     };
@@ -93,14 +95,18 @@ pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active]) -> Vec<Item>
         line(&mut items, session);
     }
     if let Some(home) = home {
-        rooms(&mut items, home, sessions);
+        let mut nat = rooms(&mut items, home, &own_rooms::common(sessions, chosen));
+        nat.extend(own_rooms::desired(&mut items, home, sessions, chosen));
+        if !nat.is_empty() {
+            items.push(Item::Nat { rules: nat });
+        }
     }
-    routes(&mut items, wan, home, sessions);
+    routes(&mut items, wan, home, sessions, chosen);
     resolvers(&mut items, home, sessions);
     items
 }
 
-fn set(path: String, value: &str) -> Item {
+pub(super) fn set(path: String, value: &str) -> Item {
     Item::Setting {
         path,
         value: value.to_owned(),
@@ -205,7 +211,7 @@ pub(super) fn host(address: IpAddr) -> IpNet {
 }
 
 /// `<prefix>::1`
-fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
+pub(super) fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.network().to_bits() | 1)
 }
 
@@ -227,8 +233,8 @@ fn join(items: &mut Vec<Item>, home: &Home) {
     });
 }
 
-/// The rooms' bridge, its addresses and how they leave.
-fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
+/// The rooms' bridge and its addresses; how they leave.
+fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) -> Vec<NatRule> {
     join(items, home);
     let bridge = &home.bridge;
     let mut nat: Vec<NatRule> = Vec::new();
@@ -265,19 +271,23 @@ fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
             }
         }
     }
-    if !nat.is_empty() {
-        items.push(Item::Nat { rules: nat });
-    }
+    nat
 }
 
 /// The oldest session's default routes, and a table per session as soon as there are several.
-fn routes(items: &mut Vec<Item>, wan: &Wan, home: Option<&Home>, sessions: &[Active]) {
+fn routes(
+    items: &mut Vec<Item>,
+    wan: &Wan,
+    home: Option<&Home>,
+    sessions: &[Active],
+    chosen: &Chosen,
+) {
     for session in sessions {
         // Of routes that exclude each other the first counts: the oldest session's.
         let defaults = default_routes(session, MAIN_TABLE, wan.route_metric);
         items.extend(defaults.into_iter().map(Item::Route));
     }
-    if sessions.len() < 2 {
+    if sessions.len() < 2 && chosen.is_empty() {
         return;
     }
     for session in sessions {
@@ -295,15 +305,15 @@ fn routes(items: &mut Vec<Item>, wan: &Wan, home: Option<&Home>, sessions: &[Act
             });
         }
         // A table of its own must know the rooms too, or what the terminal sends them goes out.
-        for destination in home
-            .map(|home| room_networks(home, sessions))
+        for (destination, link) in home
+            .map(|home| room_networks(home, sessions, chosen))
             .unwrap_or_default()
         {
             items.push(Item::Route(Route {
                 destination,
                 table,
                 via: None,
-                link: home.map(|home| home.bridge.clone()),
+                link: Some(link),
                 source: None,
                 metric: TABLE_METRIC,
             }));
@@ -311,16 +321,22 @@ fn routes(items: &mut Vec<Item>, wan: &Wan, home: Option<&Home>, sessions: &[Act
     }
 }
 
-fn room_networks(home: &Home, sessions: &[Active]) -> Vec<IpNet> {
+/// Networks of the rooms, and by which interface they are reached.
+fn room_networks(home: &Home, sessions: &[Active], chosen: &Chosen) -> Vec<(IpNet, String)> {
     let v4 = home.ipv4.map(|rooms| IpNet::from(rooms.trunc()));
-    let v6 = sessions
+    let common = own_rooms::common(sessions, chosen);
+    let v6 = common
         .iter()
         .filter_map(|session| session.offer.ipv6)
         .map(|prefix| {
             let len = prefix.prefix_len().max(64);
             Ipv6Net::new(prefix.network(), len).map_or(prefix.into(), IpNet::from)
         });
-    v4.into_iter().chain(v6).collect()
+    let joined = v4.into_iter().chain(v6);
+    let joined = joined.map(|network| (network, home.bridge.clone()));
+    joined
+        .chain(own_rooms::networks(home, sessions, chosen))
+        .collect()
 }
 
 fn default_routes(session: &Active, table: u32, metric: u32) -> Vec<Route> {

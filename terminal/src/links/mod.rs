@@ -11,6 +11,7 @@ pub mod garden;
 pub mod journal;
 pub mod kernel;
 mod nat;
+pub mod own_rooms;
 pub mod plan;
 pub mod reconcile;
 
@@ -93,6 +94,17 @@ pub enum Item {
         /// Its place among the rules.
         priority: u32,
     },
+    /// A rule: packets that come in by `link` look at `table`.
+    RoomRule {
+        /// The interface.
+        link: String,
+        /// Whether it is about IPv6.
+        v6: bool,
+        /// The routing table.
+        table: u32,
+        /// Its place among the rules.
+        priority: u32,
+    },
     /// The table of address translations.
     Nat {
         /// What is translated to what.
@@ -150,6 +162,7 @@ impl Item {
             | Self::Neighbour { link, .. } => Some(link),
             Self::Route(route) => route.link.as_deref(),
             Self::Setting { path, .. } => path.split('/').nth(2),
+            Self::RoomRule { link, .. } => Some(link),
             Self::Rule { .. } | Self::Nat { .. } | Self::File { .. } => None,
         }
     }
@@ -167,7 +180,7 @@ impl Item {
             Self::Address { .. } => 6,
             Self::Neighbour { .. } => 7,
             Self::Route(_) => 8,
-            Self::Rule { .. } => 9,
+            Self::Rule { .. } | Self::RoomRule { .. } => 9,
             Self::Nat { .. } => 10,
             Self::File { .. } => 11,
         }
@@ -242,6 +255,12 @@ impl fmt::Display for Item {
             }
             Self::Route(route) => write!(f, "route {route}"),
             Self::Rule { source, table, .. } => write!(f, "rule from {source} to table {table}"),
+            Self::RoomRule {
+                link, v6, table, ..
+            } => {
+                let family = if *v6 { "IPv6" } else { "IPv4" };
+                write!(f, "rule for {family} by {link} to table {table}")
+            }
             Self::Nat { .. } => f.write_str("address translation of the rooms"),
             Self::File { path, .. } => write!(f, "file {}", path.display()),
         }

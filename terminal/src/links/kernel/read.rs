@@ -87,14 +87,17 @@ pub(super) async fn actual(handle: &Handle) -> Result<Actual, Error> {
             .routes
             .extend(routes.iter().filter_map(|message| route(message, &names)));
     }
-    for version in [IpVersion::V4, IpVersion::V6] {
+    for v6 in [false, true] {
+        let version = if v6 { IpVersion::V6 } else { IpVersion::V4 };
         let rules: Vec<_> = match handle.rule().get(version).execute().try_collect().await {
             Ok(rules) => rules,
             // A kernel without policy routing: fails where a rule is wanted.
             Err(Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => continue,
             Err(error) => return Err(error),
         };
-        actual.rules.extend(rules.iter().filter_map(rule));
+        for message in &rules {
+            rule(&mut actual, message, v6);
+        }
     }
     Ok(actual)
 }
@@ -200,19 +203,23 @@ fn route(message: &RouteMessage, names: &Names) -> Option<Route> {
     Some(out)
 }
 
-fn rule(message: &RuleMessage) -> Option<(IpNet, u32, u32)> {
+/// Adds a rule by source or by interface; others are nobody's here.
+fn rule(actual: &mut Actual, message: &RuleMessage, v6: bool) {
+    let mut by = None;
     let (mut source, mut table, mut priority) = (None, u32::from(message.header.table), 0);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Source(a) => source = Some(*a),
+            RuleAttribute::Iifname(name) => by = Some(name.clone()),
             RuleAttribute::Table(t) => table = *t,
             RuleAttribute::Priority(p) => priority = *p,
             _ => {}
         }
     }
-    Some((
-        IpNet::new(source?, message.header.src_len).ok()?,
-        table,
-        priority,
-    ))
+    let source = source.and_then(|source| IpNet::new(source, message.header.src_len).ok());
+    match (source, by) {
+        (Some(source), None) => drop(actual.rules.insert((source, table, priority))),
+        (None, Some(link)) => drop(actual.room_rules.insert((link, v6, table, priority))),
+        _ => {}
+    }
 }
