@@ -144,6 +144,9 @@ pub struct Home {
     /// Who gives the rooms' devices their addresses.
     #[serde(default)]
     pub mode: Mode,
+    /// The session of the rooms on the bridge, as [`Room::session`]; without it they use all
+    /// sessions that no room has for itself, and the oldest one in any case.
+    pub session: Option<String>,
     /// The terminal's address toward the rooms, with the length of their network.
     pub ipv4: Option<Ipv4Net>,
     /// Whether the rooms' IPv4 leaves under the session's address.
@@ -158,6 +161,16 @@ pub struct Home {
     /// Rooms with a session of their own, by port.
     #[serde(default)]
     pub rooms: BTreeMap<String, Room>,
+}
+
+impl Home {
+    /// Which session is meant for which rooms: by port, or by the bridge for those on it.
+    pub fn choices(&self) -> impl Iterator<Item = (String, &str)> {
+        let joined = self.session.iter();
+        let joined = joined.map(|session| (self.bridge.clone(), session.as_str()));
+        let own = self.rooms.iter();
+        joined.chain(own.map(|(port, room)| (port.clone(), room.session.as_str())))
+    }
 }
 
 /// A room with a session of its own, which is no port of the home's bridge.

@@ -40,7 +40,7 @@ pub fn configuration(
     if home.mode != Mode::Routed || !home.dhcp {
         return None;
     }
-    let common = common(sessions, chosen);
+    let common = common(Some(home), sessions, chosen);
     let joined = Segment {
         link: home.bridge.clone(),
         ipv4: home.ipv4,
@@ -49,7 +49,7 @@ pub fn configuration(
     let own = own_rooms(home, sessions, chosen).into_iter();
     let own = own.map(|own| Segment {
         link: own.bridge,
-        ipv4: own.room.ipv4,
+        ipv4: own.ipv4,
         sessions: own.session.into_iter().collect(),
     });
     let mut served = String::new();
@@ -177,6 +177,7 @@ mod tests {
             bridge: "br-home".into(),
             room_ports: vec![],
             mode: Mode::Routed,
+            session: None,
             ipv4: ipv4.parse().ok(),
             masquerade: true,
             dhcp: true,

@@ -309,6 +309,32 @@ fn bad_configurations_are_told_with_their_place() {
             &format!("{good}[home]\nmode = \"routed \"\n"),
             "expected `routed` or `bridge`",
         ),
+        (
+            &format!("{good}[home]\nsession = \"south\"\n"),
+            "home.session: \"south\" is neither an operator of this configuration nor",
+        ),
+        (
+            &format!("{good}[home.rooms.lan1]\nsession = \"south\"\n"),
+            "home.rooms: lan1: session: \"south\" is neither",
+        ),
+        (
+            &format!(
+                "{good}[home]\nipv4 = \"10.0.0.1/16\"\n\
+                 [home.rooms.lan1]\nsession = \"default\"\nipv4 = \"10.0.5.1/24\"\n"
+            ),
+            "home.rooms: lan1: ipv4: 10.0.5.1/24 overlaps 10.0.0.1/16; choose another",
+        ),
+        (
+            &format!(
+                "{good}[home]\nroom_ports = [\"br-lan1\"]\n\
+                 [home.rooms.lan1]\nsession = \"default\"\n"
+            ),
+            "\"br-lan1\" is named twice",
+        ),
+        (
+            &format!("{good}[home]\nmode = \"bridge\"\nsession = \"default\"\n"),
+            "with mode = \"bridge\" there are no sessions to choose from",
+        ),
         (good, "ca.pem"),
     ];
     for (text, expected) in cases {

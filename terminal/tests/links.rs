@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use doorstep_establish::{Mac, Offer, Tags};
 use doorstep_terminal::config::{Home, Mode, Room, Wan, WanTags};
@@ -30,6 +31,7 @@ fn home(folder: &std::path::Path) -> Home {
         masquerade: has_nft(),
         dhcp: true,
         mode: Mode::Routed,
+        session: None,
         resolver_file: Some(folder.join("resolv.conf")),
         rooms: BTreeMap::new(),
     }
@@ -190,6 +192,18 @@ fn what_was_there_is_used_and_stays() {
     });
 }
 
+/// There is no route for such a packet.
+#[track_caller]
+fn shut(packet: &str) {
+    let words = ["route", "get"].into_iter().chain(packet.split(' '));
+    let output = Command::new("ip").args(words).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !output.status.success() || said.contains("unreachable"),
+        "{packet}: {said}"
+    );
+}
+
 #[test]
 fn a_room_of_its_own_looks_at_its_sessions_table() {
     in_namespace("a_room_of_its_own_looks_at_its_sessions_table", || async {
@@ -212,35 +226,32 @@ fn a_room_of_its_own_looks_at_its_sessions_table() {
         assert_eq!(ours.apply(&with).await.unwrap(), 0, "all is found again");
         let by =
             |from: &str, words: &str| ip(&format!("route get 8.8.8.8 from {from} iif {words}"));
-        ip("link set tv0 up");
-        ip("link set pc1 up");
+        for device in ["tv0", "pc1"] {
+            ip(&format!("link set {device} up"));
+        }
         let own = by("192.168.78.5", "br-room1");
+        assert!(own.contains("table 52501"), "{own}");
+        let own = ip("route get 2001:4860:: from 2001:db8:1:101::5 iif br-room1");
         assert!(own.contains("table 52501"), "{own}");
         let other = by("192.168.77.5", "br-home");
         assert!(!other.contains("table"), "{other}");
+        // By a source of the other one's session neither has a way.
+        shut("2001:4860:: from 2001:db8:1:101::5 iif br-home");
+        shut("2001:4860:: from 2001:db8:0:100::5 iif br-room1");
 
         // Its session goes: it does not use the other one.
         let without = desired(&wan, Some(&home), &sessions[..1], &Chosen::new());
         ours.apply(&without).await.unwrap();
-        let words = [
-            "route",
-            "get",
-            "8.8.8.8",
-            "from",
-            "192.168.78.5",
-            "iif",
-            "br-room1",
-        ];
-        let shut = std::process::Command::new("ip")
-            .args(words)
-            .output()
-            .unwrap();
-        assert!(!shut.status.success(), "{shut:?}");
+        shut("8.8.8.8 from 192.168.78.5 iif br-room1");
+        shut("2001:4860:: from 2001:db8:0:100::5 iif br-room1");
+        let to_room = ip("route get 192.168.77.5 from 192.168.78.5 iif br-room1");
+        assert!(to_room.contains("dev br-home"), "{to_room}");
         let other = by("192.168.77.5", "br-home");
         assert!(other.contains("dev wan0"), "{other}");
         ours.apply(&[]).await.unwrap();
-        ip("link set tv0 down");
-        ip("link set pc1 down");
+        for device in ["tv0", "pc1"] {
+            ip(&format!("link set {device} down"));
+        }
         assert_unchanged(&before, "undone");
     });
 }

@@ -1,42 +1,17 @@
 //! What should be there, and what to change for it: pure, case by case.
 
+#[path = "support/declared.rs"]
+mod declared;
+
 use std::collections::BTreeMap;
 
-use doorstep_establish::{Mac, Offer, TPID_8021AD, TPID_8021Q, Tag, Tags};
-use doorstep_terminal::config::{Home, Mode, Room, Wan, WanTags};
-use doorstep_terminal::links::actual::{Actual, Link};
-use doorstep_terminal::links::desired::{Active, desired};
+use declared::{home, made, session, wan};
+use doorstep_establish::{TPID_8021AD, TPID_8021Q, Tag, Tags};
+use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
+use doorstep_terminal::links::desired::desired;
 use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::plan::{Plan, Step};
 use doorstep_terminal::links::{Item, Owned};
-
-fn session(port: &str, vids: &[u16]) -> Active {
-    Active {
-        slot: 0,
-        port: port.into(),
-        tags: Tags::from_vids(vids).unwrap(),
-        offer: Offer {
-            gateway_id: "gw-1".into(),
-            ipv4: Some([100, 64, 1, 10].into()),
-            ipv4_gateway: Some([100, 64, 0, 1].into()),
-            ipv6: Some("2001:db8::/56".parse().unwrap()),
-            ipv6_line: None,
-            dns: vec![],
-            mtu: 0,
-        },
-        gateway_mac: Mac([2, 0, 0, 0, 0, 1]),
-    }
-}
-
-fn wan() -> Wan {
-    let ports = vec!["wan0".into(), "wan1".into()];
-    Wan {
-        ports,
-        tags: WanTags::Auto,
-        route_metric: 52,
-        garden: true,
-    }
-}
 
 fn vlans(items: &[Item]) -> Vec<(String, String, Tag)> {
     let vlan = |item: &Item| match item {
@@ -107,6 +82,7 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
         masquerade: false,
         dhcp: true,
         mode: Mode::Routed,
+        session: None,
         resolver_file: None,
         rooms: BTreeMap::new(),
     };
@@ -156,81 +132,10 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
         let source = source.parse().unwrap();
         assert!(
             items.iter().any(|item| matches!(
-                item, Item::Rule { source: of, table: 52_500, .. } if *of == source
+                item, Item::Rule(rule) if rule.source == source && rule.table == 52_500
             )),
             "{source}"
         );
-    }
-}
-
-/// What would be there if everything in `items` had been made.
-fn made(items: &[Item]) -> Actual {
-    let mut actual = Actual::default();
-    for name in ["wan0", "wan1", "room0"] {
-        let link = Link {
-            up: true,
-            mtu: 1500,
-            ..Link::default()
-        };
-        actual.links.insert(name.into(), link);
-    }
-    for item in items {
-        match item.clone() {
-            Item::Vlan { name, parent, tag } => {
-                let link = actual.links.entry(name).or_default();
-                link.vlan = Some((parent, tag));
-            }
-            Item::Bridge { name } => actual.links.entry(name).or_default().is_bridge = true,
-            Item::Mtu { link, bytes } => actual.links.entry(link).or_default().mtu = bytes,
-            Item::Setting { path, value } => drop(actual.settings.insert(path, value)),
-            Item::Port { link, bridge } => {
-                // A port that is not there cannot be made.
-                if let Some(link) = actual.links.get_mut(&link) {
-                    link.bridge = Some(bridge);
-                }
-            }
-            Item::Up { link } => {
-                if let Some(link) = actual.links.get_mut(&link) {
-                    link.up = true;
-                }
-            }
-            Item::Address { link, address } => drop(actual.addresses.insert((link, address))),
-            Item::Neighbour { link, address, mac } => {
-                actual.neighbours.insert((link, address, mac));
-            }
-            Item::Route(route) => drop(actual.routes.insert(route)),
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => {
-                actual.rules.insert((source, table, priority));
-            }
-            Item::RoomRule {
-                link,
-                v6,
-                table,
-                priority,
-            } => {
-                actual.room_rules.insert((link, v6, table, priority));
-            }
-            Item::Nat { .. } => {}
-            Item::File { path, text } => drop(actual.files.insert(path, text)),
-        }
-    }
-    actual
-}
-
-fn home() -> Home {
-    Home {
-        bridge: "br-home".into(),
-        room_ports: vec!["room0".into(), "absent0".into()],
-        ipv4: Some("192.168.77.1/24".parse().unwrap()),
-        masquerade: true,
-        dhcp: true,
-        mode: Mode::Routed,
-        resolver_file: None,
-        rooms: BTreeMap::new(),
     }
 }
 
@@ -356,80 +261,9 @@ fn a_switch_joins_line_and_rooms_and_has_no_address() {
         let says_something = |item: &Item| {
             matches!(
                 item,
-                Item::Address { .. } | Item::Route(_) | Item::Rule { .. } | Item::Nat { .. }
+                Item::Address { .. } | Item::Route(_) | Item::Rule(_) | Item::Nat { .. }
             )
         };
         assert!(!items.iter().any(says_something), "{items:?}");
     }
-}
-
-#[test]
-fn a_room_with_a_session_of_its_own_uses_that_one_or_none() {
-    let room = Room {
-        session: "south".into(),
-        ipv4: Some("192.168.78.1/24".parse().unwrap()),
-    };
-    let home = Home {
-        rooms: BTreeMap::from([("room1".to_owned(), room)]),
-        ..home()
-    };
-    let south = Active {
-        slot: 1,
-        offer: Offer {
-            ipv4: Some([100, 65, 1, 10].into()),
-            ipv6: Some("2001:db8:2::/56".parse().unwrap()),
-            ..session("wan0", &[]).offer
-        },
-        ..session("wan0", &[])
-    };
-    let sessions = [session("wan0", &[]), south];
-    let told = |items: &[Item], what: &str| items.iter().any(|item| item.to_string() == what);
-    let closed = [
-        "room1 as a port of br-room1",
-        "address 192.168.78.1/24 on br-room1",
-        "rule for IPv4 by br-room1 to table 52499",
-        "rule for IPv6 by br-room1 to table 52499",
-        "route 0.0.0.0/0 unreachable table 52499 metric 65535",
-        "route ::/0 unreachable table 52499 metric 65535",
-    ];
-    let open = [
-        "rule for IPv4 by br-room1 to table 52501",
-        "rule for IPv6 by br-room1 to table 52501",
-        "address 2001:db8:2:1::1/64 on br-room1",
-        "route 192.168.78.0/24 dev br-room1 table 52501 metric 52",
-        "route 192.168.77.0/24 dev br-home table 52501 metric 52",
-    ];
-    let without = desired(&wan(), Some(&home), &sessions[..1], &Chosen::new());
-    let chosen = Chosen::from([("room1".to_owned(), 1)]);
-    let with = desired(&wan(), Some(&home), &sessions, &chosen);
-    for what in closed {
-        assert!(told(&without, what), "{what}: {without:#?}");
-        assert!(told(&with, what), "{what}: {with:#?}");
-    }
-    for what in open {
-        assert!(!told(&without, what), "{what}: {without:#?}");
-        assert!(told(&with, what), "{what}: {with:#?}");
-    }
-    // The other rooms have nothing of that session.
-    assert!(!told(&with, "address 2001:db8:2::1/64 on br-home"));
-    let rules = with.iter().find_map(|item| match item {
-        Item::Nat { rules } => Some(rules),
-        _ => None,
-    });
-    let to: Vec<String> = rules
-        .unwrap()
-        .iter()
-        .map(|rule| format!("{} as {}", rule.source, rule.to))
-        .collect();
-    assert_eq!(
-        to,
-        [
-            "192.168.77.0/24 as 100.64.1.10",
-            "192.168.78.0/24 as 100.65.1.10"
-        ]
-    );
-    // In the order of making, and back again.
-    let plan = Plan::diff(&with, &[], &made(&[]));
-    let again = Plan::diff(&with, &plan.owned, &made(&with));
-    assert_eq!(again.steps, []);
 }

@@ -48,6 +48,7 @@ pub(super) static HOME: LazyLock<Home> = LazyLock::new(|| Home {
     masquerade: true,
     dhcp: true,
     mode: Mode::Routed,
+    session: None,
     resolver_file: Some(PathBuf::from("/run/doorstep-terminal/resolv.conf")),
     rooms: BTreeMap::new(),
 });

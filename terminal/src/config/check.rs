@@ -4,6 +4,7 @@ use ipnet::Ipv4Net;
 use uuid::Uuid;
 
 use super::{Config, Home, Mode, Problem};
+use crate::links::own_rooms;
 
 impl Config {
     pub(super) fn check(&self) -> Result<(), Problem> {
@@ -34,13 +35,13 @@ impl Config {
             self.check_home(home)?;
         }
         let rooms = self.home.iter().flat_map(|home| {
-            home.room_ports
-                .iter()
-                .chain(home.rooms.keys())
-                .chain([&home.bridge])
+            let own = home.rooms.keys();
+            let bridges = own.clone().map(|port| own_rooms::bridge(port));
+            let ports = home.room_ports.iter().chain(own).cloned();
+            ports.chain([home.bridge.clone()]).chain(bridges)
         });
         let mut seen = Vec::new();
-        for name in self.wan.ports.iter().chain(rooms) {
+        for name in self.wan.ports.iter().cloned().chain(rooms) {
             let valid = (1..=15).contains(&name.len())
                 && name
                     .bytes()
@@ -65,9 +66,9 @@ impl Config {
         if home.mode == Mode::Routed {
             return self.check_rooms(home);
         }
-        if !home.rooms.is_empty() {
+        if !home.rooms.is_empty() || home.session.is_some() {
             let text = "with mode = \"bridge\" there are no sessions to choose from; leave it out";
-            return Err(("home.rooms", text.into()));
+            return Err(("home.session, home.rooms", text.into()));
         }
         if let Some(own) = home.ipv4 {
             let text = format!(
@@ -85,16 +86,14 @@ impl Config {
     }
 
     fn check_rooms(&self, home: &Home) -> Result<(), Problem> {
+        if let Some(session) = &home.session {
+            let named = self.check_session(session);
+            named.map_err(|problem| ("home.session", problem))?;
+        }
         let mut networks: Vec<Ipv4Net> = home.ipv4.into_iter().collect();
         for (port, room) in &home.rooms {
-            let name = &room.session;
-            if !self.operators.contains_key(name) && name.parse::<Uuid>().is_err() {
-                let text = format!(
-                    "{port}: session: {name:?} is neither an operator of this configuration nor a \
-                     session's id (`status` lists them)"
-                );
-                return Err(("home.rooms", text));
-            }
+            self.check_session(&room.session)
+                .map_err(|problem| ("home.rooms", format!("{port}: session: {problem}")))?;
             let Some(own) = room.ipv4 else { continue };
             let overlaps =
                 |other: &&Ipv4Net| other.contains(&own.network()) || own.contains(&other.network());
@@ -105,5 +104,15 @@ impl Config {
             networks.push(own);
         }
         Ok(())
+    }
+
+    fn check_session(&self, name: &str) -> Result<(), String> {
+        if self.operators.contains_key(name) || name.parse::<Uuid>().is_ok() {
+            return Ok(());
+        }
+        Err(format!(
+            "{name:?} is neither an operator of this configuration nor a session's id (`status` \
+             lists them)"
+        ))
     }
 }

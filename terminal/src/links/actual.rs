@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use doorstep_establish::{Mac, Tag};
 use ipnet::IpNet;
 
-use super::{Former, Item, Route};
+use super::{Former, Item, Route, Rule};
 
 /// An interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,10 +41,8 @@ pub struct Actual {
     pub neighbours: HashSet<(String, IpAddr, Mac)>,
     /// Routes; those without an interface of their own have no `link`.
     pub routes: HashSet<Route>,
-    /// Rules by source: (source, table, priority).
-    pub rules: HashSet<(IpNet, u32, u32)>,
-    /// Rules by interface: (interface, whether IPv6, table, priority).
-    pub room_rules: HashSet<(String, bool, u32, u32)>,
+    /// Rules by source and interface.
+    pub rules: HashSet<Rule>,
     /// The settings asked about.
     pub settings: BTreeMap<String, String>,
     /// The files asked about, as far as they exist.
@@ -72,19 +70,7 @@ impl Actual {
                 self.neighbours.contains(&(link.clone(), *address, *mac))
             }
             Item::Route(route) => self.routes.contains(route),
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => self.rules.contains(&(*source, *table, *priority)),
-            Item::RoomRule {
-                link,
-                v6,
-                table,
-                priority,
-            } => self
-                .room_rules
-                .contains(&(link.clone(), *v6, *table, *priority)),
+            Item::Rule(rule) => self.rules.contains(rule),
             Item::Nat { .. } => ours,
             Item::File { path, text } => self.files.get(path) == Some(text),
         }

@@ -185,23 +185,7 @@ impl Kernel {
                 let message = self.route(route).await?;
                 handle.route().add(message).execute().await.map_err(to_io)
             }
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => {
-                let rule = rules::by_source(handle, *source, *table, *priority);
-                rules::add(handle, rule).await.map_err(to_io)
-            }
-            Item::RoomRule {
-                link,
-                v6,
-                table,
-                priority,
-            } => {
-                let rule = rules::by_interface(handle, link, *v6, *table, *priority);
-                rules::add(handle, rule).await.map_err(to_io)
-            }
+            Item::Rule(rule) => rules::add(handle, rule).await.map_err(to_io),
             Item::Nat { rules } => nat::make(rules).await,
             Item::File { path, text } => write_file(path, text),
         }
@@ -261,23 +245,7 @@ impl Kernel {
                 let message = self.route(route).await?;
                 handle.route().del(message).execute().await.map_err(to_io)
             }
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => {
-                let message = rules::by_source(handle, *source, *table, *priority);
-                handle.rule().del(message).execute().await.map_err(to_io)
-            }
-            Item::RoomRule {
-                link,
-                v6,
-                table,
-                priority,
-            } => {
-                let message = rules::by_interface(handle, link, *v6, *table, *priority);
-                handle.rule().del(message).execute().await.map_err(to_io)
-            }
+            Item::Rule(rule) => rules::delete(handle, rule).await.map_err(to_io),
             Item::Nat { .. } => nat::undo().await,
             Item::File { path, .. } => match former {
                 Some(text) => write_file(path, text),

@@ -12,11 +12,10 @@ use doorstep_tests::suite::{CaseResult, Skip};
 use ipnet::Ipv6Net;
 use serde_json::Value;
 
-use crate::operators::received;
 use crate::support::{at_server, connect};
 
 /// Devices ask every few seconds, and a server looks whether an address is free before it gives it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 fn street(gateways: usize) -> Result<Street> {
     Street::new(Plan {
@@ -163,74 +162,6 @@ pub fn bridged() -> CaseResult {
     Ok(())
 }
 
-/// A room that uses another operator's session than the rest of the home, and no other when that ends.
-pub fn of_another_operator() -> CaseResult {
-    needs_dnsmasq()?;
-    let street = Street::new(Plan {
-        operators: 2,
-        choice: true,
-        rooms: 2,
-        ..Plan::default()
-    })?;
-    let home = &street.homes[0];
-    let place = street.location(0, 0);
-    let mut sessions = Vec::new();
-    for operator in &street.operators {
-        home.register_at(operator.name)?;
-        sessions.push(home.request_of(operator.name, &operator.seal(&place)?)?);
-    }
-    let text = std::fs::read_to_string(&home.config)?;
-    let joined = "[\"room0\", \"room1\"]";
-    ensure!(text.contains(joined), "{text}");
-    let text = text.replace(joined, "[\"room0\"]");
-    let own = format!(
-        "\n[home.rooms.room1]\nsession = \"{}\"\nipv4 = \"192.168.78.1/24\"\n",
-        street.operators[1].name
-    );
-    std::fs::write(&home.config, text + &own)?;
-    home.terminal.ask(&["apply"])?;
-
-    let mut devices = Vec::new();
-    for (number, room) in home.rooms.iter().enumerate() {
-        room.sysctl("net/ipv6/conf/eth0/accept_ra", "1")?;
-        let dir = street.dir().join(format!("room{number}"));
-        devices.push(Cpe::start_in_room(Client::Udhcpc, room, &dir)?);
-    }
-    let uplinks = ["gw1", "gw1-1"];
-    for (number, (device, room)) in devices.iter().zip(&home.rooms).enumerate() {
-        let network = [192, 168, if number == 0 { 77 } else { 78 }];
-        device
-            .wait_until(PATIENCE, |own| {
-                own.is_some_and(|own| own.octets()[..3] == network)
-            })
-            .with_context(|| home.terminal.log_tail())?;
-        let v6 = by_advertisement(room, &sessions[number])?;
-        let before = [
-            received(&street.inet, uplinks[0])?,
-            received(&street.inet, uplinks[1])?,
-        ];
-        reaches_the_world(&street, room)?;
-        ping(&street.inet, None, IpAddr::V6(v6), 3)?;
-        let after = [
-            received(&street.inet, uplinks[0])?,
-            received(&street.inet, uplinks[1])?,
-        ];
-        let other = 1 - number;
-        ensure!(
-            after[number] - before[number] > 50 && after[other] - before[other] < 10,
-            "room {number}: {before:?} {after:?}"
-        );
-    }
-
-    home.release(&sessions[1].session_id)?;
-    let world = street.echo(false).ip();
-    ensure!(
-        ping(&home.rooms[1], None, world, 1).is_err(),
-        "a room whose session has ended uses another one"
-    );
-    ping(&home.rooms[0], None, world, 3)
-}
-
 /// Makes the terminal a switch while it runs.
 fn as_a_switch(home: &Home) -> Result<()> {
     let text = std::fs::read_to_string(&home.config)?;
@@ -242,14 +173,14 @@ fn as_a_switch(home: &Home) -> Result<()> {
     home.terminal.ask(&["apply", &file]).map(drop)
 }
 
-fn needs_dnsmasq() -> Result<()> {
+pub fn needs_dnsmasq() -> Result<()> {
     if std::path::Path::new("/usr/sbin/dnsmasq").exists() {
         return Ok(());
     }
     Err(Skip("there is no dnsmasq on this host".to_owned()).into())
 }
 
-fn reaches_the_world(street: &Street, room: &Netns) -> Result<()> {
+pub fn reaches_the_world(street: &Street, room: &Netns) -> Result<()> {
     for v6 in [false, true] {
         ping(room, None, street.echo(v6).ip(), 3)?;
         download(room, street.http(v6), None, 1_000_000, |_| {})
@@ -259,7 +190,7 @@ fn reaches_the_world(street: &Street, room: &Netns) -> Result<()> {
 }
 
 /// The address that a device has made of the session's prefix and prefers.
-fn by_advertisement(room: &Netns, session: &Session) -> Result<Ipv6Addr> {
+pub fn by_advertisement(room: &Netns, session: &Session) -> Result<Ipv6Addr> {
     let prefix: Ipv6Net = session
         .ipv6_prefix
         .as_deref()

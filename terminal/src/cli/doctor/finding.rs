@@ -111,8 +111,12 @@ fn cable(port: &pb::TerminalPort, link: Option<&Link>) -> Finding {
 }
 
 fn rooms(rooms: &pb::TerminalRooms) -> Finding {
-    if rooms.served {
+    if rooms.served && rooms.detail.is_empty() {
         return Finding::good("rooms", "devices get addresses");
+    }
+    if rooms.served {
+        let advice = "request that session, or choose another one in [home] and `apply` it";
+        return Finding::bad("rooms", rooms.detail.clone(), advice);
     }
     let state = format!("devices get no addresses: {}", rooms.detail);
     let advice =

@@ -3,7 +3,7 @@
 use doorstep_proto::v1 as pb;
 
 use super::Core;
-use crate::config::{Home, Room};
+use crate::config::Home;
 use crate::daemon::rooms::Served;
 use crate::daemon::session::Session;
 use crate::links::own_rooms::Chosen;
@@ -15,15 +15,15 @@ impl Core {
         let Some(home) = home else {
             return Chosen::new();
         };
-        let slot = |(port, room): (&String, &Room)| Some((port.clone(), self.slot_of(room)?));
-        home.rooms.iter().filter_map(slot).collect()
+        let slot = |(port, session)| Some((port, self.slot_of(session)?));
+        home.choices().filter_map(slot).collect()
     }
 
-    fn slot_of(&self, room: &Room) -> Option<u32> {
+    /// Of the session that is meant by an operator's name or an id.
+    fn slot_of(&self, meant: &str) -> Option<u32> {
         let is_meant = |session: &&Session| {
             let saved = &session.saved;
-            let named =
-                saved.operator == room.session || room.session.parse() == Ok(saved.session_id);
+            let named = saved.operator == meant || meant.parse() == Ok(saved.session_id);
             named && saved.line.is_some()
         };
         let sessions = self.sessions.values().filter(is_meant);
@@ -41,11 +41,27 @@ impl Core {
     }
 
     pub(super) fn rooms_status(&self) -> Option<pb::TerminalRooms> {
+        let waiting = self.waiting();
         let (served, detail) = match self.rooms.served() {
-            Served::No => return None,
-            Served::Yes => (true, String::new()),
+            Served::No if waiting.is_empty() => return None,
+            Served::No => (false, waiting),
+            Served::Yes => (true, waiting),
             Served::Fails(why) => (false, why),
         };
         Some(pb::TerminalRooms { served, detail })
+    }
+
+    /// Which rooms have no way out because the session that is meant for them is not there, while
+    /// another one is.
+    fn waiting(&self) -> String {
+        if self.actives().is_empty() {
+            return String::new();
+        }
+        let home = self.home.iter();
+        let without = home
+            .flat_map(Home::choices)
+            .filter(|(_, meant)| self.slot_of(meant).is_none())
+            .map(|(room, meant)| format!("{room} has no way out: there is no session {meant}"));
+        without.collect::<Vec<_>>().join("; ")
     }
 }

@@ -16,8 +16,8 @@ use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 use rtnetlink::{Error, Handle, IpVersion, RouteMessageBuilder};
 
 use super::{MAIN_TABLE, Names};
-use crate::links::Route;
 use crate::links::actual::{Actual, Link};
+use crate::links::{Route, Rule};
 
 pub(super) async fn actual(handle: &Handle) -> Result<Actual, Error> {
     let mut actual = Actual::default();
@@ -95,9 +95,8 @@ pub(super) async fn actual(handle: &Handle) -> Result<Actual, Error> {
             Err(Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => continue,
             Err(error) => return Err(error),
         };
-        for message in &rules {
-            rule(&mut actual, message, v6);
-        }
+        let rules = rules.iter().filter_map(|message| rule(message, v6));
+        actual.rules.extend(rules);
     }
     Ok(actual)
 }
@@ -203,23 +202,26 @@ fn route(message: &RouteMessage, names: &Names) -> Option<Route> {
     Some(out)
 }
 
-/// Adds a rule by source or by interface; others are nobody's here.
-fn rule(actual: &mut Actual, message: &RuleMessage, v6: bool) {
-    let mut by = None;
-    let (mut source, mut table, mut priority) = (None, u32::from(message.header.table), 0);
+/// By source and interface; what else a rule may ask for, none of ours does.
+fn rule(message: &RuleMessage, v6: bool) -> Option<Rule> {
+    let mut source: IpAddr = match v6 {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let (mut link, mut table, mut priority) = (None, u32::from(message.header.table), 0);
     for attribute in &message.attributes {
         match attribute {
-            RuleAttribute::Source(a) => source = Some(*a),
-            RuleAttribute::Iifname(name) => by = Some(name.clone()),
+            RuleAttribute::Source(a) => source = *a,
+            RuleAttribute::Iifname(name) => link = Some(name.clone()),
             RuleAttribute::Table(t) => table = *t,
             RuleAttribute::Priority(p) => priority = *p,
             _ => {}
         }
     }
-    let source = source.and_then(|source| IpNet::new(source, message.header.src_len).ok());
-    match (source, by) {
-        (Some(source), None) => drop(actual.rules.insert((source, table, priority))),
-        (None, Some(link)) => drop(actual.room_rules.insert((link, v6, table, priority))),
-        _ => {}
-    }
+    Some(Rule {
+        source: IpNet::new(source, message.header.src_len).ok()?,
+        link,
+        table,
+        priority,
+    })
 }

@@ -2,41 +2,35 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use rtnetlink::Handle;
 use rtnetlink::packet_route::rule::{RuleAction, RuleMessage};
+use rtnetlink::{Error, Handle};
 
-/// Packets from these addresses look at a table.
-pub(super) fn by_source(handle: &Handle, source: IpNet, table: u32, priority: u32) -> RuleMessage {
-    let rule = handle.rule().add().table_id(table).priority(priority);
-    let rule = rule.action(RuleAction::ToTable);
-    let len = source.prefix_len();
-    match source.addr() {
-        IpAddr::V4(a) => rule.v4().source_prefix(a, len).message_mut().clone(),
-        IpAddr::V6(a) => rule.v6().source_prefix(a, len).message_mut().clone(),
-    }
-}
-
-/// Packets that come in by an interface look at a table.
-pub(super) fn by_interface(
-    handle: &Handle,
-    link: &str,
-    v6: bool,
-    table: u32,
-    priority: u32,
-) -> RuleMessage {
-    let rule = handle.rule().add().table_id(table).priority(priority);
-    let rule = rule.action(RuleAction::ToTable).input_interface(link);
-    if v6 {
-        rule.v6().message_mut().clone()
-    } else {
-        rule.v4().message_mut().clone()
-    }
-}
+use crate::links::Rule;
 
 /// Adds a rule.
-pub(super) async fn add(handle: &Handle, rule: RuleMessage) -> Result<(), rtnetlink::Error> {
+pub(super) async fn add(handle: &Handle, rule: &Rule) -> Result<(), Error> {
     let mut request = handle.rule().add();
-    *request.message_mut() = rule;
+    *request.message_mut() = message(handle, rule);
     request.execute().await
+}
+
+/// Deletes it.
+pub(super) async fn delete(handle: &Handle, rule: &Rule) -> Result<(), Error> {
+    handle.rule().del(message(handle, rule)).execute().await
+}
+
+fn message(handle: &Handle, rule: &Rule) -> RuleMessage {
+    let request = handle.rule().add();
+    let request = request.table_id(rule.table).priority(rule.priority);
+    let mut request = request.action(RuleAction::ToTable);
+    if let Some(link) = &rule.link {
+        request = request.input_interface(link);
+    }
+    // The kernel shows no source where all of them are meant.
+    match (rule.source.addr(), rule.source.prefix_len()) {
+        (IpAddr::V4(_), 0) => request.v4().message_mut().clone(),
+        (IpAddr::V6(_), 0) => request.v6().message_mut().clone(),
+        (IpAddr::V4(a), len) => request.v4().source_prefix(a, len).message_mut().clone(),
+        (IpAddr::V6(a), len) => request.v6().source_prefix(a, len).message_mut().clone(),
+    }
 }
