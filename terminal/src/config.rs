@@ -138,7 +138,7 @@ pub struct Home {
     /// The bridge that joins the rooms.
     #[serde(default = "default_bridge")]
     pub bridge: String,
-    /// Its ports.
+    /// Its ports, as [`RoomPort`](crate::links::room_port::RoomPort) reads them.
     #[serde(default)]
     pub room_ports: Vec<String>,
     /// Who gives the rooms' devices their addresses.
@@ -158,7 +158,7 @@ pub struct Home {
     pub dhcp: bool,
     /// Where the sessions' resolvers are written.
     pub resolver_file: Option<PathBuf>,
-    /// Rooms with a session of their own, by port.
+    /// Rooms with a session of their own, by port (as in `room_ports`).
     #[serde(default)]
     pub rooms: BTreeMap<String, Room>,
 }

@@ -267,3 +267,76 @@ fn a_switch_joins_line_and_rooms_and_has_no_address() {
         assert!(!items.iter().any(says_something), "{items:?}");
     }
 }
+
+#[test]
+fn a_room_may_be_a_vlan_of_its_port() {
+    let home = Home {
+        room_ports: vec!["room0.20".into(), "room0.30".into(), "absent0.20".into()],
+        ..home()
+    };
+    let items = desired(&wan(), Some(&home), &[session("wan0", &[])], &Chosen::new());
+    let tag = |vid| Tag {
+        tpid: TPID_8021Q,
+        vid,
+    };
+    let vlan = |name: &str, parent: &str, vid| (name.to_owned(), parent.to_owned(), tag(vid));
+    let all = [
+        vlan("room0.20", "room0", 20),
+        vlan("room0.30", "room0", 30),
+        vlan("absent0.20", "absent0", 20),
+    ];
+    assert_eq!(vlans(&items), all);
+    let untagged = Item::Port {
+        link: "room0".into(),
+        bridge: "br-home".into(),
+    };
+    assert!(!items.contains(&untagged), "{items:?}");
+
+    // The rest does without a port that is not there, and without its VLAN.
+    let plan = Plan::diff(&items, &[], &made(&[]));
+    assert_eq!(plan.absent, ["absent0"]);
+    let told: Vec<String> = plan.owned.iter().map(|own| own.item.to_string()).collect();
+    assert!(told.iter().all(|own| !own.contains("absent0")), "{told:?}");
+    for own in [
+        "room0.20 as a port of br-home",
+        "room0.20 up",
+        "setting net/ipv4/conf/room0/forwarding = 0",
+        "setting net/ipv6/conf/room0/disable_ipv6 = 1",
+    ] {
+        assert!(told.iter().any(|told| told == own), "{own}: {told:?}");
+    }
+    let again = Plan::diff(&items, &plan.owned, &made(&items));
+    assert_eq!(again.steps, []);
+
+    // Somebody deletes one: it comes back, as a port that is up.
+    let mut there = made(&items);
+    there.links.remove("room0.30");
+    let steps = Plan::diff(&items, &plan.owned, &there).steps;
+    let told: Vec<String> = steps
+        .iter()
+        .map(|step| match step {
+            Step::Make(own) => own.item.to_string(),
+            Step::Undo(own) => format!("not {}", own.item),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "VLAN interface room0.30 (VLAN 30 on room0)",
+            "room0.30 as a port of br-home",
+            "room0.30 up"
+        ]
+    );
+}
+
+#[test]
+fn a_line_that_is_not_there_fails() {
+    let wan = Wan {
+        ports: vec!["absent0".into()],
+        ..wan()
+    };
+    let items = desired(&wan, None, &[session("absent0", &[101])], &Chosen::new());
+    let plan = Plan::diff(&items, &[], &made(&[]));
+    let is_vlan = |own: &Owned| matches!(own.item, Item::Vlan { .. });
+    assert!(plan.owned.iter().any(is_vlan), "{:?}", plan.steps);
+}

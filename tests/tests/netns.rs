@@ -42,6 +42,8 @@ mod ports;
 mod rates;
 #[path = "netns/refusals.rs"]
 mod refusals;
+#[path = "netns/room_vlans.rs"]
+mod room_vlans;
 #[path = "netns/rooms.rs"]
 mod rooms;
 #[path = "netns/service.rs"]
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         ],
         newer_kernels: cases![
             lines::{terminal_one_tag},
+            room_vlans::{tagged},
             kernel_path::{
                 gateway_answers,
                 time_exceeded,

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Config, Home, Mode, Problem};
 use crate::links::own_rooms;
+use crate::links::room_port::RoomPort;
 
 impl Config {
     pub(super) fn check(&self) -> Result<(), Problem> {
@@ -34,26 +35,44 @@ impl Config {
         if let Some(home) = &self.home {
             self.check_home(home)?;
         }
-        let rooms = self.home.iter().flat_map(|home| {
-            let own = home.rooms.keys();
-            let bridges = own.clone().map(|port| own_rooms::bridge(port));
-            let ports = home.room_ports.iter().chain(own).cloned();
-            ports.chain([home.bridge.clone()]).chain(bridges)
-        });
-        let mut seen = Vec::new();
-        for name in self.wan.ports.iter().cloned().chain(rooms) {
-            let valid = (1..=15).contains(&name.len())
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'"')
-                && name != "."
-                && name != "..";
-            if !valid {
-                return Err((
-                    "wan.ports, home",
-                    format!("{name:?} is no name of an interface"),
-                ));
+        self.check_names()
+    }
+
+    /// Interfaces that can exist, each once.
+    fn check_names(&self) -> Result<(), Problem> {
+        let mut bridges = Vec::new();
+        let mut ports = Vec::new();
+        if let Some(home) = &self.home {
+            bridges.push(home.bridge.clone());
+            bridges.extend(home.rooms.keys().map(|port| own_rooms::bridge(port)));
+            for name in home.room_ports.iter().chain(home.rooms.keys()) {
+                let port = RoomPort::parse(name);
+                ports.push(port.map_err(|error| ("home", error.to_string()))?);
             }
+        }
+        let wan = &self.wan.ports;
+        for port in ports.iter().filter(|port| port.vlan.is_some()) {
+            let taken = if wan.iter().any(|name| name == port.port) {
+                "a WAN port, on which the rooms' frames would be the building's"
+            } else if bridges.iter().any(|name| name == port.port) {
+                "a bridge of the rooms"
+            } else {
+                continue;
+            };
+            let text = format!(
+                "{}: {} is {taken}; name another port",
+                port.link(),
+                port.port
+            );
+            return Err(("home", text));
+        }
+        for port in &ports {
+            named(port.port)?;
+        }
+        let links = ports.iter().map(RoomPort::link);
+        let mut seen = Vec::new();
+        for name in wan.iter().cloned().chain(links).chain(bridges) {
+            named(&name)?;
             if seen.contains(&name) {
                 return Err(("wan.ports, home", format!("{name:?} is named twice")));
             }
@@ -115,4 +134,19 @@ impl Config {
              lists them)"
         ))
     }
+}
+
+/// Whether an interface can have that name: it becomes part of paths below `/proc/sys/net`.
+fn named(name: &str) -> Result<(), Problem> {
+    let valid = (1..=15).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'"')
+        && name != "."
+        && name != "..";
+    if valid {
+        return Ok(());
+    }
+    let text = format!("{name:?} is no name of an interface");
+    Err(("wan.ports, home", text))
 }

@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
 use super::own_rooms::{self, CLOSED_TABLE, Chosen};
+use super::room_port::RoomPort;
 use super::{Item, NatRule, Route, Rule};
 use crate::config::{Home, Wan, is_switch};
 
@@ -66,7 +67,7 @@ fn interfaces(port: &str, tags: Tags) -> Vec<(String, String, doorstep_establish
 }
 
 /// `wan0.s101.1004`; where that is too long for the kernel, a hash stands for it.
-fn vlan_name(port: &str, suffix: &str) -> String {
+pub(super) fn vlan_name(port: &str, suffix: &str) -> String {
     let name = format!("{port}{suffix}");
     if name.len() <= MAX_NAME_LEN {
         return name;
@@ -227,13 +228,12 @@ pub(super) fn join<'a>(items: &mut Vec<Item>, bridge: &str, ports: impl Iterator
     items.push(Item::Bridge {
         name: bridge.to_owned(),
     });
-    for port in ports {
+    // A configuration that has been read has no other ones.
+    for port in ports.flat_map(RoomPort::parse) {
+        port.desired(items);
         items.push(Item::Port {
-            link: port.to_owned(),
+            link: port.link(),
             bridge: bridge.to_owned(),
-        });
-        items.push(Item::Up {
-            link: port.to_owned(),
         });
     }
     items.push(Item::Up {

@@ -14,6 +14,7 @@ mod nat;
 pub mod own_rooms;
 pub mod plan;
 pub mod reconcile;
+pub mod room_port;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
