@@ -369,6 +369,12 @@ mod tests {
         let mut empty = good.clone();
         empty.sessions.clear();
         assert_eq!(wrong(&empty, &actual()), ["sessions: none"]);
+        let mut shut = good.clone();
+        shut.rooms = Some(pb::TerminalRooms {
+            served: true,
+            detail: "room1 has no way out".into(),
+        });
+        assert_eq!(wrong(&shut, &actual()), ["rooms: room1 has no way out"]);
         let said = server("north", "https://x", &Err("refused".into())).to_string();
         assert!(
             said.starts_with("!!  server of north") && said.contains("refused"),

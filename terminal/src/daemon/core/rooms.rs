@@ -42,26 +42,33 @@ impl Core {
 
     pub(super) fn rooms_status(&self) -> Option<pb::TerminalRooms> {
         let waiting = self.waiting();
-        let (served, detail) = match self.rooms.served() {
-            Served::No if waiting.is_empty() => return None,
-            Served::No => (false, waiting),
-            Served::Yes => (true, waiting),
-            Served::Fails(why) => (false, why),
+        let served = self.rooms.served();
+        if served == Served::No && waiting.is_empty() {
+            return None;
+        }
+        let (served, why) = match served {
+            Served::No => (false, None),
+            Served::Yes => (true, None),
+            Served::Fails(why) => (false, Some(why)),
         };
-        Some(pb::TerminalRooms { served, detail })
+        let detail: Vec<String> = why.into_iter().chain(waiting).collect();
+        Some(pb::TerminalRooms {
+            served,
+            detail: detail.join("; "),
+        })
     }
 
     /// Which rooms have no way out because the session that is meant for them is not there, while
     /// another one is.
-    fn waiting(&self) -> String {
+    fn waiting(&self) -> Vec<String> {
         if self.actives().is_empty() {
-            return String::new();
+            return Vec::new();
         }
-        let home = self.home.iter();
-        let without = home
-            .flat_map(Home::choices)
-            .filter(|(_, meant)| self.slot_of(meant).is_none())
-            .map(|(room, meant)| format!("{room} has no way out: there is no session {meant}"));
-        without.collect::<Vec<_>>().join("; ")
+        let choices = self.home.iter().flat_map(Home::choices);
+        let without = choices.filter(|(_, meant)| self.slot_of(meant).is_none());
+        let told = without.map(|(room, meant)| {
+            format!("{room} has no way out: its session ({meant}) is not there")
+        });
+        told.collect()
     }
 }
