@@ -10,6 +10,8 @@ use ipnet::Ipv4Net;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
+mod check;
+
 /// Where the daemon listens and its clients ask, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/doorstep-terminal/admin.sock";
 
@@ -136,12 +138,15 @@ pub struct Home {
     /// The bridge that joins the rooms.
     #[serde(default = "default_bridge")]
     pub bridge: String,
-    /// Its ports.
+    /// Its ports, as [`RoomPort`](crate::links::room_port::RoomPort) reads them.
     #[serde(default)]
     pub room_ports: Vec<String>,
     /// Who gives the rooms' devices their addresses.
     #[serde(default)]
     pub mode: Mode,
+    /// The session of the rooms on the bridge, as [`Room::session`]; without it they use all
+    /// sessions that no room has for itself, and the oldest one in any case.
+    pub session: Option<String>,
     /// The terminal's address toward the rooms, with the length of their network.
     pub ipv4: Option<Ipv4Net>,
     /// Whether the rooms' IPv4 leaves under the session's address.
@@ -153,6 +158,30 @@ pub struct Home {
     pub dhcp: bool,
     /// Where the sessions' resolvers are written.
     pub resolver_file: Option<PathBuf>,
+    /// Rooms with a session of their own, by port (as in `room_ports`).
+    #[serde(default)]
+    pub rooms: BTreeMap<String, Room>,
+}
+
+impl Home {
+    /// Which session is meant for which rooms: by port, or by the bridge for those on it.
+    pub fn choices(&self) -> impl Iterator<Item = (String, &str)> {
+        let joined = self.session.iter();
+        let joined = joined.map(|session| (self.bridge.clone(), session.as_str()));
+        let own = self.rooms.iter();
+        joined.chain(own.map(|(port, room)| (port.clone(), room.session.as_str())))
+    }
+}
+
+/// A room with a session of its own, which is no port of the home's bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// The session that its devices use: its id, or an operator's name for the oldest one of that
+    /// operator's. Without it they reach no other.
+    pub session: String,
+    /// The terminal's address toward the room, with the length of its network.
+    pub ipv4: Option<Ipv4Net>,
 }
 
 /// What the terminal is between line and rooms.
@@ -298,77 +327,5 @@ impl Config {
                 "is the name of the operator in [server]; choose another, or leave one out".into(),
             )),
         }
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        if self.operators.is_empty() {
-            return Err((
-                "server",
-                "expected the operator's server in [server], or one for each operator in \
-                 [operators.NAME]"
-                    .into(),
-            ));
-        }
-        for (name, server) in &self.operators {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            if !(1..=32).contains(&name.len()) || !name.bytes().all(is_plain) {
-                let text =
-                    format!("{name:?} is no name of an operator: 1 to 32 letters, digits, - or _");
-                return Err(("operators", text));
-            }
-            if !server.url.starts_with("https://") {
-                let text = format!("of operator {name}: expected https://host:port");
-                return Err(("url", text));
-            }
-        }
-        if self.wan.ports.is_empty() {
-            return Err(("wan.ports", "expected at least one interface".into()));
-        }
-        if let Some(home) = &self.home {
-            self.check_home(home)?;
-        }
-        let rooms = self
-            .home
-            .iter()
-            .flat_map(|home| home.room_ports.iter().chain([&home.bridge]));
-        let mut seen = Vec::new();
-        for name in self.wan.ports.iter().chain(rooms) {
-            let valid = (1..=15).contains(&name.len())
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'"')
-                && name != "."
-                && name != "..";
-            if !valid {
-                return Err((
-                    "wan.ports, home",
-                    format!("{name:?} is no name of an interface"),
-                ));
-            }
-            if seen.contains(&name) {
-                return Err(("wan.ports, home", format!("{name:?} is named twice")));
-            }
-            seen.push(name);
-        }
-        Ok(())
-    }
-
-    fn check_home(&self, home: &Home) -> Result<(), Problem> {
-        if home.mode == Mode::Routed {
-            return Ok(());
-        }
-        if let Some(own) = home.ipv4 {
-            let text = format!(
-                "{own}: with mode = \"bridge\" the operator gives the addresses; leave it out"
-            );
-            return Err(("home.ipv4", text));
-        }
-        if self.wan.ports.len() > 1 {
-            let text = "with mode = \"bridge\" there can be one WAN port: several would join the \
-                        operators' networks"
-                .to_owned();
-            return Err(("wan.ports", text));
-        }
-        Ok(())
     }
 }

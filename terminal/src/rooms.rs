@@ -1,4 +1,5 @@
-//! How the rooms' devices get their addresses: the configuration of `dnsmasq` for the home's bridge.
+//! How the rooms' devices get their addresses: the configuration of `dnsmasq` for the home's bridge
+//! and for the rooms with a session of their own.
 //! Pure.
 
 use std::fmt::Write as _;
@@ -9,6 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::config::{Home, Mode};
 use crate::links::desired::Active;
+use crate::links::own_rooms::{Chosen, common, own_rooms};
 
 /// For how long a device has its IPv4 address unless it renews it, which it does after half of it.
 const LEASE: &str = "12h";
@@ -17,60 +19,102 @@ const LEASE: &str = "12h";
 const ADVERTISE_EVERY: u32 = 60;
 const ROUTER_LIFETIME: u32 = 1800;
 
+/// Devices on one interface, and the sessions that they use.
+struct Segment<'a> {
+    link: String,
+    ipv4: Option<Ipv4Net>,
+    sessions: Vec<&'a Active>,
+}
+
 /// The text of the configuration; none where nothing is to be served.
 ///
-/// IPv6 prefixes are not in it: dnsmasq takes them from the bridge, follows them as sessions move,
+/// IPv6 prefixes are not in it: dnsmasq takes them from the bridges, follows them as sessions move,
 /// and tells devices that a former one is not to be used any more (RFC 7084, L-13).
 #[must_use]
-pub fn configuration(home: &Home, sessions: &[Active], leases: &Path) -> Option<String> {
+pub fn configuration(
+    home: &Home,
+    sessions: &[Active],
+    chosen: &Chosen,
+    leases: &Path,
+) -> Option<String> {
     if home.mode != Mode::Routed || !home.dhcp {
         return None;
     }
-    let v4 = home
-        .ipv4
-        .filter(|_| sessions.iter().any(|session| session.offer.ipv4.is_some()))
-        .and_then(range);
-    let v6 = sessions.iter().any(|session| session.offer.ipv6.is_some());
-    if v4.is_none() && !v6 {
+    let common = common(Some(home), sessions, chosen);
+    let joined = Segment {
+        link: home.bridge.clone(),
+        ipv4: home.ipv4,
+        sessions: common.iter().collect(),
+    };
+    let own = own_rooms(home, sessions, chosen).into_iter();
+    let own = own.map(|own| Segment {
+        link: own.bridge,
+        ipv4: own.ipv4,
+        sessions: own.session.into_iter().collect(),
+    });
+    let mut served = String::new();
+    for (number, segment) in [joined].into_iter().chain(own).enumerate() {
+        segment.serve(&mut served, &format!("room{number}"));
+    }
+    if served.is_empty() {
         return None;
     }
-    let bridge = &home.bridge;
     // It asks nobody and answers no names: devices ask the operators' resolvers themselves. It stays
     // the user that starts it, who has no right to become another one.
-    let mut text = format!(
+    Some(format!(
         "# Written by doorstep-terminal.\n\
          port=0\nno-resolv\nno-hosts\n\
-         interface={bridge}\nexcept-interface=lo\nbind-dynamic\n\
+         except-interface=lo\nbind-dynamic\n\
          user=\ngroup=\npid-file=\nlog-facility=-\n\
          quiet-dhcp\nquiet-dhcp6\nquiet-ra\n\
-         dhcp-authoritative\ndhcp-leasefile={}\n",
+         dhcp-authoritative\ndhcp-leasefile={}\n{served}",
         leases.display()
-    );
-    let resolvers = resolvers(sessions);
-    let mtu = sessions.iter().map(|session| session.offer.mtu);
-    let mtu = mtu.filter(|mtu| *mtu != 0).min().unwrap_or(1500);
-    if let Some((first, last)) = v4 {
-        let _ = writeln!(text, "dhcp-range={first},{last},{LEASE}");
-        let _ = writeln!(text, "dhcp-option=option:mtu,{mtu}");
-        let own = resolvers.iter().filter(|address| address.is_ipv4());
-        let own: Vec<String> = own.map(ToString::to_string).collect();
-        if !own.is_empty() {
-            let _ = writeln!(text, "dhcp-option=option:dns-server,{}", own.join(","));
+    ))
+}
+
+impl Segment<'_> {
+    /// Adds its lines, marked by a tag, if there is anything to serve.
+    fn serve(&self, text: &mut String, tag: &str) {
+        let sessions = &self.sessions;
+        let v4 = self
+            .ipv4
+            .filter(|_| sessions.iter().any(|session| session.offer.ipv4.is_some()))
+            .and_then(range);
+        let v6 = sessions.iter().any(|session| session.offer.ipv6.is_some());
+        if v4.is_none() && !v6 {
+            return;
+        }
+        let link = &self.link;
+        let _ = writeln!(text, "interface={link}");
+        let resolvers = resolvers(sessions);
+        let mtu = sessions.iter().map(|session| session.offer.mtu);
+        let mtu = mtu.filter(|mtu| *mtu != 0).min().unwrap_or(1500);
+        if let Some((first, last)) = v4 {
+            let _ = writeln!(
+                text,
+                "dhcp-range=set:{tag},{first},{last},{LEASE}\ndhcp-option=tag:{tag},option:mtu,{mtu}"
+            );
+            let own = resolvers.iter().filter(|address| address.is_ipv4());
+            let own: Vec<String> = own.map(ToString::to_string).collect();
+            if !own.is_empty() {
+                let own = own.join(",");
+                let _ = writeln!(text, "dhcp-option=tag:{tag},option:dns-server,{own}");
+            }
+        }
+        if v6 {
+            let _ = writeln!(
+                text,
+                "enable-ra\ndhcp-range=set:{tag},::,constructor:{link},ra-only,64,{LEASE}\n\
+                 ra-param={link},mtu:{mtu},{ADVERTISE_EVERY},{ROUTER_LIFETIME}"
+            );
+            let own = resolvers.iter().filter(|address| address.is_ipv6());
+            let own: Vec<String> = own.map(|address| format!("[{address}]")).collect();
+            if !own.is_empty() {
+                let own = own.join(",");
+                let _ = writeln!(text, "dhcp-option=tag:{tag},option6:dns-server,{own}");
+            }
         }
     }
-    if v6 {
-        let _ = writeln!(
-            text,
-            "enable-ra\ndhcp-range=::,constructor:{bridge},ra-only,64,{LEASE}\n\
-             ra-param={bridge},mtu:{mtu},{ADVERTISE_EVERY},{ROUTER_LIFETIME}"
-        );
-        let own = resolvers.iter().filter(|address| address.is_ipv6());
-        let own: Vec<String> = own.map(|address| format!("[{address}]")).collect();
-        if !own.is_empty() {
-            let _ = writeln!(text, "dhcp-option=option6:dns-server,{}", own.join(","));
-        }
-    }
-    Some(text)
 }
 
 /// The devices' addresses: the larger part of the network, before or behind the terminal's own
@@ -91,7 +135,7 @@ fn range(rooms: Ipv4Net) -> Option<(Ipv4Addr, Ipv4Addr)> {
 }
 
 /// Each once, those of the oldest session first.
-fn resolvers(sessions: &[Active]) -> Vec<IpAddr> {
+fn resolvers(sessions: &[&Active]) -> Vec<IpAddr> {
     let mut known = Vec::new();
     for address in sessions.iter().flat_map(|session| &session.offer.dns) {
         if !known.contains(address) {
@@ -133,15 +177,17 @@ mod tests {
             bridge: "br-home".into(),
             room_ports: vec![],
             mode: Mode::Routed,
+            session: None,
             ipv4: ipv4.parse().ok(),
             masquerade: true,
             dhcp: true,
             resolver_file: None,
+            rooms: std::collections::BTreeMap::new(),
         }
     }
 
     fn text(home: &Home, sessions: &[Active]) -> Option<String> {
-        configuration(home, sessions, Path::new("/leases"))
+        configuration(home, sessions, &Chosen::new(), Path::new("/leases"))
     }
 
     #[test]
@@ -150,11 +196,11 @@ mod tests {
         let home = home("192.168.77.1/24");
         let both = text(&home, &[session(v4, v6)]).unwrap();
         for line in [
-            "dhcp-range=192.168.77.2,192.168.77.254,12h",
-            "dhcp-option=option:mtu,1492",
-            "dhcp-option=option:dns-server,192.0.2.53",
-            "dhcp-range=::,constructor:br-home,ra-only,64,12h",
-            "dhcp-option=option6:dns-server,[2001:db8::53]",
+            "dhcp-range=set:room0,192.168.77.2,192.168.77.254,12h",
+            "dhcp-option=tag:room0,option:mtu,1492",
+            "dhcp-option=tag:room0,option:dns-server,192.0.2.53",
+            "dhcp-range=set:room0,::,constructor:br-home,ra-only,64,12h",
+            "dhcp-option=tag:room0,option6:dns-server,[2001:db8::53]",
         ] {
             assert!(both.lines().any(|own| own == line), "{line}: {both}");
         }

@@ -309,6 +309,55 @@ fn bad_configurations_are_told_with_their_place() {
             &format!("{good}[home]\nmode = \"routed \"\n"),
             "expected `routed` or `bridge`",
         ),
+        (
+            &format!("{good}[home]\nsession = \"south\"\n"),
+            "home.session: \"south\" is neither an operator of this configuration nor",
+        ),
+        (
+            &format!("{good}[home.rooms.lan1]\nsession = \"south\"\n"),
+            "home.rooms: lan1: session: \"south\" is neither",
+        ),
+        (
+            &format!(
+                "{good}[home]\nipv4 = \"10.0.0.1/16\"\n\
+                 [home.rooms.lan1]\nsession = \"default\"\nipv4 = \"10.0.5.1/24\"\n"
+            ),
+            "home.rooms: lan1: ipv4: 10.0.5.1/24 overlaps 10.0.0.1/16; choose another",
+        ),
+        (
+            &format!(
+                "{good}[home]\nroom_ports = [\"br-lan1\"]\n\
+                 [home.rooms.lan1]\nsession = \"default\"\n"
+            ),
+            "\"br-lan1\" is named twice",
+        ),
+        (
+            &format!("{good}[home]\nmode = \"bridge\"\nsession = \"default\"\n"),
+            "with mode = \"bridge\" there are no sessions to choose from",
+        ),
+        (
+            &format!("{good}[home]\nroom_ports = [\"lan1.4095\"]\n"),
+            "home: \"lan1.4095\": 4095 is no VLAN id: expected 1 to 4094",
+        ),
+        (
+            &format!("{good}[home.rooms.\"lan1.0\"]\nsession = \"default\"\n"),
+            "home: \"lan1.0\": 0 is no VLAN id",
+        ),
+        (
+            &format!("{good}[home]\nroom_ports = [\"wan0.20\"]\n"),
+            "home: wan0.20: wan0 is a WAN port",
+        ),
+        (
+            &format!("{good}[home]\nroom_ports = [\"br-home.20\"]\n"),
+            "home: br-home.20: br-home is a bridge of the rooms",
+        ),
+        (
+            &format!(
+                "{good}[home]\nroom_ports = [\"lan1.20\"]\n\
+                 [home.rooms.\"lan1.20\"]\nsession = \"default\"\n"
+            ),
+            "\"lan1.20\" is named twice",
+        ),
         (good, "ca.pem"),
     ];
     for (text, expected) in cases {

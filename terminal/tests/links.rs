@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::process::Command;
+
 use doorstep_establish::{Mac, Offer, Tags};
-use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
+use doorstep_terminal::config::{Home, Mode, Room, Wan, WanTags};
 use doorstep_terminal::links::Item;
 use doorstep_terminal::links::desired::{Active, desired};
 use doorstep_terminal::links::kernel::Kernel;
+use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::reconcile::Links;
 use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
 
@@ -27,7 +31,9 @@ fn home(folder: &std::path::Path) -> Home {
         masquerade: has_nft(),
         dhcp: true,
         mode: Mode::Routed,
+        session: None,
         resolver_file: Some(folder.join("resolv.conf")),
+        rooms: BTreeMap::new(),
     }
 }
 
@@ -67,7 +73,7 @@ fn what_is_made_is_undone_exactly() {
         let before = dump();
 
         let mut ours = links(folder);
-        let one = desired(&wan, Some(&home), &[session(0)]);
+        let one = desired(&wan, Some(&home), &[session(0)], &Chosen::new());
         assert!(ours.apply(&one).await.unwrap() > 0);
         assert_eq!(
             ours.apply(&one).await.unwrap(),
@@ -95,7 +101,7 @@ fn what_is_made_is_undone_exactly() {
         assert!(resolvers.contains("nameserver 192.0.2.53"));
 
         // A second session: both have a table of their own, the older one the main default route.
-        let two = desired(&wan, Some(&home), &[session(0), session(1)]);
+        let two = desired(&wan, Some(&home), &[session(0), session(1)], &Chosen::new());
         assert!(ours.apply(&two).await.unwrap() > 0);
         let via = |source: &str| ip(&format!("route get 8.8.8.8 from {source}"));
         assert!(
@@ -108,7 +114,7 @@ fn what_is_made_is_undone_exactly() {
         assert!(to_room.contains("dev br-home"), "{to_room}");
 
         // The older one goes, and the other takes over the default route.
-        let last = desired(&wan, Some(&home), &[session(1)]);
+        let last = desired(&wan, Some(&home), &[session(1)], &Chosen::new());
         drop(ours);
         let mut ours = links(folder);
         assert!(
@@ -126,7 +132,9 @@ fn what_is_made_is_undone_exactly() {
         assert!(ours.apply(&last).await.unwrap() > 0);
         assert!(ip("route show default").contains("src 100.64.1.10"));
 
-        ours.apply(&desired(&wan, Some(&home), &[])).await.unwrap();
+        ours.apply(&desired(&wan, Some(&home), &[], &Chosen::new()))
+            .await
+            .unwrap();
         assert_unchanged(&before, "undone");
         assert!(!folder.join("resolv.conf").exists());
         ours.apply(&[]).await.unwrap();
@@ -141,12 +149,12 @@ fn a_failed_change_is_rolled_back() {
         let folder = folder.path();
         let (wan, home) = (wan(), home(folder));
         let mut ours = links(folder);
-        let good = desired(&wan, Some(&home), &[session(0)]);
+        let good = desired(&wan, Some(&home), &[session(0)], &Chosen::new());
         for (name, standing) in [("nothing", vec![]), ("a session", good.clone())] {
             ours.apply(&standing).await.unwrap();
             let before = dump();
             let owned = ours.owned().to_vec();
-            let mut bad = desired(&wan, Some(&home), &[session(1)]);
+            let mut bad = desired(&wan, Some(&home), &[session(1)], &Chosen::new());
             let address = "192.0.2.1/32".parse().unwrap();
             bad.push(Item::Address {
                 link: "nowhere0".into(),
@@ -175,11 +183,75 @@ fn what_was_there_is_used_and_stays() {
         ip("addr add 100.64.0.10/32 dev wan0");
         let before = dump();
         let mut ours = links(folder);
-        ours.apply(&desired(&wan, Some(&home), &[session(0)]))
+        ours.apply(&desired(&wan, Some(&home), &[session(0)], &Chosen::new()))
             .await
             .unwrap();
         assert!(ip("link show room1").contains("master br-home"));
         ours.apply(&[]).await.unwrap();
+        assert_unchanged(&before, "undone");
+    });
+}
+
+/// There is no route for such a packet.
+#[track_caller]
+fn shut(packet: &str) {
+    let words = ["route", "get"].into_iter().chain(packet.split(' '));
+    let output = Command::new("ip").args(words).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !output.status.success() || said.contains("unreachable"),
+        "{packet}: {said}"
+    );
+}
+
+#[test]
+fn a_room_of_its_own_looks_at_its_sessions_table() {
+    in_namespace("a_room_of_its_own_looks_at_its_sessions_table", || async {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let wan = wan();
+        let mut home = home(folder);
+        home.room_ports = vec!["room0".into()];
+        let room = Room {
+            session: "south".into(),
+            ipv4: Some("192.168.78.1/24".parse().unwrap()),
+        };
+        home.rooms = BTreeMap::from([("room1".to_owned(), room)]);
+        let before = dump();
+        let mut ours = links(folder);
+        let sessions = [session(0), session(1)];
+        let chosen = Chosen::from([("room1".to_owned(), 1)]);
+        let with = desired(&wan, Some(&home), &sessions, &chosen);
+        assert!(ours.apply(&with).await.unwrap() > 0);
+        assert_eq!(ours.apply(&with).await.unwrap(), 0, "all is found again");
+        let by =
+            |from: &str, words: &str| ip(&format!("route get 8.8.8.8 from {from} iif {words}"));
+        for device in ["tv0", "pc1"] {
+            ip(&format!("link set {device} up"));
+        }
+        let own = by("192.168.78.5", "br-room1");
+        assert!(own.contains("table 52501"), "{own}");
+        let own = ip("route get 2001:4860:: from 2001:db8:1:101::5 iif br-room1");
+        assert!(own.contains("table 52501"), "{own}");
+        let other = by("192.168.77.5", "br-home");
+        assert!(!other.contains("table"), "{other}");
+        // By a source of the other one's session neither has a way.
+        shut("2001:4860:: from 2001:db8:1:101::5 iif br-home");
+        shut("2001:4860:: from 2001:db8:0:100::5 iif br-room1");
+
+        // Its session goes: it does not use the other one.
+        let without = desired(&wan, Some(&home), &sessions[..1], &Chosen::new());
+        ours.apply(&without).await.unwrap();
+        shut("8.8.8.8 from 192.168.78.5 iif br-room1");
+        shut("2001:4860:: from 2001:db8:0:100::5 iif br-room1");
+        let to_room = ip("route get 192.168.77.5 from 192.168.78.5 iif br-room1");
+        assert!(to_room.contains("dev br-home"), "{to_room}");
+        let other = by("192.168.77.5", "br-home");
+        assert!(other.contains("dev wan0"), "{other}");
+        ours.apply(&[]).await.unwrap();
+        for device in ["tv0", "pc1"] {
+            ip(&format!("link set {device} down"));
+        }
         assert_unchanged(&before, "undone");
     });
 }

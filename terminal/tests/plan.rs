@@ -1,39 +1,17 @@
 //! What should be there, and what to change for it: pure, case by case.
 
-use doorstep_establish::{Mac, Offer, TPID_8021AD, TPID_8021Q, Tag, Tags};
+#[path = "support/declared.rs"]
+mod declared;
+
+use std::collections::BTreeMap;
+
+use declared::{home, made, session, wan};
+use doorstep_establish::{TPID_8021AD, TPID_8021Q, Tag, Tags};
 use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
-use doorstep_terminal::links::actual::{Actual, Link};
-use doorstep_terminal::links::desired::{Active, desired};
+use doorstep_terminal::links::desired::desired;
+use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::plan::{Plan, Step};
 use doorstep_terminal::links::{Item, Owned};
-
-fn session(port: &str, vids: &[u16]) -> Active {
-    Active {
-        slot: 0,
-        port: port.into(),
-        tags: Tags::from_vids(vids).unwrap(),
-        offer: Offer {
-            gateway_id: "gw-1".into(),
-            ipv4: Some([100, 64, 1, 10].into()),
-            ipv4_gateway: Some([100, 64, 0, 1].into()),
-            ipv6: Some("2001:db8::/56".parse().unwrap()),
-            ipv6_line: None,
-            dns: vec![],
-            mtu: 0,
-        },
-        gateway_mac: Mac([2, 0, 0, 0, 0, 1]),
-    }
-}
-
-fn wan() -> Wan {
-    let ports = vec!["wan0".into(), "wan1".into()];
-    Wan {
-        ports,
-        tags: WanTags::Auto,
-        route_metric: 52,
-        garden: true,
-    }
-}
 
 fn vlans(items: &[Item]) -> Vec<(String, String, Tag)> {
     let vlan = |item: &Item| match item {
@@ -78,7 +56,7 @@ fn vlan_interfaces_by_tags() {
         let session = session(port, vids);
         assert_eq!(session.wan_interface(), wan_interface);
         assert_eq!(
-            vlans(&desired(&wan(), None, &[session])),
+            vlans(&desired(&wan(), None, &[session], &Chosen::new())),
             expected,
             "{vids:?}"
         );
@@ -104,9 +82,11 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
         masquerade: false,
         dhcp: true,
         mode: Mode::Routed,
+        session: None,
         resolver_file: None,
+        rooms: BTreeMap::new(),
     };
-    let items = desired(&wan(), Some(&home), &[own.clone()]);
+    let items = desired(&wan(), Some(&home), &[own.clone()], &Chosen::new());
     let addresses: Vec<_> = items
         .iter()
         .filter_map(|item| match item {
@@ -147,77 +127,15 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
     // With a second session, each leaves by its own table, whichever of its prefixes it comes from.
     let mut other = session("wan1", &[]);
     other.slot = 1;
-    let items = desired(&wan(), Some(&home), &[own, other]);
+    let items = desired(&wan(), Some(&home), &[own, other], &Chosen::new());
     for source in ["2001:db8:f:101::/64", "2001:db8::/56"] {
         let source = source.parse().unwrap();
         assert!(
             items.iter().any(|item| matches!(
-                item, Item::Rule { source: of, table: 52_500, .. } if *of == source
+                item, Item::Rule(rule) if rule.source == source && rule.table == 52_500
             )),
             "{source}"
         );
-    }
-}
-
-/// What would be there if everything in `items` had been made.
-fn made(items: &[Item]) -> Actual {
-    let mut actual = Actual::default();
-    for name in ["wan0", "wan1", "room0"] {
-        let link = Link {
-            up: true,
-            mtu: 1500,
-            ..Link::default()
-        };
-        actual.links.insert(name.into(), link);
-    }
-    for item in items {
-        match item.clone() {
-            Item::Vlan { name, parent, tag } => {
-                let link = actual.links.entry(name).or_default();
-                link.vlan = Some((parent, tag));
-            }
-            Item::Bridge { name } => actual.links.entry(name).or_default().is_bridge = true,
-            Item::Mtu { link, bytes } => actual.links.entry(link).or_default().mtu = bytes,
-            Item::Setting { path, value } => drop(actual.settings.insert(path, value)),
-            Item::Port { link, bridge } => {
-                // A port that is not there cannot be made.
-                if let Some(link) = actual.links.get_mut(&link) {
-                    link.bridge = Some(bridge);
-                }
-            }
-            Item::Up { link } => {
-                if let Some(link) = actual.links.get_mut(&link) {
-                    link.up = true;
-                }
-            }
-            Item::Address { link, address } => drop(actual.addresses.insert((link, address))),
-            Item::Neighbour { link, address, mac } => {
-                actual.neighbours.insert((link, address, mac));
-            }
-            Item::Route(route) => drop(actual.routes.insert(route)),
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => {
-                actual.rules.insert((source, table, priority));
-            }
-            Item::Nat { .. } => {}
-            Item::File { path, text } => drop(actual.files.insert(path, text)),
-        }
-    }
-    actual
-}
-
-fn home() -> Home {
-    Home {
-        bridge: "br-home".into(),
-        room_ports: vec!["room0".into(), "absent0".into()],
-        ipv4: Some("192.168.77.1/24".parse().unwrap()),
-        masquerade: true,
-        dhcp: true,
-        mode: Mode::Routed,
-        resolver_file: None,
     }
 }
 
@@ -245,8 +163,8 @@ fn a_plan_leads_where_it_should_and_then_rests() {
     ];
     for (name, from, to) in ways {
         let (from, to) = (
-            desired(&wan(), Some(&home()), &from),
-            desired(&wan(), Some(&home()), &to),
+            desired(&wan(), Some(&home()), &from, &Chosen::new()),
+            desired(&wan(), Some(&home()), &to, &Chosen::new()),
         );
         let first = Plan::diff(&from, &[], &made(&[]));
         let second = Plan::diff(&to, &first.owned, &made(&from));
@@ -278,8 +196,8 @@ fn a_plan_leads_where_it_should_and_then_rests() {
 
 #[test]
 fn interfaces_and_addresses_are_undone_last() {
-    let from = desired(&wan(), None, &[session("wan0", &[101])]);
-    let to = desired(&wan(), None, &[session("wan0", &[102])]);
+    let from = desired(&wan(), None, &[session("wan0", &[101])], &Chosen::new());
+    let to = desired(&wan(), None, &[session("wan0", &[102])], &Chosen::new());
     let owned = Plan::diff(&from, &[], &made(&[])).owned;
     let steps = Plan::diff(&to, &owned, &made(&from)).steps;
     let last_make = steps
@@ -295,7 +213,7 @@ fn interfaces_and_addresses_are_undone_last() {
 
 #[test]
 fn what_is_not_ours_stays() {
-    let items = desired(&wan(), None, &[session("wan0", &[])]);
+    let items = desired(&wan(), None, &[session("wan0", &[])], &Chosen::new());
     let there = made(&items);
     let plan = Plan::diff(&items, &[], &there);
     assert_eq!((plan.steps, plan.owned), (vec![], vec![]));
@@ -332,7 +250,7 @@ fn a_switch_joins_line_and_rooms_and_has_no_address() {
         ..wan()
     };
     for sessions in [vec![], vec![session("wan0", &[101])]] {
-        let items = desired(&wan, Some(&home), &sessions);
+        let items = desired(&wan, Some(&home), &sessions, &Chosen::new());
         for link in ["wan0.101", "room0"] {
             let port = Item::Port {
                 link: link.into(),
@@ -343,9 +261,82 @@ fn a_switch_joins_line_and_rooms_and_has_no_address() {
         let says_something = |item: &Item| {
             matches!(
                 item,
-                Item::Address { .. } | Item::Route(_) | Item::Rule { .. } | Item::Nat { .. }
+                Item::Address { .. } | Item::Route(_) | Item::Rule(_) | Item::Nat { .. }
             )
         };
         assert!(!items.iter().any(says_something), "{items:?}");
     }
+}
+
+#[test]
+fn a_room_may_be_a_vlan_of_its_port() {
+    let home = Home {
+        room_ports: vec!["room0.20".into(), "room0.30".into(), "absent0.20".into()],
+        ..home()
+    };
+    let items = desired(&wan(), Some(&home), &[session("wan0", &[])], &Chosen::new());
+    let tag = |vid| Tag {
+        tpid: TPID_8021Q,
+        vid,
+    };
+    let vlan = |name: &str, parent: &str, vid| (name.to_owned(), parent.to_owned(), tag(vid));
+    let all = [
+        vlan("room0.20", "room0", 20),
+        vlan("room0.30", "room0", 30),
+        vlan("absent0.20", "absent0", 20),
+    ];
+    assert_eq!(vlans(&items), all);
+    let untagged = Item::Port {
+        link: "room0".into(),
+        bridge: "br-home".into(),
+    };
+    assert!(!items.contains(&untagged), "{items:?}");
+
+    // The rest does without a port that is not there, and without its VLAN.
+    let plan = Plan::diff(&items, &[], &made(&[]));
+    assert_eq!(plan.absent, ["absent0"]);
+    let told: Vec<String> = plan.owned.iter().map(|own| own.item.to_string()).collect();
+    assert!(told.iter().all(|own| !own.contains("absent0")), "{told:?}");
+    for own in [
+        "room0.20 as a port of br-home",
+        "room0.20 up",
+        "setting net/ipv4/conf/room0/forwarding = 0",
+        "setting net/ipv6/conf/room0/disable_ipv6 = 1",
+    ] {
+        assert!(told.iter().any(|told| told == own), "{own}: {told:?}");
+    }
+    let again = Plan::diff(&items, &plan.owned, &made(&items));
+    assert_eq!(again.steps, []);
+
+    // Somebody deletes one: it comes back, as a port that is up.
+    let mut there = made(&items);
+    there.links.remove("room0.30");
+    let steps = Plan::diff(&items, &plan.owned, &there).steps;
+    let told: Vec<String> = steps
+        .iter()
+        .map(|step| match step {
+            Step::Make(own) => own.item.to_string(),
+            Step::Undo(own) => format!("not {}", own.item),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "VLAN interface room0.30 (VLAN 30 on room0)",
+            "room0.30 as a port of br-home",
+            "room0.30 up"
+        ]
+    );
+}
+
+#[test]
+fn a_line_that_is_not_there_fails() {
+    let wan = Wan {
+        ports: vec!["absent0".into()],
+        ..wan()
+    };
+    let items = desired(&wan, None, &[session("absent0", &[101])], &Chosen::new());
+    let plan = Plan::diff(&items, &[], &made(&[]));
+    let is_vlan = |own: &Owned| matches!(own.item, Item::Vlan { .. });
+    assert!(plan.owned.iter().any(is_vlan), "{:?}", plan.steps);
 }

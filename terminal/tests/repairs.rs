@@ -24,6 +24,32 @@ struct Harm {
     shown_by: &'static str,
 }
 
+impl Harm {
+    /// Does it, and waits until it is undone; how long that took.
+    async fn until_repaired(&self) -> Duration {
+        let shown = || ip(self.shown_by);
+        assert!(
+            shown().contains(self.missing),
+            "{}: {}",
+            self.words,
+            shown()
+        );
+        ip(self.words);
+        let done = Instant::now();
+        while !shown().contains(self.missing) {
+            let waited = done.elapsed();
+            assert!(
+                waited < Duration::from_secs(10),
+                "{}: {}",
+                self.words,
+                shown()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        done.elapsed()
+    }
+}
+
 const HARMS: [Harm; 6] = [
     Harm {
         words: "addr del 100.64.1.10/32 dev wan0",
@@ -75,21 +101,13 @@ fn what_somebody_changes_is_repaired_and_reported() {
                 // Another bridge has another MAC address.
                 assert_unchanged(&made, "after the repairs");
             }
-            assert!(ip(harm.shown_by).contains(harm.missing), "{}", harm.words);
-            ip(harm.words);
-            let done = Instant::now();
-            while !ip(harm.shown_by).contains(harm.missing) {
-                let shown = ip(harm.shown_by);
-                let waited = done.elapsed();
-                assert!(waited < Duration::from_secs(10), "{}: {shown}", harm.words);
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            let after = harm.until_repaired().await;
             let repaired = |status: &serde_json::Value| {
                 let times = status["repairs"].as_u64();
                 times.is_some_and(|times| times > number as u64)
             };
             terminal.until(harm.words, repaired).await;
-            eprintln!("{}: repaired after {:?}", harm.words, done.elapsed());
+            eprintln!("{}: repaired after {after:?}", harm.words);
         }
         // An address and routes of somebody's own are none of ours, even in the place of one of ours.
         ip("addr add 192.0.2.77/32 dev wan0");
@@ -112,6 +130,55 @@ fn what_somebody_changes_is_repaired_and_reported() {
         let back = |_: &serde_json::Value| ip("-4 route").contains("default via 100.64.0.1");
         terminal.until("the own route", back).await;
 
+        let (code, _, error) = terminal.client("release").await;
+        assert_eq!(code, 0, "{error}");
+        assert_unchanged(&before, "after the release");
+        stop(daemon).await;
+    });
+}
+
+/// What somebody does to a room with a session of its own.
+const HARMS_OF_A_ROOM: [Harm; 4] = [
+    Harm {
+        words: "rule del iif br-room1 lookup 52499",
+        missing: "from all iif br-room1 lookup 52499",
+        shown_by: "-4 rule",
+    },
+    Harm {
+        words: "-6 rule del from 2001:db8:10:1::/64 iif br-room1 lookup 52500",
+        missing: "from 2001:db8:10:1::/64 iif br-room1 lookup 52500",
+        shown_by: "-6 rule",
+    },
+    Harm {
+        words: "route del unreachable default table 52499",
+        missing: "unreachable default",
+        shown_by: "-4 route show table 52499",
+    },
+    Harm {
+        words: "link del br-room1",
+        missing: "master br-room1",
+        shown_by: "link show room1",
+    },
+];
+
+#[test]
+fn a_room_with_a_session_of_its_own_stays_apart() {
+    in_namespace("a_room_with_a_session_of_its_own_stays_apart", || async {
+        let folder = tempfile::tempdir().unwrap();
+        let (terminal, mut grants) = connected_home(folder.path(), Duration::ZERO).await;
+        let file = folder.path().join("terminal.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("\"room0\", \"room1\"", "\"room0\"");
+        let own = "[home.rooms.room1]\nsession = \"default\"\nipv4 = \"192.168.78.1/24\"\n";
+        std::fs::write(&file, text + own).unwrap();
+        let before = dump();
+        let daemon = terminal.daemon();
+        terminal.until("listens", listening).await;
+        let _gateway = go_online(&terminal, &mut grants).await;
+        for harm in &HARMS_OF_A_ROOM {
+            let after = harm.until_repaired().await;
+            eprintln!("{}: repaired after {after:?}", harm.words);
+        }
         let (code, _, error) = terminal.client("release").await;
         assert_eq!(code, 0, "{error}");
         assert_unchanged(&before, "after the release");

@@ -32,6 +32,8 @@ mod liveness;
 mod operators;
 #[path = "netns/options.rs"]
 mod options;
+#[path = "netns/own_rooms.rs"]
+mod own_rooms;
 #[path = "netns/port_changes.rs"]
 mod port_changes;
 #[path = "netns/ports.rs"]
@@ -40,6 +42,8 @@ mod ports;
 mod rates;
 #[path = "netns/refusals.rs"]
 mod refusals;
+#[path = "netns/room_vlans.rs"]
+mod room_vlans;
 #[path = "netns/rooms.rs"]
 mod rooms;
 #[path = "netns/service.rs"]
@@ -71,10 +75,12 @@ fn main() -> ExitCode {
             sessions::{connect_move_release},
             dhcp::{udhcpc},
             rooms::{reach_the_world},
+            own_rooms::{each_by_its_operator},
             liveness::{line_cut, daemon_gone},
         ],
         newer_kernels: cases![
             lines::{terminal_one_tag},
+            room_vlans::{tagged},
             kernel_path::{
                 gateway_answers,
                 time_exceeded,
@@ -102,6 +108,7 @@ fn main() -> ExitCode {
             line_prefixes::{beside_the_delegated},
             ipv6_only::{sessions},
             rooms::{get_addresses, bridged},
+            own_rooms::{get_addresses},
             isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             sessions::{counted_exactly, additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},

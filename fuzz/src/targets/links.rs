@@ -1,14 +1,15 @@
 //! What a terminal makes of a gateway's offer: links, addresses, routes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use doorstep_establish::{Mac, Offer, Tags};
-use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
+use doorstep_terminal::config::{Home, Mode, Room, Wan, WanTags};
 use doorstep_terminal::links::Item;
 use doorstep_terminal::links::actual::{Actual, Link};
-use doorstep_terminal::links::desired::{Active, desired};
+use doorstep_terminal::links::desired::{Active, FIRST_TABLE, desired};
+use doorstep_terminal::links::own_rooms::{CLOSED_TABLE, Chosen};
 use doorstep_terminal::links::plan::{Plan, Step};
 
 use super::establish::offer;
@@ -47,8 +48,25 @@ pub(super) static HOME: LazyLock<Home> = LazyLock::new(|| Home {
     masquerade: true,
     dhcp: true,
     mode: Mode::Routed,
+    session: None,
     resolver_file: Some(PathBuf::from("/run/doorstep-terminal/resolv.conf")),
+    rooms: BTreeMap::new(),
 });
+
+/// The same with a room of its own, on a VLAN.
+pub(super) static DIVIDED: LazyLock<Home> = LazyLock::new(|| {
+    let room = Room {
+        session: "south".to_owned(),
+        ipv4: "192.168.78.1/24".parse().ok(),
+    };
+    Home {
+        rooms: BTreeMap::from([(OWN_ROOM.to_owned(), room)]),
+        ..HOME.clone()
+    }
+});
+
+/// Its port.
+pub(super) const OWN_ROOM: &str = "lan1.20";
 
 pub(super) fn active(slot: u32, offer: Offer) -> Active {
     Active {
@@ -91,14 +109,22 @@ fn check(data: &[u8]) {
         .zip(offers)
         .map(|(slot, it)| active(slot, it))
         .collect();
-    let ports = ["wan0", "lan0"];
+    let ports = ["wan0", "lan0", "lan1"];
     let actual = Actual {
         links: ports.map(|port| (port.to_owned(), Link::default())).into(),
         ..Actual::default()
     };
-    for home in [None, Some(&*HOME)] {
-        let items = desired(&WAN, home, &sessions);
+    let chosen = Chosen::from([(OWN_ROOM.to_owned(), 1)]);
+    let homes = [
+        (None, Chosen::new()),
+        (Some(&*HOME), Chosen::new()),
+        (Some(&*DIVIDED), Chosen::new()),
+        (Some(&*DIVIDED), chosen),
+    ];
+    for (home, chosen) in homes {
+        let items = desired(&WAN, home, &sessions, &chosen);
         names(&items);
+        kept_apart(&items, &chosen);
         let plan = Plan::diff(&items, &[], &actual);
         assert!(plan.absent.is_empty(), "{:?}", plan.absent);
         let made = plan.steps.iter().filter_map(|step| match step {
@@ -122,7 +148,28 @@ fn check(data: &[u8]) {
     }
 }
 
-/// No interface but the ports', those on top of them, and the bridge.
+/// Rules for packets of the room of its own lead to its session's table or to none, before those for
+/// packets of anybody.
+fn kept_apart(items: &[Item], chosen: &Chosen) {
+    let rules = || {
+        items.iter().filter_map(|item| match item {
+            Item::Rule(rule) => Some(rule),
+            _ => None,
+        })
+    };
+    let own = chosen.get(OWN_ROOM).map(|slot| FIRST_TABLE + slot);
+    let first_open = rules().filter(|rule| rule.link.is_none());
+    let first_open = first_open.map(|rule| rule.priority).min();
+    for rule in rules().filter(|rule| rule.link.as_deref() == Some("br-lan1.20")) {
+        assert!(
+            rule.table == CLOSED_TABLE || Some(rule.table) == own,
+            "{rule}"
+        );
+        assert!(first_open.is_none_or(|open| rule.priority < open), "{rule}");
+    }
+}
+
+/// No interface but the ports', those on top of them, and the bridges.
 fn names(items: &[Item]) {
     for item in items {
         let link = match item {
@@ -138,9 +185,9 @@ fn names(items: &[Item]) {
             }
             _ => continue,
         };
-        let ours = ["wan0", "lan0", "br-home"].contains(&link.as_str())
-            || link.starts_with("wan0.")
-            || link.starts_with("dsv");
+        let own = ["wan0", "lan0", "lan1", OWN_ROOM, "br-home", "br-lan1.20"];
+        let ours =
+            own.contains(&link.as_str()) || link.starts_with("wan0.") || link.starts_with("dsv");
         assert!(ours && link.len() <= 15, "{item}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use doorstep_establish::Tags;
 use doorstep_terminal::config::{Config, ConfigError, WanTags};
+use doorstep_terminal::links::room_port::RoomPort;
 
 use crate::Target;
 use crate::mutate::Shape;
@@ -25,6 +26,11 @@ pub const TARGET: Target = Target {
         "resolver_file",
         "https://",
         "[operators.default]",
+        "[home.rooms.lan2]",
+        "[home.rooms.\"lan1.30\"]",
+        "session = \"south\"",
+        "\"lan1.20\"",
+        ".4095",
         "192.168.0.1/24",
         "..",
         "true",
@@ -49,10 +55,14 @@ route_metric = 60
 garden = false
 [home]
 bridge = "br-home"
-room_ports = ["lan0", "lan1"]
+room_ports = ["lan0", "lan1.20"]
+session = "default"
 ipv4 = "192.168.52.1/24"
 masquerade = false
 resolver_file = "resolv.conf"
+[home.rooms.lan2]
+session = "south"
+ipv4 = "192.168.53.1/24"
 "#;
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -84,11 +94,13 @@ fn holds_together(config: &Config) {
     {
         assert!(path.is_absolute(), "{}", path.display());
     }
-    let home = config.home.iter();
-    let names: Vec<&String> = home
-        .flat_map(|home| home.room_ports.iter().chain([&home.bridge]))
-        .chain(&config.wan.ports)
-        .collect();
+    let mut names = config.wan.ports.clone();
+    if let Some(home) = &config.home {
+        let ports = home.room_ports.iter().chain(home.rooms.keys());
+        let ports: Result<Vec<_>, _> = ports.map(|port| RoomPort::parse(port)).collect();
+        names.extend(ports.expect("refused").iter().map(RoomPort::link));
+        names.push(home.bridge.clone());
+    }
     let distinct: HashSet<_> = names.iter().collect();
     assert_eq!(distinct.len(), names.len());
     for name in names {

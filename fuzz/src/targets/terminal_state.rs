@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use doorstep_establish::{Establishment, Mac, Nonce, SessionKey, Tags};
 use doorstep_terminal::links::desired::desired;
+use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::{Item, Owned};
 use doorstep_terminal::state::{
     Credentials, OpenRequest, SavedLine, SavedSession, Secret, State, Wish,
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::establish::{SESSION, offer};
-use super::links::{HOME, WAN, active};
+use super::links::{DIVIDED, OWN_ROOM, WAN, active};
 use crate::Target;
 use crate::mutate::Shape;
 
@@ -95,7 +96,8 @@ fn seeds() -> Vec<Vec<u8>> {
 /// One of each kind.
 fn items() -> Vec<Item> {
     let sessions = [active(0, offer()), active(1, offer())];
-    desired(&WAN, Some(&HOME), &sessions)
+    let chosen = Chosen::from([(OWN_ROOM.to_owned(), 1)]);
+    desired(&WAN, Some(&DIVIDED), &sessions, &chosen)
 }
 
 fn check(data: &[u8]) {

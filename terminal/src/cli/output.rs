@@ -202,8 +202,12 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
         let left = super::apply::seconds_left(status.confirm_by_unix_ms);
         println!("to confirm  former links come back in {left} s: `doorstep-terminal confirm`");
     }
-    if let Some(rooms) = status.rooms.as_ref().filter(|rooms| !rooms.served) {
-        println!("rooms       devices get no addresses: {}", rooms.detail);
+    match &status.rooms {
+        Some(rooms) if !rooms.served => {
+            println!("rooms       devices get no addresses: {}", rooms.detail);
+        }
+        Some(rooms) if !rooms.detail.is_empty() => println!("rooms       {}", rooms.detail),
+        _ => {}
     }
     if let Some(garden) = &status.garden {
         let (gateway, servers) = (&garden.gateway_id, garden.servers.join(" "));

@@ -23,7 +23,6 @@ use crate::links::desired::{Active, desired};
 use crate::links::reconcile::{ApplyError, Links};
 use crate::links::{self, Item};
 use crate::packet::Port;
-use crate::rooms;
 use crate::server::Server;
 use crate::state::{Credentials, OpenRequest, SavedSession, State, Store};
 
@@ -34,6 +33,7 @@ mod garden;
 mod liveness;
 pub(super) mod operators;
 mod requests;
+mod rooms;
 mod switch;
 
 use apply::Declared;
@@ -323,7 +323,7 @@ impl Core {
     /// What should be there if the configuration were this one.
     fn desired_by(&self, wan: &Wan, home: Option<&Home>) -> Vec<Item> {
         let sessions = self.actives_by(wan);
-        let mut items = desired(wan, home, &sessions);
+        let mut items = desired(wan, home, &sessions, &self.chosen(home));
         // Of what excludes each other the first counts: the sessions'.
         if self.needs_garden()
             && let Some(visit) = self.garden.visit()
@@ -352,15 +352,6 @@ impl Core {
         self.applied = Some((items, Instant::now()));
         self.serve_rooms();
         Ok(())
-    }
-
-    /// The rooms' devices get addresses by what the sessions have now.
-    fn serve_rooms(&self) {
-        let sessions = self.actives();
-        let leases = self.rooms.leases();
-        let home = self.home.as_ref();
-        let text = home.and_then(|home| rooms::configuration(home, &sessions, leases));
-        self.rooms.serve(text);
     }
 
     /// The kernel tells of changes; when they are looked at.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After so long it has come up: one that ends later is started anew at once.
 const WELL: Duration = Duration::from_secs(10);
+/// So long one that is to be replaced goes on: within five seconds it tells devices which prefix is
+/// not to be used any more, of which the next one knows nothing.
+const FAREWELL: Duration = Duration::from_secs(6);
 /// What is heard of one that has ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -100,16 +104,21 @@ async fn keep(
             continue;
         };
         let begun = tokio::time::Instant::now();
-        let run = run(&file, &text, &served);
+        let mut run = pin!(run(&file, &text, &served));
         let why = tokio::select! {
-            why = run => why,
-            changed = wanted.changed() => match changed {
-                Ok(()) => {
-                    pause = FIRST_PAUSE;
-                    continue;
+            why = &mut run => why,
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
                 }
-                Err(_) => return,
-            },
+                pause = FIRST_PAUSE;
+                let is_replaced = wanted.borrow().is_some();
+                if is_replaced {
+                    // It may end before by itself.
+                    let _ = timeout(FAREWELL, run).await;
+                }
+                continue;
+            }
         };
         if begun.elapsed() > WELL {
             pause = FIRST_PAUSE;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use doorstep_establish::{Mac, Tag};
 use ipnet::IpNet;
 
-use super::{Former, Item, Route};
+use super::{Former, Item, Route, Rule};
 
 /// An interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub struct Actual {
     pub neighbours: HashSet<(String, IpAddr, Mac)>,
     /// Routes; those without an interface of their own have no `link`.
     pub routes: HashSet<Route>,
-    /// Rules by source: (source, table, priority).
-    pub rules: HashSet<(IpNet, u32, u32)>,
+    /// Rules by source and interface.
+    pub rules: HashSet<Rule>,
     /// The settings asked about.
     pub settings: BTreeMap<String, String>,
     /// The files asked about, as far as they exist.
@@ -70,11 +70,7 @@ impl Actual {
                 self.neighbours.contains(&(link.clone(), *address, *mac))
             }
             Item::Route(route) => self.routes.contains(route),
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => self.rules.contains(&(*source, *table, *priority)),
+            Item::Rule(rule) => self.rules.contains(rule),
             Item::Nat { .. } => ours,
             Item::File { path, text } => self.files.get(path) == Some(text),
         }

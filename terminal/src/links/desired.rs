@@ -6,7 +6,9 @@ use doorstep_establish::{GATEWAY_LINK_LOCAL, Mac, Offer, TPID_8021AD, Tags};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
-use super::{Item, NatRule, Route};
+use super::own_rooms::{self, CLOSED_TABLE, Chosen};
+use super::room_port::RoomPort;
+use super::{Item, NatRule, Route, Rule};
 use crate::config::{Home, Wan, is_switch};
 
 /// The kernel's main routing table.
@@ -16,7 +18,7 @@ pub const FIRST_TABLE: u32 = 52_500;
 /// Place of the sessions' rules: before the main table's (32766).
 pub const RULE_PRIORITY: u32 = 5_250;
 const TABLE_METRIC: u32 = 52;
-const UNREACHABLE_METRIC: u32 = 65_535;
+pub(super) const UNREACHABLE_METRIC: u32 = 65_535;
 /// IFNAMSIZ without the final zero.
 const MAX_NAME_LEN: usize = 15;
 
@@ -65,7 +67,7 @@ fn interfaces(port: &str, tags: Tags) -> Vec<(String, String, doorstep_establish
 }
 
 /// `wan0.s101.1004`; where that is too long for the kernel, a hash stands for it.
-fn vlan_name(port: &str, suffix: &str) -> String {
+pub(super) fn vlan_name(port: &str, suffix: &str) -> String {
     let name = format!("{port}{suffix}");
     if name.len() <= MAX_NAME_LEN {
         return name;
@@ -76,8 +78,9 @@ fn vlan_name(port: &str, suffix: &str) -> String {
 }
 
 /// Everything that should be there; `sessions` are in the order of their age, the oldest first.
+/// Rooms with a session of their own use the `chosen` ones.
 #[must_use]
-pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active]) -> Vec<Item> {
+pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active], chosen: &Chosen) -> Vec<Item> {
     let up = |link: &str| Item::Up {
         link: link.to_owned(),
     };
@@ -93,14 +96,21 @@ pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active]) -> Vec<Item>
         line(&mut items, session);
     }
     if let Some(home) = home {
-        rooms(&mut items, home, sessions);
+        let mut nat = own_rooms::desired(&mut items, home, sessions, chosen);
+        if home.session.is_none() {
+            let common = own_rooms::common(Some(home), sessions, chosen);
+            nat.extend(rooms(&mut items, home, &common));
+        }
+        if !nat.is_empty() {
+            items.push(Item::Nat { rules: nat });
+        }
     }
-    routes(&mut items, wan, home, sessions);
+    routes(&mut items, wan, home, sessions, chosen);
     resolvers(&mut items, home, sessions);
     items
 }
 
-fn set(path: String, value: &str) -> Item {
+pub(super) fn set(path: String, value: &str) -> Item {
     Item::Setting {
         path,
         value: value.to_owned(),
@@ -109,7 +119,11 @@ fn set(path: String, value: &str) -> Item {
 
 /// The line as a port of the rooms' bridge. The terminal itself says nothing there.
 fn switch(items: &mut Vec<Item>, wan: &Wan, home: &Home) {
-    join(items, home);
+    join(
+        items,
+        &home.bridge,
+        home.room_ports.iter().map(String::as_str),
+    );
     let tags = wan.tags.resolve(Tags::NONE);
     for port in &wan.ports {
         let link = vlans(items, port, tags);
@@ -170,7 +184,7 @@ fn line(items: &mut Vec<Item>, session: &Active) {
 
 /// What no address of the home's is for must not circle between gateway and terminal (RFC 7084,
 /// WPD-5).
-fn unused(prefix: Ipv6Net) -> Route {
+pub(super) fn unused(prefix: Ipv6Net) -> Route {
     Route {
         destination: prefix.trunc().into(),
         table: MAIN_TABLE,
@@ -205,32 +219,32 @@ pub(super) fn host(address: IpAddr) -> IpNet {
 }
 
 /// `<prefix>::1`
-fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
+pub(super) fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.network().to_bits() | 1)
 }
 
-/// The bridge with the rooms' ports.
-fn join(items: &mut Vec<Item>, home: &Home) {
-    let bridge = &home.bridge;
+/// A bridge with rooms' ports.
+pub(super) fn join<'a>(items: &mut Vec<Item>, bridge: &str, ports: impl Iterator<Item = &'a str>) {
     items.push(Item::Bridge {
-        name: bridge.clone(),
+        name: bridge.to_owned(),
     });
-    for port in &home.room_ports {
+    // A configuration that has been read has no other ones.
+    for port in ports.flat_map(RoomPort::parse) {
+        port.desired(items);
         items.push(Item::Port {
-            link: port.clone(),
-            bridge: bridge.clone(),
+            link: port.link(),
+            bridge: bridge.to_owned(),
         });
-        items.push(Item::Up { link: port.clone() });
     }
     items.push(Item::Up {
-        link: bridge.clone(),
+        link: bridge.to_owned(),
     });
 }
 
-/// The rooms' bridge, its addresses and how they leave.
-fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
-    join(items, home);
+/// The rooms' bridge and its addresses; how they leave.
+fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) -> Vec<NatRule> {
     let bridge = &home.bridge;
+    join(items, bridge, home.room_ports.iter().map(String::as_str));
     let mut nat: Vec<NatRule> = Vec::new();
     for session in sessions {
         let link = session.wan_interface();
@@ -265,62 +279,82 @@ fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) {
             }
         }
     }
-    if !nat.is_empty() {
-        items.push(Item::Nat { rules: nat });
-    }
+    nat
 }
 
 /// The oldest session's default routes, and a table per session as soon as there are several.
-fn routes(items: &mut Vec<Item>, wan: &Wan, home: Option<&Home>, sessions: &[Active]) {
+fn routes(
+    items: &mut Vec<Item>,
+    wan: &Wan,
+    home: Option<&Home>,
+    sessions: &[Active],
+    chosen: &Chosen,
+) {
     for session in sessions {
         // Of routes that exclude each other the first counts: the oldest session's.
         let defaults = default_routes(session, MAIN_TABLE, wan.route_metric);
         items.extend(defaults.into_iter().map(Item::Route));
     }
-    if sessions.len() < 2 {
-        return;
-    }
-    for session in sessions {
+    let has_tables = sessions.len() > 1 || !chosen.is_empty();
+    let with_table = sessions.iter().filter(|_| has_tables);
+    for session in with_table.clone() {
         let table = FIRST_TABLE + session.slot;
         let defaults = default_routes(session, table, TABLE_METRIC);
         items.extend(defaults.into_iter().map(Item::Route));
-        let v4 = session.offer.ipv4.map(|address| host(address.into()));
-        let prefixes = [session.offer.ipv6_line, session.offer.ipv6];
-        let [line, rooms] = prefixes.map(|prefix| prefix.map(|prefix| prefix.trunc().into()));
-        for source in [v4, line, rooms].into_iter().flatten() {
-            items.push(Item::Rule {
+        items.extend(sources(session).map(|source| {
+            Item::Rule(Rule {
                 source,
+                link: None,
                 table,
                 priority: RULE_PRIORITY,
-            });
-        }
-        // A table of its own must know the rooms too, or what the terminal sends them goes out.
-        for destination in home
-            .map(|home| room_networks(home, sessions))
-            .unwrap_or_default()
-        {
-            items.push(Item::Route(Route {
-                destination,
+            })
+        }));
+    }
+    // Such a table must know the rooms too, or what the terminal sends them goes out.
+    let closed = home.filter(|home| home.choices().next().is_some());
+    let closed = closed.map(|_| CLOSED_TABLE);
+    let tables = with_table.map(|session| FIRST_TABLE + session.slot);
+    let networks = home.map(|home| room_networks(home, sessions, chosen));
+    let networks = networks.unwrap_or_default();
+    for table in tables.chain(closed) {
+        items.extend(networks.iter().map(|(destination, link)| {
+            Item::Route(Route {
+                destination: *destination,
                 table,
                 via: None,
-                link: home.map(|home| home.bridge.clone()),
+                link: Some(link.clone()),
                 source: None,
                 metric: TABLE_METRIC,
-            }));
-        }
+            })
+        }));
     }
 }
 
-fn room_networks(home: &Home, sessions: &[Active]) -> Vec<IpNet> {
-    let v4 = home.ipv4.map(|rooms| IpNet::from(rooms.trunc()));
-    let v6 = sessions
+/// The addresses that are the session's.
+pub(super) fn sources(session: &Active) -> impl Iterator<Item = IpNet> {
+    let v4 = session.offer.ipv4.map(|address| host(address.into()));
+    let prefixes = [session.offer.ipv6_line, session.offer.ipv6];
+    let [line, rooms] = prefixes.map(|prefix| prefix.map(|prefix| prefix.trunc().into()));
+    [v4, line, rooms].into_iter().flatten()
+}
+
+/// Networks of the rooms, and by which interface they are reached.
+fn room_networks(home: &Home, sessions: &[Active], chosen: &Chosen) -> Vec<(IpNet, String)> {
+    let v4 = home.ipv4.filter(|_| home.session.is_none());
+    let v4 = v4.map(|rooms| IpNet::from(rooms.trunc()));
+    let common = own_rooms::common(Some(home), sessions, chosen);
+    let v6 = common
         .iter()
         .filter_map(|session| session.offer.ipv6)
         .map(|prefix| {
             let len = prefix.prefix_len().max(64);
             Ipv6Net::new(prefix.network(), len).map_or(prefix.into(), IpNet::from)
         });
-    v4.into_iter().chain(v6).collect()
+    let joined = v4.into_iter().chain(v6);
+    let joined = joined.map(|network| (network, home.bridge.clone()));
+    joined
+        .chain(own_rooms::networks(home, sessions, chosen))
+        .collect()
 }
 
 fn default_routes(session: &Active, table: u32, metric: u32) -> Vec<Route> {

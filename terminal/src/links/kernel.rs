@@ -7,11 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
-use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::VlanProtocol;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::packet_route::rule::{RuleAction, RuleMessage};
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkBridge, LinkUnspec, LinkVlan, RouteMessageBuilder,
 };
@@ -21,6 +19,7 @@ use super::{Item, Owned, Route, nat};
 use crate::links::desired::MAIN_TABLE;
 
 mod read;
+mod rules;
 
 /// A connection to the kernel of the network namespace in which it was opened.
 #[derive(Debug, Clone)]
@@ -186,20 +185,7 @@ impl Kernel {
                 let message = self.route(route).await?;
                 handle.route().add(message).execute().await.map_err(to_io)
             }
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => {
-                let rule = handle.rule().add().table_id(*table).priority(*priority);
-                let rule = rule.action(RuleAction::ToTable);
-                let len = source.prefix_len();
-                match source.addr() {
-                    IpAddr::V4(a) => rule.v4().source_prefix(a, len).execute().await,
-                    IpAddr::V6(a) => rule.v6().source_prefix(a, len).execute().await,
-                }
-                .map_err(to_io)
-            }
+            Item::Rule(rule) => rules::add(handle, rule).await.map_err(to_io),
             Item::Nat { rules } => nat::make(rules).await,
             Item::File { path, text } => write_file(path, text),
         }
@@ -259,14 +245,7 @@ impl Kernel {
                 let message = self.route(route).await?;
                 handle.route().del(message).execute().await.map_err(to_io)
             }
-            Item::Rule {
-                source,
-                table,
-                priority,
-            } => {
-                let message = rule_message(handle, *source, *table, *priority);
-                handle.rule().del(message).execute().await.map_err(to_io)
-            }
+            Item::Rule(rule) => rules::delete(handle, rule).await.map_err(to_io),
             Item::Nat { .. } => nat::undo().await,
             Item::File { path, .. } => match former {
                 Some(text) => write_file(path, text),
@@ -326,20 +305,6 @@ impl Kernel {
             None => message.header.kind = RouteType::Unreachable,
         }
         Ok(message)
-    }
-}
-
-fn rule_message(handle: &Handle, source: IpNet, table: u32, priority: u32) -> RuleMessage {
-    let rule = handle
-        .rule()
-        .add()
-        .table_id(table)
-        .priority(priority)
-        .action(RuleAction::ToTable);
-    let len = source.prefix_len();
-    match source.addr() {
-        IpAddr::V4(a) => rule.v4().source_prefix(a, len).message_mut().clone(),
-        IpAddr::V6(a) => rule.v6().source_prefix(a, len).message_mut().clone(),
     }
 }
 

@@ -11,8 +11,10 @@ pub mod garden;
 pub mod journal;
 pub mod kernel;
 mod nat;
+pub mod own_rooms;
 pub mod plan;
 pub mod reconcile;
+pub mod room_port;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -84,15 +86,8 @@ pub enum Item {
     },
     /// A route.
     Route(Route),
-    /// A rule: packets from `source` look at `table`.
-    Rule {
-        /// The source addresses.
-        source: IpNet,
-        /// The routing table.
-        table: u32,
-        /// Its place among the rules.
-        priority: u32,
-    },
+    /// A rule.
+    Rule(Rule),
     /// The table of address translations.
     Nat {
         /// What is translated to what.
@@ -125,6 +120,21 @@ pub struct Route {
     pub metric: u32,
 }
 
+/// A rule: packets from `source` look at `table`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The source addresses; those of a whole family have a length of 0.
+    pub source: IpNet,
+    /// The interface by which they come in, if only those are meant.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// The routing table.
+    pub table: u32,
+    /// Its place among the rules.
+    pub priority: u32,
+}
+
 /// The rooms' addresses leave an interface under the session's address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,7 +160,8 @@ impl Item {
             | Self::Neighbour { link, .. } => Some(link),
             Self::Route(route) => route.link.as_deref(),
             Self::Setting { path, .. } => path.split('/').nth(2),
-            Self::Rule { .. } | Self::Nat { .. } | Self::File { .. } => None,
+            Self::Rule(rule) => rule.link.as_deref(),
+            Self::Nat { .. } | Self::File { .. } => None,
         }
     }
 
@@ -162,12 +173,15 @@ impl Item {
             Self::Bridge { .. } => 1,
             Self::Mtu { .. } => 2,
             Self::Setting { .. } => 3,
+            // What keeps a room from other sessions is there before the room has ports, and after.
+            Self::Route(route) if route.link.is_none() => 3,
+            Self::Rule(rule) if rule.link.is_some() => 3,
             Self::Port { .. } => 4,
             Self::Up { .. } => 5,
             Self::Address { .. } => 6,
             Self::Neighbour { .. } => 7,
             Self::Route(_) => 8,
-            Self::Rule { .. } => 9,
+            Self::Rule(_) => 9,
             Self::Nat { .. } => 10,
             Self::File { .. } => 11,
         }
@@ -241,10 +255,20 @@ impl fmt::Display for Item {
                 write!(f, "neighbour {address} at {mac} on {link}")
             }
             Self::Route(route) => write!(f, "route {route}"),
-            Self::Rule { source, table, .. } => write!(f, "rule from {source} to table {table}"),
+            Self::Rule(rule) => write!(f, "rule {rule}"),
             Self::Nat { .. } => f.write_str("address translation of the rooms"),
             Self::File { path, .. } => write!(f, "file {}", path.display()),
         }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {}", self.source)?;
+        if let Some(link) = &self.link {
+            write!(f, " by {link}")?;
+        }
+        write!(f, " to table {}", self.table)
     }
 }
 

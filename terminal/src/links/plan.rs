@@ -35,7 +35,14 @@ impl Plan {
     pub fn diff(desired: &[Item], owned: &[Owned], actual: &Actual) -> Self {
         let mut wanted = sorted(desired);
         let absent = absent(&wanted, actual);
-        wanted.retain(|item| !port_of(item).is_some_and(|port| absent.contains(port)));
+        let mut without = absent.clone();
+        without.extend(vlans_of(&absent, &wanted));
+        wanted.retain(|item| match item {
+            Item::Setting { .. } => !item
+                .link()
+                .is_some_and(|port| absent.iter().any(|own| own == port)),
+            _ => !port_of(item).is_some_and(|port| without.contains(port)),
+        });
         let (kept, gone): (Vec<&Owned>, Vec<&Owned>) =
             owned.iter().partition(|own| wanted.contains(&&own.item));
         let replaced = |item: &Item| gone.iter().find(|own| own.item.excludes(item));
@@ -88,8 +95,27 @@ impl Plan {
 fn port_of(item: &Item) -> Option<&String> {
     match item {
         Item::Up { link } | Item::Port { link, .. } => Some(link),
+        Item::Vlan { name, .. } => Some(name),
         _ => None,
     }
+}
+
+/// VLAN interfaces of ports that are not there, as far as they are nothing but ports themselves: what
+/// needs one for anything else fails.
+fn vlans_of(ports: &[String], wanted: &[&Item]) -> Vec<String> {
+    let is_port = |name: &String| {
+        let mut about = wanted
+            .iter()
+            .filter(|item| item.link() == Some(name.as_str()));
+        about.all(|item| port_of(item).is_some())
+    };
+    let vlan = |item: &&Item| match item {
+        Item::Vlan { name, parent, .. } if ports.contains(parent) && is_port(name) => {
+            Some(name.clone())
+        }
+        _ => None,
+    };
+    wanted.iter().filter_map(vlan).collect()
 }
 
 fn absent(wanted: &[&Item], actual: &Actual) -> Vec<String> {

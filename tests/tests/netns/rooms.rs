@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::support::{at_server, connect};
 
 /// Devices ask every few seconds, and a server looks whether an address is free before it gives it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 fn street(gateways: usize) -> Result<Street> {
     Street::new(Plan {
@@ -173,14 +173,14 @@ fn as_a_switch(home: &Home) -> Result<()> {
     home.terminal.ask(&["apply", &file]).map(drop)
 }
 
-fn needs_dnsmasq() -> Result<()> {
+pub fn needs_dnsmasq() -> Result<()> {
     if std::path::Path::new("/usr/sbin/dnsmasq").exists() {
         return Ok(());
     }
     Err(Skip("there is no dnsmasq on this host".to_owned()).into())
 }
 
-fn reaches_the_world(street: &Street, room: &Netns) -> Result<()> {
+pub fn reaches_the_world(street: &Street, room: &Netns) -> Result<()> {
     for v6 in [false, true] {
         ping(room, None, street.echo(v6).ip(), 3)?;
         download(room, street.http(v6), None, 1_000_000, |_| {})
@@ -190,7 +190,7 @@ fn reaches_the_world(street: &Street, room: &Netns) -> Result<()> {
 }
 
 /// The address that a device has made of the session's prefix and prefers.
-fn by_advertisement(room: &Netns, session: &Session) -> Result<Ipv6Addr> {
+pub fn by_advertisement(room: &Netns, session: &Session) -> Result<Ipv6Addr> {
     let prefix: Ipv6Net = session
         .ipv6_prefix
         .as_deref()

@@ -111,8 +111,12 @@ fn cable(port: &pb::TerminalPort, link: Option<&Link>) -> Finding {
 }
 
 fn rooms(rooms: &pb::TerminalRooms) -> Finding {
-    if rooms.served {
+    if rooms.served && rooms.detail.is_empty() {
         return Finding::good("rooms", "devices get addresses");
+    }
+    if rooms.served {
+        let advice = "request that session, or choose another one in [home] and `apply` it";
+        return Finding::bad("rooms", rooms.detail.clone(), advice);
     }
     let state = format!("devices get no addresses: {}", rooms.detail);
     let advice =
@@ -365,6 +369,12 @@ mod tests {
         let mut empty = good.clone();
         empty.sessions.clear();
         assert_eq!(wrong(&empty, &actual()), ["sessions: none"]);
+        let mut shut = good.clone();
+        shut.rooms = Some(pb::TerminalRooms {
+            served: true,
+            detail: "room1 has no way out".into(),
+        });
+        assert_eq!(wrong(&shut, &actual()), ["rooms: room1 has no way out"]);
         let said = server("north", "https://x", &Err("refused".into())).to_string();
         assert!(
             said.starts_with("!!  server of north") && said.contains("refused"),

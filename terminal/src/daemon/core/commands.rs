@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use crate::daemon::events::{Command, Event, ReleaseReply};
-use crate::daemon::rooms::Served;
 use crate::daemon::steps::{Listener, name, server_state, wait};
 use crate::server::{Server, Update, describe, has_answered};
 use crate::state::{Credentials, Secret};
@@ -312,15 +311,6 @@ impl Core {
                 .map(|name| self.port_status(name))
                 .collect(),
         }
-    }
-
-    fn rooms_status(&self) -> Option<pb::TerminalRooms> {
-        let (served, detail) = match self.rooms.served() {
-            Served::No => return None,
-            Served::Yes => (true, String::new()),
-            Served::Fails(why) => (false, why),
-        };
-        Some(pb::TerminalRooms { served, detail })
     }
 
     fn port_status(&self, name: &str) -> pb::TerminalPort {

@@ -16,8 +16,8 @@ use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 use rtnetlink::{Error, Handle, IpVersion, RouteMessageBuilder};
 
 use super::{MAIN_TABLE, Names};
-use crate::links::Route;
 use crate::links::actual::{Actual, Link};
+use crate::links::{Route, Rule};
 
 pub(super) async fn actual(handle: &Handle) -> Result<Actual, Error> {
     let mut actual = Actual::default();
@@ -87,14 +87,16 @@ pub(super) async fn actual(handle: &Handle) -> Result<Actual, Error> {
             .routes
             .extend(routes.iter().filter_map(|message| route(message, &names)));
     }
-    for version in [IpVersion::V4, IpVersion::V6] {
+    for v6 in [false, true] {
+        let version = if v6 { IpVersion::V6 } else { IpVersion::V4 };
         let rules: Vec<_> = match handle.rule().get(version).execute().try_collect().await {
             Ok(rules) => rules,
             // A kernel without policy routing: fails where a rule is wanted.
             Err(Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => continue,
             Err(error) => return Err(error),
         };
-        actual.rules.extend(rules.iter().filter_map(rule));
+        let rules = rules.iter().filter_map(|message| rule(message, v6));
+        actual.rules.extend(rules);
     }
     Ok(actual)
 }
@@ -200,19 +202,26 @@ fn route(message: &RouteMessage, names: &Names) -> Option<Route> {
     Some(out)
 }
 
-fn rule(message: &RuleMessage) -> Option<(IpNet, u32, u32)> {
-    let (mut source, mut table, mut priority) = (None, u32::from(message.header.table), 0);
+/// By source and interface; what else a rule may ask for, none of ours does.
+fn rule(message: &RuleMessage, v6: bool) -> Option<Rule> {
+    let mut source: IpAddr = match v6 {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let (mut link, mut table, mut priority) = (None, u32::from(message.header.table), 0);
     for attribute in &message.attributes {
         match attribute {
-            RuleAttribute::Source(a) => source = Some(*a),
+            RuleAttribute::Source(a) => source = *a,
+            RuleAttribute::Iifname(name) => link = Some(name.clone()),
             RuleAttribute::Table(t) => table = *t,
             RuleAttribute::Priority(p) => priority = *p,
             _ => {}
         }
     }
-    Some((
-        IpNet::new(source?, message.header.src_len).ok()?,
+    Some(Rule {
+        source: IpNet::new(source, message.header.src_len).ok()?,
+        link,
         table,
         priority,
-    ))
+    })
 }
