@@ -63,10 +63,8 @@ impl Maps {
         if rates == Rates::default() {
             return Ok(());
         }
-        let words = |rate: Rate| [0, rate.grant_ns, rate.grant_bytes, rate.depth_ns];
-        let [a, b, c, d] = words(rates.upstream);
-        let [e, f, g, h] = words(rates.downstream);
-        Ok(self.policers.set(slot, [a, b, c, d, e, f, g, h], 0)?)
+        let [up, down] = [rates.upstream, rates.downstream].map(Rate::packed);
+        Ok(self.policers.set(slot, [0, up, 0, down], 0)?)
     }
 
     fn upstream_v4(&mut self, rows: &Rows) -> Result<()> {

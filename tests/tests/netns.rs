@@ -141,7 +141,7 @@ fn main() -> ExitCode {
             survival::{server_away, terminal_killed, time_to_live},
             kills::{on_the_way},
             soak::{server_away},
-            hitless::{killed, refused, former_version, full},
+            hitless::{killed, refused, former_version, version_before, full},
             ports::{
                 name_of_another_device,
                 out_of_the_configuration,
