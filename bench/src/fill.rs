@@ -5,10 +5,12 @@ use std::hash::Hash;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
+use doorstep_establish::ProbeKey;
 use doorstep_gateway::dataplane::CellTable;
 use doorstep_gateway::plan::{self, Rates, Rows};
 use doorstep_gateway::session::SessionEntry;
 use doorstep_gateway_common::downstream::{DownstreamV4Key, DownstreamV6Key, DownstreamValue};
+use doorstep_gateway_common::liveness::{self, Liveness};
 use doorstep_gateway_common::names::map;
 use doorstep_gateway_common::operator::{OperatorValue, UplinkKey, UplinkValue};
 use doorstep_gateway_common::policer::{Policers, Rate};
@@ -26,11 +28,14 @@ pub struct Maps {
     operators: Array<MapData, OperatorValue>,
     uplinks: CellTable<UplinkKey, UplinkValue>,
     policers: Array<MapData, PolicerWords>,
+    liveness: Array<MapData, LivenessWords>,
     reasons: PerCpuArray<MapData, u64>,
 }
 
 /// As `POLICERS` has them: what is spent, then the rate, for each direction.
 type PolicerWords = [u64; size_of::<Policers>() / 8];
+/// As `LIVENESS` has them: the key, the line, and what was heard.
+type LivenessWords = [u64; size_of::<Liveness>() / 8];
 
 impl Maps {
     /// Takes the maps out of the object; its programs keep them.
@@ -44,6 +49,7 @@ impl Maps {
             operators: take(ebpf, map::OPERATORS)?.try_into()?,
             uplinks: cells(ebpf, map::UPLINKS, Layout::UPLINKS)?,
             policers: take(ebpf, map::POLICERS)?.try_into()?,
+            liveness: take(ebpf, map::LIVENESS)?.try_into()?,
             reasons: take(ebpf, map::REASONS)?.try_into()?,
         })
     }
@@ -58,15 +64,20 @@ impl Maps {
         self.upstream_v6(&rows)
     }
 
+    /// Lets the terminal with that key ask whether its session is alive.
+    pub fn expect_probes(&mut self, entry: &SessionEntry, key: &ProbeKey) -> Result<()> {
+        let [first, second] = key.words();
+        let line = liveness::packed(&entry.line.key);
+        Ok(self.liveness.set(entry.slot, [first, second, line, 0], 0)?)
+    }
+
     fn rates(&mut self, rows: &Rows) -> Result<()> {
         let (slot, rates) = rows.rates;
         if rates == Rates::default() {
             return Ok(());
         }
-        let words = |rate: Rate| [0, rate.grant_ns, rate.grant_bytes, rate.depth_ns];
-        let [a, b, c, d] = words(rates.upstream);
-        let [e, f, g, h] = words(rates.downstream);
-        Ok(self.policers.set(slot, [a, b, c, d, e, f, g, h], 0)?)
+        let [up, down] = [rates.upstream, rates.downstream].map(Rate::packed);
+        Ok(self.policers.set(slot, [0, up, 0, down], 0)?)
     }
 
     fn upstream_v4(&mut self, rows: &Rows) -> Result<()> {

@@ -1,13 +1,17 @@
 //! Frames for each verdict, made by the library that the program tests use.
 
 use anyhow::{Result, ensure};
-use doorstep_establish::{Mac, TPID_8021AD, TPID_8021Q, Tag, Tags};
+use doorstep_establish::frame::{self, Envelope};
+use doorstep_establish::{
+    Mac, Nonce, Probe, ProbeKey, SessionKey, TPID_8021AD, TPID_8021Q, Tag, Tags,
+};
 use doorstep_gateway::session::{Service, SessionEntry};
 use doorstep_gateway_common::names::ESTABLISH_PORT;
 use doorstep_gateway_common::{LineKey, Reason};
 use doorstep_tests::frames::{
     Ether, arp_request, neighbour_solicitation, udp_v4, udp_v6, udp_v6_to,
 };
+use uuid::Uuid;
 
 use crate::shared::{self, FRAME_LEN, Template};
 use crate::subscriber;
@@ -17,7 +21,7 @@ pub const GATEWAY: Mac = Mac([0x02, 0xd0, 0, 0, 0, 2]);
 pub const NEXT_HOP: Mac = Mac([0x02, 0xd0, 0, 0, 0, 4]);
 
 /// Subscribers of the measured sessions, by what is special about them.
-const TWO_TAGS: u32 = 7;
+pub const TWO_TAGS: u32 = 7;
 pub const POLICED: u32 = 8;
 /// Whose rate is next to nothing.
 pub const SLOW: u32 = 9;
@@ -101,6 +105,30 @@ fn line(ifindex: u32, c_vid: u16) -> LineKey {
         s_vid: 0,
         c_vid,
     }
+}
+
+/// Of the session on the line with two tags.
+pub fn probe_key() -> Result<ProbeKey> {
+    let session = SessionKey::from_slice(&[7; 32])?;
+    Ok(ProbeKey::derive(
+        &session,
+        Uuid::from_u128(1),
+        1,
+        Nonce([1; 16]),
+    ))
+}
+
+/// The terminal on the line with two tags asks whether its session is alive.
+fn question() -> Result<Vec<u8>> {
+    let (s_vid, c_vid) = shared::vlans(TWO_TAGS);
+    let tags = [(TPID_8021AD, s_vid), (TPID_8021Q, c_vid)].map(|(tpid, vid)| Tag { tpid, vid });
+    let probe = Probe {
+        slot: TWO_TAGS,
+        sequence: 1,
+        nonce: 0x1112_1314_1516_1718,
+    };
+    let envelope = Envelope::to_gateway(subscriber::mac(TWO_TAGS), GATEWAY, Tags::new(&tags)?);
+    Ok(frame::build(&envelope, &probe.ask(&probe_key()?)))
 }
 
 /// Every case.
@@ -265,6 +293,12 @@ pub fn cases() -> Result<Vec<Case>> {
             Access,
             R::NdAnswered,
             neighbour_solicitation(to_all, LINK_LOCAL, GATEWAY_LINK_LOCAL),
+        ),
+        (
+            "answer: is the session alive?",
+            Access,
+            R::ProbeAnswered,
+            question()?,
         ),
         ("drop", Access, R::PolicedUpstream, upward(slow, SLOW)),
         (

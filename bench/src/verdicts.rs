@@ -34,7 +34,7 @@ const REPEAT: u32 = 100_000;
 const PUNTS: u32 = 160;
 const PUNT_CALLS: u32 = 20;
 
-/// Less than a packet in a second.
+/// A grant in a minute: no rate is slower.
 const SLOW: Service = Service {
     upstream_bps: 64,
     downstream_bps: 64,
@@ -117,9 +117,13 @@ struct Bench {
 impl Bench {
     fn new(place: Place) -> Result<Self> {
         let mut gateway = Gateway::new(place, frames::CAPACITY)?;
+        let key = frames::probe_key()?;
         let mut open = |entry: &SessionEntry| -> Result<()> {
             let maps = &mut gateway.maps;
             maps.line(entry.line.key, LineValue::default())?;
+            if entry.slot == frames::TWO_TAGS {
+                maps.expect_probes(entry, &key)?;
+            }
             maps.session(entry)
         };
         for i in 0..frames::ONE_TAG {

@@ -117,12 +117,12 @@ pub(crate) fn answer<F: Frame, T: Tables>(
 /// is answered, as it might be a terminal that has forgotten where it was, and changes nothing.
 #[inline(always)]
 fn heard(session: &Liveness, sequence: u64, now_ns: u64) -> u64 {
-    let last = session.sequence.get();
-    if sequence <= last {
-        return last;
+    let last = session.sequence();
+    match u32::try_from(sequence) {
+        Ok(new) if new > last => session.hear(new, now_ns),
+        // Nobody asks so often that the half of a word does not hold it.
+        _ => return last.into(),
     }
-    session.sequence.set(sequence);
-    session.heard_ns.set(now_ns);
     sequence
 }
 
@@ -209,14 +209,19 @@ mod tests {
     #[test]
     fn only_a_number_that_has_not_been_there_is_a_sign_of_life() {
         let session = Liveness::default();
-        for (sequence, now_ns, last, heard_ns) in [
+        session.line.set(1);
+        const SECOND: u64 = 1_000_000_000;
+        for (sequence, now, last, heard_at) in [
             (5, 100, 5, 100),
             (5, 200, 5, 100),
             (4, 300, 5, 100),
             (6, 400, 6, 400),
+            (1 << 32 | 7, 500, 6, 400),
         ] {
-            assert_eq!(heard(&session, sequence, now_ns), last);
-            assert_eq!(session.heard_ns.get(), heard_ns);
+            assert_eq!(heard(&session, sequence, now * SECOND), last);
+            let silent_ns = session.silent_ns(now * SECOND).unwrap();
+            let off_ns = ((now - heard_at) * SECOND).abs_diff(silent_ns);
+            assert!(off_ns < SECOND / 3, "{sequence}: {silent_ns}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::{LineKey, Word};
 
-/// The record of one slot. A cache line.
+/// The record of one slot. Two are a cache line.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Liveness {
@@ -14,14 +14,20 @@ pub struct Liveness {
     pub key: [Word; 2],
     /// [`packed`]; 0: nobody may ask.
     pub line: Word,
-    /// Highest sequence number that has come. Written by the programs.
-    pub sequence: Word,
-    /// When it came, in the clock of `bpf_ktime_get_ns`; 0: never. Written by the programs.
-    pub heard_ns: Word,
-    pub pad: [Word; 3],
+    /// The highest sequence number that has come, in the upper half, and in the lower one when it came, in
+    /// the clock of `bpf_ktime_get_ns`, in units of 2²⁷ ns; 0: none. Written by the programs.
+    pub heard: Word,
 }
 
-const _: () = assert!(size_of::<Liveness>() == 64);
+/// An eighth of a second is enough for a silence of seconds, and the half of a word lasts for 18 years.
+const MOMENT_BITS: u32 = 27;
+
+#[inline(always)]
+const fn moment(ns: u64) -> u32 {
+    (ns >> MOMENT_BITS) as u32
+}
+
+const _: () = assert!(size_of::<Liveness>() == 32);
 
 /// A line in one word. None is 0, since no interface has the index 0.
 #[inline(always)]
@@ -50,7 +56,34 @@ impl Liveness {
         for word in &self.key {
             word.set(0);
         }
-        self.sequence.set(0);
-        self.heard_ns.set(0);
+        self.heard.set(0);
+    }
+
+    /// The highest sequence number that has come; 0: none.
+    #[inline(always)]
+    pub fn sequence(&self) -> u32 {
+        (self.heard.get() >> 32) as u32
+    }
+
+    /// Notes that a number has come.
+    #[inline(always)]
+    pub fn hear(&self, sequence: u32, now_ns: u64) {
+        self.heard
+            .set(u64::from(sequence) << 32 | u64::from(moment(now_ns)));
+    }
+
+    /// For how long nothing has come, at the least; none where nobody may ask, or has.
+    pub fn silent_ns(&self, now_ns: u64) -> Option<u64> {
+        let heard = self.heard.get();
+        if self.line.get() == 0 || heard == 0 {
+            return None;
+        }
+        let moments = moment(now_ns).wrapping_sub(heard as u32);
+        // The clock may have been read before.
+        let moments = match moments > u32::MAX / 2 {
+            true => 0,
+            false => moments.saturating_sub(1),
+        };
+        Some(u64::from(moments) << MOMENT_BITS)
     }
 }

@@ -2,7 +2,7 @@
 
 /// Version of the maps' layout, and part of the pin path. A map of another version is adopted only
 /// where both versions mean the same by it ([`map::layout_since`]).
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Section of the object that has [`SCHEMA_VERSION`], as four bytes, little end first.
 pub const SCHEMA_SECTION: &str = "doorstep_schema";
@@ -69,6 +69,7 @@ pub mod map {
     pub fn layout_since(name: &str) -> u32 {
         match name {
             REASONS => 1,
+            POLICERS | LIVENESS => 3,
             _ => 2,
         }
     }

@@ -85,6 +85,14 @@ pub struct Reading {
     pub silent: Option<std::time::Duration>,
 }
 
+impl Reading {
+    /// When a silent terminal was heard last, if this is read now.
+    pub fn silent_since_ms(&self, now_unix_ms: i64) -> Option<i64> {
+        let silent = i64::try_from(self.silent?.as_millis()).ok()?;
+        Some(now_unix_ms.saturating_sub(silent))
+    }
+}
+
 /// Packets and bytes of IP of one session, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]

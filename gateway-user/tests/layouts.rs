@@ -101,8 +101,8 @@ fn the_objects_are_those_of_the_daemon() {
         Account { upstream, downstream }
         Meter { packets, bytes, policed, credit }
         Policers { upstream, downstream }
-        Policer { spent_until_ns, grant_ns, grant_bytes, depth_ns }
-        Liveness { key, line, sequence, heard_ns, pad }
+        Policer { spent_until_ns, rate }
+        Liveness { key, line, heard }
         LineUse { punts, answers }
         Pace { every_ns, depth_ns }
         Globals {

@@ -4,6 +4,8 @@
 //! changed, only that something has changed, and whoever is woken reads the rows. Either way
 //! nothing is told that is not durable.
 
+mod silence;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +14,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::session::{Session, State};
 use crate::store::{Committed, Hint, SessionRow, StepRow};
+pub use silence::{Liveness, Said, Silence};
 
 /// Steps kept for a Watch that is slow; behind more it reads the table.
 const STEPS_KEPT: usize = 8;
@@ -51,6 +55,8 @@ pub struct Link {
     pub software_version: String,
     /// Number of the latest receipt of this stream; 0: none.
     pub last_receipt: AtomicU64,
+    /// Which of its sessions' terminals are silent.
+    pub silence: Silence,
 }
 
 /// No code panics while it holds one of these locks, and their data is plain.
@@ -157,6 +163,7 @@ impl Hub {
             peer,
             software_version,
             last_receipt: AtomicU64::new(0),
+            silence: Silence::default(),
         });
         let former = lock(&self.gateways).insert(gateway.to_owned(), Arc::clone(&link));
         if let Some(former) = former {
@@ -184,6 +191,22 @@ impl Hub {
 
     pub fn gateways_connected(&self) -> usize {
         lock(&self.gateways).len()
+    }
+
+    /// Whether an established session's terminal is heard, if its gateway reports to this server.
+    pub fn liveness(&self, session: &Session) -> Liveness {
+        match self.link(&session.connection.gateway) {
+            Some(link) if session.state == State::Established => {
+                link.silence.of(session.id, session.generation)
+            }
+            _ => Liveness::Unknown,
+        }
+    }
+
+    /// How many sessions' terminals are silent, of the gateways that report here.
+    pub fn silent(&self) -> usize {
+        let links = lock(&self.gateways);
+        links.values().map(|link| link.silence.count()).sum()
     }
 
     /// Tells everybody here what this server has made durable.

@@ -363,6 +363,7 @@ async fn counters_are_kept_for_the_present_connection_only() {
                     upstream_bytes: bytes,
                     ..Default::default()
                 }),
+                silent_since_unix_ms: 0,
             }],
         })
     };
@@ -387,6 +388,86 @@ async fn counters_are_kept_for_the_present_connection_only() {
     let view = server.reaches(&id, S::Established).await;
     assert_eq!(view.counters, None, "another gateway counts from zero");
     assert_eq!(view.final_counters.map(|c| c.upstream_bytes), Some(100));
+}
+
+fn account(session: &str, generation: u64, silent_since_unix_ms: i64) -> FromGateway {
+    FromGateway::Accounting(pb::Accounting {
+        sessions: vec![pb::SessionCounters {
+            session_id: session.to_owned(),
+            generation,
+            counters: Some(pb::Counters::default()),
+            silent_since_unix_ms,
+        }],
+    })
+}
+
+/// Waits until the server says so of a session's terminal, and that so many are silent in all.
+async fn says(server: &Server, session: &str, liveness: pb::Liveness, since_ms: i64, silent: u64) {
+    let mut seen = None;
+    for _ in 0..1000 {
+        let view = server.detail(session).await.session.unwrap();
+        let request = pb::OperatorStatusRequest {};
+        let status = server.operator().await.status(request).await.unwrap();
+        let count = status.into_inner().silent;
+        seen = Some((view.liveness(), view.silent_since_unix_ms, count));
+        if seen == Some((liveness, since_ms, silent)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{seen:?}, not {liveness:?} since {since_ms}, and {silent} in all");
+}
+
+#[tokio::test]
+async fn a_terminal_is_silent_by_its_own_gateways_word_only() {
+    use pb::Liveness::{NotSilent, Silent, Unspecified};
+
+    let server = Server::start().await;
+    let mut gw1 = server.synced_gateway("gw1").await;
+    let mut gw2 = server.synced_gateway("gw2").await;
+    let mut home = Subscriber::register(&server, PHONE).await;
+    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
+    gw1.establish().await;
+    server.reaches(&id, S::Established).await;
+    says(&server, &id, Unspecified, 0, 0).await;
+
+    gw1.send(account(&id, 1, 0)).await;
+    says(&server, &id, NotSilent, 0, 0).await;
+    // What another says of it counts nowhere.
+    gw2.send(account(&id, 1, 666)).await;
+    gw2.send_receipt(7, &Uuid::new_v4().to_string(), 3).await;
+    assert_eq!(gw2.receipt_ack().await, 7);
+    says(&server, &id, NotSilent, 0, 0).await;
+    for (since_ms, liveness, silent) in [(5000, Silent, 1), (0, NotSilent, 0), (9000, Silent, 1)] {
+        gw1.send(account(&id, 1, since_ms)).await;
+        says(&server, &id, liveness, since_ms, silent).await;
+    }
+    let listed = pb::ListSessionsRequest::default();
+    let listed = server.operator().await.list_sessions(listed).await;
+    let listed = listed.unwrap().into_inner().sessions;
+    assert_eq!(listed[0].silent_since_unix_ms, 9000);
+
+    // A stream that ends takes with it what was said on it.
+    drop(gw1);
+    says(&server, &id, Unspecified, 0, 0).await;
+    let again = vec![held(&id, 1, pb::HeldPhase::Established)];
+    let mut gw1 = server.gateway("gw1", again).await;
+    gw1.until_synced().await;
+    says(&server, &id, Unspecified, 0, 0).await;
+    gw1.send(account(&id, 1, 9000)).await;
+    says(&server, &id, Silent, 9000, 1).await;
+
+    // And a session that has ended is not silent.
+    home.ask(&server, pb::AccessKind::Move, HOME_2)
+        .await
+        .unwrap();
+    let disconnect = gw1.disconnect().await;
+    gw1.receipt(&id, disconnect.generation).await;
+    gw1.receipt_ack().await;
+    gw2.establish().await;
+    server.reaches(&id, S::Established).await;
+    gw2.send(account(&id, 3, 0)).await;
+    says(&server, &id, NotSilent, 0, 0).await;
 }
 
 #[tokio::test]

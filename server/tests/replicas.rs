@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{HOME_1, HOME_2, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::{Pruned, now_ms};
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
+use pb::gateway_message::Body as FromGateway;
 
 /// The terminal asks one server, the gateways' streams are at the other.
 #[tokio::test]
@@ -39,6 +42,41 @@ async fn a_move_goes_through_whichever_server_is_asked() {
     gw2.establish().await;
     watch.expect(S::Establishing, 3).await;
     watch.expect(S::Established, 3).await;
+}
+
+/// A gateway tells the server that it has its stream to which terminals are silent; another one says
+/// that it does not know.
+#[tokio::test]
+async fn silence_is_known_where_the_gateway_reports() {
+    let one = Server::start_on_postgres().await;
+    let other = one.replica().await;
+    let mut gw1 = other.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&one, PHONE).await;
+    let session = home.ask(&one, Connect, HOME_1).await.unwrap().session_id;
+    gw1.establish().await;
+    one.reaches(&session, S::Established).await;
+    let report = pb::SessionCounters {
+        session_id: session.clone(),
+        generation: 1,
+        counters: Some(pb::Counters::default()),
+        silent_since_unix_ms: 5000,
+    };
+    gw1.send(FromGateway::Accounting(pb::Accounting {
+        sessions: vec![report],
+    }))
+    .await;
+    let mut seen = pb::Liveness::Unspecified;
+    for _ in 0..1000 {
+        seen = other.detail(&session).await.session.unwrap().liveness();
+        if seen == pb::Liveness::Silent {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(seen, pb::Liveness::Silent);
+    let elsewhere = one.detail(&session).await.session.unwrap();
+    assert_eq!(elsewhere.liveness(), pb::Liveness::Unspecified);
+    assert_eq!(elsewhere.silent_since_unix_ms, 0);
 }
 
 /// What one has removed the other does not find, and neither is in the other's way.

@@ -19,7 +19,7 @@ use doorstep_gateway_common::operator::OperatorValue;
 use doorstep_gateway_common::policer::Policers;
 use doorstep_gateway_common::table::{Key, Layout};
 use doorstep_gateway_common::trace::{TraceEvent, TraceFilter, TraceScratch};
-use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot, record};
+use doorstep_gateway_common::{Direction, OperatorIndex, Reason, Slot, Word, record};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -184,11 +184,7 @@ impl Loaded {
             .try_into()?;
         for (slot, value) in model.liveness.0.iter().enumerate() {
             let [first, second] = &value.key;
-            let words = [first, second, &value.line, &value.sequence, &value.heard_ns];
-            let mut record = [0; LIVENESS_WORDS];
-            for (word, cell) in record.iter_mut().zip(words) {
-                *word = cell.get();
-            }
+            let record = [first, second, &value.line, &value.heard].map(Word::get);
             liveness.set(u32::try_from(slot)?, record, 0)?;
         }
         let punt = RingBuf::try_from(ebpf.take_map(map::PUNT).context("PUNT")?)?;
@@ -203,13 +199,16 @@ impl Loaded {
         })
     }
 
-    /// The highest number with which the terminal of a slot has asked, and when, in nanoseconds of the
-    /// kernel's clock.
-    pub fn heard(&self, slot: Slot) -> Result<(u64, u64)> {
+    /// When the terminal of a slot has asked last, and with which number, as the programs note it.
+    pub fn heard(&self, slot: Slot) -> Result<Liveness> {
         let map = self.ebpf.map(map::LIVENESS).context("LIVENESS")?;
         let records: Array<_, [u64; LIVENESS_WORDS]> = map.try_into()?;
-        let [_, _, _, sequence, heard_ns, ..] = records.get(&slot, 0)?;
-        Ok((sequence, heard_ns))
+        let [first, second, line, heard] = records.get(&slot, 0)?.map(Word::new);
+        Ok(Liveness {
+            key: [first, second],
+            line,
+            heard,
+        })
     }
 
     /// Runs a frame through a program.
@@ -365,18 +364,17 @@ const LIVENESS_WORDS: usize = size_of::<Liveness>() / 8;
 const POLICERS_WORDS: usize = size_of::<Policers>() / 8;
 
 fn words(policers: &Policers) -> [u64; POLICERS_WORDS] {
-    let [up, down] = [&policers.upstream, &policers.downstream].map(|policer| {
-        [
-            policer.spent_until_ns.get(),
-            policer.grant_ns.get(),
-            policer.grant_bytes.get(),
-            policer.depth_ns.get(),
-        ]
-    });
-    let mut words = [0; POLICERS_WORDS];
-    words[..4].copy_from_slice(&up);
-    words[4..].copy_from_slice(&down);
-    words
+    let Policers {
+        upstream,
+        downstream,
+    } = policers;
+    [
+        &upstream.spent_until_ns,
+        &upstream.rate,
+        &downstream.spent_until_ns,
+        &downstream.rate,
+    ]
+    .map(Word::get)
 }
 
 fn split_meta(out: &[u8]) -> Option<(OperatorIndex, &[u8])> {

@@ -73,7 +73,8 @@ fn main() -> ExitCode {
         each_kernel: cases![
             lines::{two_tags, terminal_two_tags},
             sessions::{connect_move_release},
-            dhcp::{udhcpc},
+            dhcp::{udhcpc, dhcpcd},
+            dhcp6::{delegated},
             rooms::{reach_the_world},
             own_rooms::{each_by_its_operator},
             liveness::{line_cut, daemon_gone},
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         newer_kernels: cases![
             lines::{terminal_one_tag},
             room_vlans::{tagged},
+            dhcp::{dhclient},
             kernel_path::{
                 gateway_answers,
                 time_exceeded,
@@ -126,13 +128,10 @@ fn main() -> ExitCode {
             service::{changed_live},
             dhcp::{
                 routers_come_and_go,
-                dhclient,
-                dhcpcd,
                 released,
                 moved_at_once,
                 forced_to_renew,
             },
-            dhcp6::{delegated},
             floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},
             rates::{policed, shaping_without_a_shaper},
@@ -142,7 +141,7 @@ fn main() -> ExitCode {
             survival::{server_away, terminal_killed, time_to_live},
             kills::{on_the_way},
             soak::{server_away},
-            hitless::{killed, refused, former_version, full},
+            hitless::{killed, refused, former_version, version_before, full},
             ports::{
                 name_of_another_device,
                 out_of_the_configuration,

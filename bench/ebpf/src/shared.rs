@@ -36,7 +36,7 @@ pub struct Seen {
 }
 
 /// Bytes of a frame whose verdict is timed.
-pub const FRAME_LEN: usize = 96;
+pub const FRAME_LEN: usize = 104;
 
 /// A frame that is put back before each run of the program that is timed.
 #[repr(C)]

@@ -263,6 +263,7 @@ fn gateway_seeds() -> Vec<Vec<u8>> {
         },
         Report::Receipt(receipt),
         Report::Accounting(vec![Account {
+            silent_since_ms: Some(1_700_000_000_000),
             session: SESSION,
             generation: 3,
             counters: COUNTERS,
@@ -310,6 +311,9 @@ fn check_gateway_message(data: &[u8]) {
             for session in accounting.sessions {
                 check_id(&session.session_id);
                 check_counters(session.counters);
+                if let Some((said, _)) = convert::account(session) {
+                    assert_ne!(said.silent_since_ms, Some(0));
+                }
             }
         }
     }

@@ -207,9 +207,6 @@ pub fn sessions(
                     matches!(view.phase, "established" | "closing") && view.mac.is_some()
                 });
             let reading = reading.unwrap_or_default();
-            let silent_since = reading.silent.map(|silent| {
-                now_unix_ms - i64::try_from(silent.as_millis()).unwrap_or(now_unix_ms)
-            });
             let operator = config.operator(view.operator);
             v1::GatewaySession {
                 session_id: view.connect.session.to_string(),
@@ -229,7 +226,7 @@ pub fn sessions(
                 .to_owned(),
                 mac: text(view.mac),
                 counters: Some(control::counters(reading.counters)),
-                silent_since_unix_ms: silent_since.unwrap_or_default(),
+                silent_since_unix_ms: reading.silent_since_ms(now_unix_ms).unwrap_or_default(),
                 service: Some(control::service_message(view.connect.service)),
                 steps: view
                     .steps

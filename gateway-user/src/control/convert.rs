@@ -256,6 +256,7 @@ pub fn outgoing(gateway_id: &str, report: Report) -> v1::GatewayMessage {
                     session_id: account.session.to_string(),
                     generation: account.generation,
                     counters: Some(counters(account.counters)),
+                    silent_since_unix_ms: account.silent_since_ms.unwrap_or_default(),
                 })
                 .collect(),
         }),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::message::{Instruction, Report};
 use super::row::{SessionRef, Write};
 use crate::plan::Plan;
-use crate::session::{Counters, SessionEntry};
+use crate::session::{Counters, Reading, SessionEntry};
 
 /// The two clocks: one for deadlines, one for people.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +69,10 @@ pub enum Event {
         line: LineKey,
         result: Result<(), String>,
     },
-    /// [`Action::ReadCounters`] is done: session, generation, counters.
+    /// [`Action::ReadCounters`] is done: session, generation, counters and silence.
     CountersRead {
         operator: OperatorIndex,
-        readings: Vec<(Uuid, u64, Counters)>,
+        readings: Vec<(Uuid, u64, Reading)>,
     },
     /// A deadline has passed.
     Tick,

@@ -175,6 +175,8 @@ pub struct Account {
     pub session: Uuid,
     pub generation: u64,
     pub counters: Counters,
+    /// When the terminal was heard last, if it is silent.
+    pub silent_since_ms: Option<i64>,
 }
 
 fn write_key<S: Serializer>(key: &SessionKey, serializer: S) -> Result<S::Ok, S::Error> {

@@ -212,7 +212,7 @@ impl Engine {
             Event::LeaseOpened { line, result } => self.on_lease_opened(line, result, now),
             Event::LeaseClosed { line, result } => self.on_lease_closed(line, result, now),
             Event::CountersRead { operator, readings } => {
-                self.on_counters_read(operator, &readings);
+                self.on_counters_read(operator, &readings, now);
             }
             Event::Tick => {}
         }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::message::{Account, Held, HeldPhase, Receipt, Report};
 use super::row::{Phase, SessionRef, Write};
 use super::{Action, Engine, Now, Timer};
-use crate::session::Counters;
+use crate::session::Reading;
 
 /// How often a receipt is repeated.
 const RECEIPT_INTERVAL: Duration = Duration::from_secs(5);
@@ -154,18 +154,20 @@ impl Engine {
     pub(super) fn on_counters_read(
         &mut self,
         operator: OperatorIndex,
-        readings: &[(Uuid, u64, Counters)],
+        readings: &[(Uuid, u64, Reading)],
+        now: Now,
     ) {
         let accounts: Vec<Account> = readings
             .iter()
-            .filter_map(|&(session, generation, counters)| {
+            .filter_map(|&(session, generation, reading)| {
                 let held = self.sessions.get(&SessionRef { operator, session })?;
                 let current = matches!(held.row.phase, Phase::Established(_))
                     && held.row.connect.generation == generation;
                 current.then_some(Account {
                     session,
                     generation,
-                    counters,
+                    counters: reading.counters,
+                    silent_since_ms: reading.silent_since_ms(now.unix_ms),
                 })
             })
             .collect();

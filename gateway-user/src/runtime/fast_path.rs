@@ -290,8 +290,8 @@ impl<F: FastPath> Work<F> {
             },
             Command::ReadCounters { operator, slots } => {
                 let read = |&(session, generation, slot): &(Uuid, u64, Slot)| {
-                    let counters = self.fast_path.counters(slot).ok()?;
-                    Some((session, generation, counters))
+                    let reading = self.fast_path.reading(slot).ok()?;
+                    Some((session, generation, reading))
                 };
                 Event::CountersRead {
                     operator,

@@ -65,6 +65,13 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
                 sessions.join(", ")
             },
         ),
+        (
+            "silent",
+            format!(
+                "{} terminals, of the gateways connected here",
+                status.silent
+            ),
+        ),
         ("receipts", status.receipts.to_string()),
         ("watches", status.watches.to_string()),
         ("refused", refused_load(&status.refused)),

@@ -49,6 +49,12 @@ pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
     let rows: Vec<_> = all
         .into_iter()
         .map(|view| {
+            let silence = match view.silent_since_unix_ms {
+                0 => None,
+                since => Some(format!("the terminal is silent since {}", when(since))),
+            };
+            let detail = Some(view.detail).filter(|detail| !detail.is_empty());
+            let detail: Vec<String> = detail.into_iter().chain(silence).collect();
             vec![
                 view.session_id,
                 view.location_id,
@@ -58,7 +64,7 @@ pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
                 when(view.since_unix_ms),
                 view.ipv4_address,
                 view.ipv6_prefix,
-                view.detail,
+                detail.join("; "),
             ]
         })
         .collect();
@@ -119,6 +125,17 @@ fn service_and_plan(view: &pb::SessionView) -> String {
     }
 }
 
+/// Whether the terminal is heard, of an established session.
+fn heard(view: &pb::SessionView) -> String {
+    let established = view.state == i32::from(pb::SessionState::Established);
+    match pb::Liveness::try_from(view.liveness) {
+        Ok(pb::Liveness::Silent) => format!("silent since {}", when(view.silent_since_unix_ms)),
+        Ok(pb::Liveness::NotSilent) => "not silent".to_owned(),
+        _ if established => "not known: the gateway has not reported to this server".to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// How far the gateway has followed.
 fn follows(view: &pb::SessionView) -> String {
     let revision = view.service_revision;
@@ -135,6 +152,7 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
     }
     let view = detail.session.unwrap_or_default();
     let (service, follows) = (service_and_plan(&view), follows(&view));
+    let heard = heard(&view);
     print(&fields(&[
         ("session", view.session_id),
         ("subscriber", view.subscriber_id),
@@ -154,6 +172,7 @@ pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
             establishment_name(view.establishment).to_owned(),
         ),
         ("terminal", view.terminal_mac),
+        ("", heard),
         ("line", view.line),
         ("route", view.route),
         ("service", service),

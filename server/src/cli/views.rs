@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorstep_proto::v1 as pb;
-use doorstep_server::service::convert::{establishment_name, state_name};
+use doorstep_server::service::convert::{establishment_name, liveness_name, state_name};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -14,6 +14,8 @@ pub struct Status {
     started_unix_ms: i64,
     subscribers: u64,
     sessions_by_state: BTreeMap<&'static str, u64>,
+    /// Of the gateways that report to this server.
+    silent: u64,
     gateways_connected: u32,
     gateways_configured: u32,
     legacy_seal_enabled: bool,
@@ -60,6 +62,7 @@ impl From<pb::OperatorStatusResponse> for Status {
                 .iter()
                 .map(|entry| (state_name(entry.state), entry.count))
                 .collect(),
+            silent: status.silent,
             gateways_connected: status.gateways_connected,
             gateways_configured: status.gateways_configured,
             legacy_seal_enabled: status.legacy_seal_enabled,
@@ -201,6 +204,9 @@ pub struct Session {
     service_revision: u64,
     service_acknowledged: bool,
     service_problem: String,
+    /// `silent`, `not_silent`, or `unknown` to this server.
+    liveness: &'static str,
+    silent_since_unix_ms: Option<i64>,
 }
 
 impl From<pb::SessionView> for Session {
@@ -231,6 +237,8 @@ impl From<pb::SessionView> for Session {
             service_revision: view.service_revision,
             service_acknowledged: view.service_acknowledged,
             service_problem: view.service_problem,
+            liveness: liveness_name(view.liveness),
+            silent_since_unix_ms: Some(view.silent_since_unix_ms).filter(|since| *since != 0),
         }
     }
 }

@@ -161,13 +161,20 @@ impl Engine {
     }
 
     /// Writes reported counters, some hundred sessions in one unit. A gateway's word counts only
-    /// about sessions that are its own.
-    pub async fn accounting(&self, gateway: &str, reports: &[(Uuid, u64, Counters)]) -> Result<()> {
+    /// about sessions that are its own; returns the others.
+    pub async fn accounting(
+        &self,
+        gateway: &str,
+        reports: &[(Uuid, u64, Counters)],
+    ) -> Result<Vec<Uuid>> {
+        let mut refused = Vec::new();
         for chunk in reports.chunks(200) {
             let gateway = gateway.to_owned();
             let chunk = chunk.to_vec();
-            self.store
+            let others = self
+                .store
                 .change(move |work| {
+                    let mut others = Vec::new();
                     work.expect(chunk.iter().map(|(session, ..)| Need::Session(*session)))?;
                     for (session, generation, counters) in &chunk {
                         if let Some(row) = work.session(*session)?
@@ -176,13 +183,16 @@ impl Engine {
                             && row.session.state.is_live()
                         {
                             work.set_counters(*session, &gateway, *generation, *counters);
+                        } else {
+                            others.push(*session);
                         }
                     }
-                    Ok::<(), EngineError>(())
+                    Ok::<_, EngineError>(others)
                 })
                 .await?;
+            refused.extend(others);
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// A gateway is connected, or has been until now.

@@ -8,6 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
 use crate::engine::{AccessKind, AccessRequest, EngineError, Wanted};
+use crate::hub::{Liveness, Said};
 use crate::identity::{IdCard, Phone};
 use crate::limits::{Reason, exhausted};
 use crate::session::establishment::{Dhcp, Replace};
@@ -280,7 +281,9 @@ pub fn session_view(
     row: SessionRow,
     counted: Option<&CountersRow>,
     last_receipt: Option<&ReceiptRow>,
+    heard: Liveness,
 ) -> pb::SessionView {
+    let (heard, silent_since_ms) = liveness(heard);
     let session = row.session;
     let counted = counted.filter(|counted| counted.belong_to(&session));
     let addresses = session.connection.addresses;
@@ -318,7 +321,38 @@ pub fn session_view(
             Establishment::Dhcp => pb::Establishment::Dhcp,
         }
         .into(),
+        liveness: heard.into(),
+        silent_since_unix_ms: silent_since_ms,
     }
+}
+
+fn liveness(liveness: Liveness) -> (pb::Liveness, i64) {
+    match liveness {
+        Liveness::Unknown => (pb::Liveness::Unspecified, 0),
+        Liveness::NotSilent => (pb::Liveness::NotSilent, 0),
+        Liveness::SilentSince(since_ms) => (pb::Liveness::Silent, since_ms),
+    }
+}
+
+/// The name that people know it by.
+pub fn liveness_name(liveness: i32) -> &'static str {
+    match pb::Liveness::try_from(liveness) {
+        Ok(pb::Liveness::Silent) => "silent",
+        Ok(pb::Liveness::NotSilent) => "not_silent",
+        _ => "unknown",
+    }
+}
+
+/// What a gateway says of one session; none if it names none.
+pub fn account(report: pb::SessionCounters) -> Option<(Said, (Uuid, u64, Counters))> {
+    let session = uuid(&report.session_id).ok()?;
+    let (generation, since_ms) = (report.generation, report.silent_since_unix_ms);
+    let said = Said {
+        session,
+        generation,
+        silent_since_ms: (since_ms != 0).then_some(since_ms),
+    };
+    Some((said, (session, generation, plain_counters(report.counters))))
 }
 
 /// A terminal, unless something else is said.

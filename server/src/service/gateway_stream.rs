@@ -371,6 +371,7 @@ impl GatewayStream<'_> {
                 return Ok(());
             }
         };
+        self.link.silence.forget(std::iter::once(session));
         let row = ReceiptRow {
             gateway: self.gateway.to_owned(),
             number: receipt.number,
@@ -403,20 +404,20 @@ impl GatewayStream<'_> {
     }
 
     async fn accounting(&self, accounting: pb::Accounting) -> Result<(), Status> {
-        let reports: Vec<_> = accounting
+        let (said, reports): (Vec<_>, Vec<_>) = accounting
             .sessions
             .into_iter()
-            .filter_map(|report| {
-                let session = convert::uuid(&report.session_id).ok()?;
-                Some((
-                    session,
-                    report.generation,
-                    convert::plain_counters(report.counters),
-                ))
-            })
-            .collect();
-        if let Err(error) = self.engine.accounting(self.gateway, &reports).await {
-            tracing::error!(%error, "counters not recorded");
+            .filter_map(convert::account)
+            .unzip();
+        // Before anything is waited for: a receipt that comes next is to find it.
+        self.link.silence.take(said.into_iter());
+        match self.engine.accounting(self.gateway, &reports).await {
+            Ok(refused) => self.link.silence.forget(refused.into_iter()),
+            Err(error) => {
+                let unknown = reports.iter().map(|(session, ..)| *session);
+                self.link.silence.forget(unknown);
+                tracing::error!(%error, "counters not recorded");
+            }
         }
         Ok(())
     }

@@ -76,11 +76,13 @@ impl OperatorService {
             .ok_or_else(|| Status::not_found("session_id: there is no such session"))?;
         let receipts = store.receipts(id).await.map_err(failed)?;
         let counters = store.counters_of(&[id]).await.map_err(failed)?;
+        let heard = self.engine.hub.liveness(&row.session);
         Ok(pb::SessionDetail {
             session: Some(convert::session_view(
                 row,
                 counters.first(),
                 receipts.last(),
+                heard,
             )),
             steps: store
                 .steps(id, None)
@@ -163,6 +165,7 @@ impl Operator for OperatorService {
                     count,
                 })
                 .collect(),
+            silent: self.engine.hub.silent() as u64,
             gateways_connected: count(self.engine.hub.gateways_connected()),
             gateways_configured: count(self.engine.config.gateways.len()),
             legacy_seal_enabled: self.engine.allows_legacy_seals(),
@@ -278,7 +281,8 @@ impl Operator for OperatorService {
             .into_iter()
             .map(|row| {
                 let id = row.session.id;
-                convert::session_view(row, counters.get(&id), receipts.get(&id))
+                let heard = self.engine.hub.liveness(&row.session);
+                convert::session_view(row, counters.get(&id), receipts.get(&id), heard)
             })
             .collect();
         Ok(Response::new(pb::ListSessionsResponse {

@@ -32,7 +32,7 @@ pub enum Client {
     Udhcpc,
     /// ISC's. It begins with the lease that it had before.
     Dhclient,
-    /// ISC's, for IPv6: it asks for a delegated prefix.
+    /// ISC's, for IPv6: it asks for an address and for a delegated prefix.
     Dhclient6,
     /// WIDE's, for IPv6: it is delegated a prefix and gives a link of the home an address of it.
     Dhcp6c,
@@ -137,7 +137,7 @@ impl Cpe {
                 "exec dhclient -4 -d -lf {dir}/leases -pf {dir}/pid {port}"
             ))?,
             Client::Dhclient6 => self.apart(&format!(
-                "exec dhclient -6 -P -d -lf {dir}/leases -pf {dir}/pid {port}"
+                "exec dhclient -6 -N -P -d -lf {dir}/leases -pf {dir}/pid {port}"
             ))?,
             Client::Dhcp6c => {
                 let program = program("dhcp6c")?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
@@ -134,6 +134,53 @@ impl Accounts {
         }
         Ok((used, sum))
     }
+}
+
+/// Makes the pins what a gateway of version 2 has left, which had another form of rates and of what is heard of
+/// terminals, as [`age`] does.
+fn age_by_one(version: &Path) -> Result<()> {
+    for name in [map::POLICERS, map::LIVENESS] {
+        fs::remove_file(version.join("maps").join(name))?;
+    }
+    Ok(fs::rename(version, version.with_file_name("v2"))?)
+}
+
+/// Most maps mean the same to the version before: sessions' rows and counters are gone on with.
+pub fn version_before() -> CaseResult {
+    let mut rig = rig()?;
+    rig.street.gateways[0].daemon.stop()?;
+    let pins = fs::canonicalize(pinned(&rig.street.gateways[0], ".."))?;
+    let version = pins.join(format!("v{SCHEMA_VERSION}"));
+    let accounts = Accounts::open(&version)?;
+    let (_, before) = accounts.session()?;
+    let steady = rig.start()?;
+    age_by_one(&version)?;
+    rig.street.start_gateway(0)?;
+    answers(&rig.street.gateways[0])?;
+    ensure!(!pins.join("v2").exists(), "the former pins are left");
+    // The terminal's questions are answered by what the new daemon has written.
+    let asked = packets(&rig.street.gateways[0])?["probe_answered"];
+    let end = Instant::now() + Duration::from_secs(10);
+    while packets(&rig.street.gateways[0])?["probe_answered"] == asked {
+        ensure!(Instant::now() < end, "the terminal is not answered");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let traffic = steady.stop()?;
+    ensure!(traffic.lost() == 0, "{traffic:?}");
+    let counters = &sessions(&rig)?[0].counters;
+    for (now, before, sent) in [
+        (counters.upstream_packets, before[0], traffic.upstream.sent),
+        (
+            counters.downstream_packets,
+            before[1],
+            traffic.downstream.sent,
+        ),
+    ] {
+        ensure!(now - before == sent, "{now} - {before} counted of {sent}");
+    }
+    let log = rig.street.homes[0].terminal.log();
+    ensure!(!log.contains("the gateway is silent"), "{log}");
+    flows(&rig.street, &rig.street.homes[0], &rig.session)
 }
 
 pub fn former_version() -> CaseResult {

@@ -14,6 +14,8 @@ use crate::support::{at_server, connect, flows, logs, packets, unnoticed};
 /// Both ends promise less: the terminal notices within three seconds, the gateway within four. The
 /// rest is for a busy machine.
 const NOTICED: Duration = Duration::from_secs(10);
+/// A gateway tells its server each ten seconds.
+const TOLD: Duration = Duration::from_secs(30);
 /// Coming back takes one question.
 const HEARD: Duration = Duration::from_secs(20);
 
@@ -63,6 +65,16 @@ fn gateway_says_silent(street: &Street, silent: bool, patience: Duration) -> Res
     until(street, what, patience, |street| {
         Ok(at_gateway(street)?["silent_since_unix_ms"].is_null() != silent)
     })
+}
+
+/// The server hears of it with the counters.
+fn server_says(street: &Street, session: &Session, liveness: &str) -> Result<()> {
+    let what = format!("{liveness} to the server");
+    until(street, &what, TOLD, |street| {
+        let view = at_server(street.server(), &session.session_id)?;
+        Ok(view["liveness"] == liveness)
+    })
+    .map(drop)
 }
 
 fn set_access(street: &Street, state: &str) -> Result<()> {
@@ -163,12 +175,25 @@ pub fn terminal_unplugged() -> CaseResult {
     ensure!(silent["phase"] == "established", "{silent}");
     let detail = silent["detail"].as_str().unwrap_or_default();
     ensure!(detail.contains("the terminal is silent"), "{silent}");
+    server_says(&street, &session, "silent")?;
     let server = at_server(street.server(), &session.session_id)?;
     ensure!(server["state"] == "established", "{server}");
+    let (told, own) = (&server["silent_since_unix_ms"], at_gateway(&street)?);
+    let own = own["silent_since_unix_ms"].as_i64().context("heard")?;
+    // Both are reckoned from how long it has been silent, which is read after the clock.
+    let apart = told.as_i64().context("not told")?.abs_diff(own);
+    ensure!(apart < 1000, "{server} {own}");
+    let status: Value = street.server().ask_json(&["status"])?;
+    ensure!(status["silent"] == 1, "{status}");
+    let listed: Vec<Value> = street.server().ask_json(&["sessions"])?;
+    ensure!(listed[0]["liveness"] == "silent", "{listed:?}");
     terminal_says(&street, "silent", NOTICED)?;
 
     street.set_cable(0, true)?;
     gateway_says_silent(&street, false, HEARD)?;
     terminal_says(&street, "established", HEARD)?;
+    server_says(&street, &session, "not_silent")?;
+    let status: Value = street.server().ask_json(&["status"])?;
+    ensure!(status["silent"] == 0, "{status}");
     goes_on(&street, &session, &steps)
 }

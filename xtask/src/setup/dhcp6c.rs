@@ -10,15 +10,22 @@ use super::apt;
 use crate::folder::put_in_place;
 
 pub const PACKAGE: &str = "wide-dhcpv6-client";
-const PROGRAM: &str = "dhcp6c";
+/// What it has for the tests.
+pub const PROGRAM: &str = "dhcp6c";
 
 /// Where the tests look for it, below the target folder.
 fn folder() -> PathBuf {
     target_dir().join("tools").join(PACKAGE)
 }
 
+/// The program, on this host or unpacked.
+pub fn find() -> Option<PathBuf> {
+    let unpacked = || Some(folder().join("usr/sbin").join(PROGRAM)).filter(|file| file.is_file());
+    find_in_path(PROGRAM).or_else(unpacked)
+}
+
 pub fn is_there() -> bool {
-    find_in_path(PROGRAM).is_some() || folder().join("usr/sbin").join(PROGRAM).is_file()
+    find().is_some()
 }
 
 /// Downloads the package and unpacks it.

@@ -4,7 +4,7 @@
 //! once. What is missing is installed with apt as root, or listed as commands to type.
 
 pub mod apt;
-mod dhcp6c;
+pub mod dhcp6c;
 mod linker;
 mod needs;
 mod postgres;

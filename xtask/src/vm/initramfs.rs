@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use doorstep_ebpf_build::find_in_path;
 
 use super::{
+    clients,
     cpio::Archive,
     kernel::Unpacked,
     modules::{self, AVAILABLE, LOADED},
@@ -27,15 +28,31 @@ pub const COMMAND: &str = "/doorstep/command";
 
 /// Programs of the host that the guest has too; busybox fills in for the rest.
 const TOOLS: &[&str] = &[
-    "bash", "bridge", "ethtool", "ip", "modprobe", "nft", "nsenter", "ping", "ss", "tc",
+    "bash",
+    "bridge",
+    "ethtool",
+    "ip",
+    "modprobe",
+    "nft",
+    "nsenter",
+    "ping",
+    "run-parts",
+    "ss",
+    "tc",
+    "unshare",
 ];
 
 /// Tools of which the guest can do without.
 const OPTIONAL_TOOLS: &[&str] = &["curl", "iperf3", "openssl", "strace", "tcpdump"];
 
 const FILES: &[(&str, &str)] = &[
-    ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"),
-    ("etc/group", "root:x:0:\n"),
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/bash\n\
+         dhcpcd:x:102:65534:DHCP Client Daemon:/usr/lib/dhcpcd:/bin/false\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    ("etc/fstab", ""),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("etc/hostname", "doorstep-vm\n"),
     ("etc/nsswitch.conf", "hosts: files\n"),
@@ -66,6 +83,7 @@ pub fn base(kernel: &Unpacked) -> Result<PathBuf> {
         root.archive.file(path, content.as_bytes())?;
     }
     root.tools()?;
+    clients::add(&mut root)?;
     root.tree(&tree, &tree)?;
     root.archive.finish()?;
     fs::remove_dir_all(&tree)?;
@@ -87,7 +105,8 @@ fn ingredients() -> String {
             (tool, path, modified)
         })
         .collect();
-    format!("{INIT}{LOADED:?}{AVAILABLE:?}{FILES:?}{tools:?}")
+    let clients = clients::ingredients();
+    format!("{INIT}{LOADED:?}{AVAILABLE:?}{FILES:?}{tools:?}{clients:?}")
 }
 
 /// Writes the whole root file system of one run: the cached part, then the run's own.
@@ -104,7 +123,8 @@ pub fn write(to: &Path, base: &Path, programs: &[PathBuf], script: &str) -> Resu
     Ok(())
 }
 
-struct Root<W> {
+/// A root file system that is being written.
+pub struct Root<W> {
     archive: Archive<W>,
     shipped: BTreeSet<PathBuf>,
 }
@@ -117,7 +137,7 @@ impl<W: Write> Root<W> {
             root.archive.folder(format!("usr/{folder}"))?;
             root.archive.symlink(folder, &format!("usr/{folder}"))?;
         }
-        for folder in ["dev", "out", "proc", "root", "run", "sys", "tmp", "var"] {
+        for folder in ["dev", "out", "proc", "root", "run", "sys", "tmp", "var/lib"] {
             root.archive.folder(folder)?;
         }
         root.archive.symlink("var/run", "/run")?;
@@ -160,7 +180,7 @@ impl<W: Write> Root<W> {
     }
 
     /// Ships a file of the host, with the libraries it is linked to.
-    fn host_file(&mut self, from: &Path, to: &str) -> Result<()> {
+    pub fn host_file(&mut self, from: &Path, to: &str) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.archive.file(to, &content)?;
         self.libraries(from)

@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: runs a program on a distribution's kernel, in a virtual machine in software
 //! emulation. It needs neither root nor `/dev/kvm`.
 
+mod clients;
 mod cpio;
 mod initramfs;
 pub mod kernel;

@@ -27,6 +27,7 @@ pub const LOADED: &[&str] = &[
     "nft_ct",
     "nft_masq",
     "nft_nat",
+    "overlay",
     "sch_fq",
     "sch_ingress",
     "sch_netem",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::message::Account;
 
 fn good() -> v1::Connect {
     v1::Connect {
@@ -174,4 +175,22 @@ fn a_message_without_a_body_is_an_error() {
         incoming(v1::ServerMessage { body: None }),
         Err(EmptyMessage)
     );
+}
+
+#[test]
+fn an_account_says_since_when_a_terminal_is_silent() {
+    for (silent_since_ms, unix_ms) in [(None, 0), (Some(5000), 5000)] {
+        let account = Account {
+            session: Uuid::from_u128(7),
+            generation: 3,
+            counters: Counters::default(),
+            silent_since_ms,
+        };
+        let message = outgoing("gw1", Report::Accounting(vec![account]));
+        let Some(v1::gateway_message::Body::Accounting(accounting)) = message.body else {
+            panic!("not an account: {message:?}");
+        };
+        let told = &accounting.sessions[0];
+        assert_eq!((told.generation, told.silent_since_unix_ms), (3, unix_ms));
+    }
 }

@@ -66,11 +66,7 @@ impl Lives {
 }
 
 fn silence(record: &Liveness, now_ns: u64) -> Option<Duration> {
-    let heard_ns = record.heard_ns.get();
-    if record.line.get() == 0 || heard_ns == 0 {
-        return None;
-    }
-    let since = Duration::from_nanos(now_ns.saturating_sub(heard_ns));
+    let since = Duration::from_nanos(record.silent_ns(now_ns)?);
     (since >= SILENT_AFTER).then_some(since)
 }
 
@@ -105,11 +101,11 @@ mod tests {
         let record = Liveness::default();
         record.expect(&LINE, key(1).words());
         assert_eq!(silence(&record, 99 * SECOND), None, "never asked");
-        record.sequence.set(4);
-        record.heard_ns.set(10 * SECOND);
+        record.hear(4, 10 * SECOND);
         assert_eq!(silence(&record, 12 * SECOND), None);
-        let silent = silence(&record, 20 * SECOND);
-        assert_eq!(silent, Some(Duration::from_secs(10)));
+        let silent = silence(&record, 20 * SECOND).expect("silent");
+        let range = Duration::from_millis(9700)..=Duration::from_secs(10);
+        assert!(range.contains(&silent), "{silent:?}");
         assert_eq!(silence(&record, 9 * SECOND), None, "a clock read before");
     }
 
@@ -120,12 +116,11 @@ mod tests {
         let lives = Lives(Mapped::anonymous(8));
         lives.expect(3, &LINE, &key(1));
         let record = lives.0.get(3).expect("a slot");
-        record.sequence.set(4);
-        record.heard_ns.set(SECOND);
+        record.hear(4, SECOND);
         lives.expect(3, &LINE, &key(1));
-        assert_eq!((record.sequence.get(), record.heard_ns.get()), (4, SECOND));
+        assert!(record.sequence() == 4 && record.silent_ns(SECOND) == Some(0));
         lives.expect(3, &LINE, &key(2));
-        assert_eq!((record.sequence.get(), record.heard_ns.get()), (0, 0));
+        assert!(record.sequence() == 0 && record.silent_ns(SECOND).is_none());
         assert_eq!(record.key[0].get(), key(2).words()[0]);
         lives.expect(8, &LINE, &key(1));
     }

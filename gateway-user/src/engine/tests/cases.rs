@@ -605,11 +605,33 @@ fn counters_are_reported_while_the_stream_is_up() {
         session: id(1),
         generation: 1,
         counters,
+        silent_since_ms: None,
     };
     assert_eq!(world.take_reports(), [Report::Accounting(vec![account])]);
     world.feed(Event::StreamDown { operator: NORTH });
     world.advance(Duration::from_secs(30));
     assert!(world.orders.is_empty());
+}
+
+/// Each account says what is so when it is read: nothing has to be remembered of what was said before.
+#[test]
+fn silent_terminals_are_reported_with_the_counters() {
+    let mut world = established(NORTH, 1, 2);
+    world.reports.clear();
+    let silence = |world: &mut World| {
+        world.advance(Duration::from_secs(10));
+        world.settle();
+        match &world.take_reports()[..] {
+            [Report::Accounting(accounts)] => accounts[0].silent_since_ms,
+            other => panic!("not an account: {other:?}"),
+        }
+    };
+    assert_eq!(silence(&mut world), None);
+    let slot = *world.counters.keys().next().expect("a session");
+    world.silent.insert(slot, Duration::from_secs(7));
+    assert_eq!(silence(&mut world), Some(world.now.unix_ms - 7000));
+    world.silent.clear();
+    assert_eq!(silence(&mut world), None, "heard again");
 }
 
 #[test]

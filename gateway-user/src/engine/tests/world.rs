@@ -38,6 +38,8 @@ pub struct World {
     /// What has been said of lines since the start.
     pub lines: HashMap<LineKey, LineValue>,
     pub counters: HashMap<Slot, Counters>,
+    /// For how long terminals have been silent, by slot.
+    pub silent: HashMap<Slot, Duration>,
     /// What the fast path gives the session in a slot, with its generation.
     pub services: HashMap<Slot, (u64, Service)>,
     /// Orders to the fast path that it has not got to.
@@ -73,6 +75,7 @@ impl World {
             maps: Tables::default(),
             lines: HashMap::new(),
             counters: HashMap::new(),
+            silent: HashMap::new(),
             services: HashMap::new(),
             orders: VecDeque::new(),
             failures: 0,

@@ -3,7 +3,7 @@
 use super::World;
 use crate::engine::{Action, Event};
 use crate::plan::{self, Plan, Tables};
-use crate::session::{Counters, SessionEntry};
+use crate::session::{Counters, Reading, SessionEntry};
 
 impl World {
     /// Carries one order out, as the fast path's thread does.
@@ -65,7 +65,13 @@ impl World {
                 operator,
                 readings: slots
                     .iter()
-                    .map(|(id, generation, slot)| (*id, *generation, self.counters[slot]))
+                    .map(|(id, generation, slot)| {
+                        let reading = Reading {
+                            counters: self.counters[slot],
+                            silent: self.silent.get(slot).copied(),
+                        };
+                        (*id, *generation, reading)
+                    })
                     .collect(),
             },
             other => panic!("not an order: {other:?}"),
