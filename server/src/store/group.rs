@@ -17,8 +17,9 @@ use crate::audit::{AuditKey, Head};
 
 /// Jobs that wait.
 const QUEUE: usize = 4096;
-/// Most jobs of one transaction.
-const BATCH: usize = 256;
+/// Most jobs of one transaction. With a quarter of it PostgreSQL made 7 % fewer moves a second, and both databases
+/// less of their peak under overload; half the load never has so many.
+const BATCH: usize = 1024;
 /// How often a batch is tried anew because another server changed its rows.
 const ATTEMPTS: u32 = 10;
 
