@@ -62,7 +62,7 @@ async fn a_program_sends_a_code_and_takes_it() {
         echo "$# $*" >> arguments
         env >> environment
         case "$question" in
-            *'"code":"4711"'*) exit 0 ;;
+            *'"code":"otter-11"'*) exit 0 ;;
             *'"code":'*) echo "the code is wrong"; echo "more"; exit 1 ;;
             *) exit 10 ;;
         esac"#,
@@ -70,16 +70,16 @@ async fn a_program_sends_a_code_and_takes_it() {
     let server = Server::start_with(&config(&verification)).await;
     let phone = format!("+86{PHONE}");
     asks_for_a_code(&register(&server, &phone, "").await.unwrap_err());
-    let status = register(&server, &phone, "4712").await.unwrap_err();
+    let status = register(&server, &phone, "otter-12").await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
     assert!(
         status.message().ends_with(": the code is wrong"),
         "{status}"
     );
-    register(&server, &phone, " 4711 ").await.unwrap();
+    register(&server, &phone, " otter-11 ").await.unwrap();
     // Known already, and still only its owner learns that.
     asks_for_a_code(&register(&server, &phone, "").await.unwrap_err());
-    let status = register(&server, &phone, "4711").await.unwrap_err();
+    let status = register(&server, &phone, "otter-11").await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "{status}");
 
     let told = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
@@ -92,7 +92,7 @@ async fn a_program_sends_a_code_and_takes_it() {
     assert_eq!(told("arguments").lines().next(), Some("2 a b"));
     for public in [told("arguments"), told("environment")] {
         assert!(
-            !public.contains(PHONE) && !public.contains("4711"),
+            !public.contains(PHONE) && !public.contains("otter"),
             "{public}"
         );
     }
@@ -192,7 +192,7 @@ async fn a_web_server_of_a_private_authority_is_asked_over_https() {
     const SENT: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
     let (tls, ca) = private_tls(&["127.0.0.1"]);
     let hook = Hook::start_tls(tls, |question| match question["code"].as_str() {
-        Some("4711") => OK,
+        Some("otter-11") => OK,
         _ => SENT,
     })
     .await;
@@ -212,7 +212,7 @@ async fn a_web_server_of_a_private_authority_is_asked_over_https() {
     let server = Server::start_with(&config(&section(&hook, &ca))).await;
     let phone = "+8613800000005";
     asks_for_a_code(&register(&server, phone, "").await.unwrap_err());
-    register(&server, phone, "4711").await.unwrap();
+    register(&server, phone, "otter-11").await.unwrap();
     assert_eq!(hook.asked.lock().unwrap()[1].1["phone"], phone);
 
     // Of another authority, and of the right one but for another name: neither learns a number.
