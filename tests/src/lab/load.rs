@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
 
 use super::netns::Netns;
 
@@ -126,26 +125,20 @@ pub struct Received {
 }
 
 impl Received {
+    /// Read in a moment: what a program takes to start would be in the rate.
     pub fn now(netns: &Netns, link: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Link {
-            stats64: Stats,
-        }
-        #[derive(Deserialize)]
-        struct Stats {
-            rx: Counts,
-        }
-        #[derive(Deserialize)]
-        struct Counts {
-            packets: u64,
-            bytes: u64,
-        }
-        let before = Instant::now();
-        let text = netns.ip(&format!("-s -j link show {link}"))?;
-        let at = before + before.elapsed() / 2;
-        let mut links: Vec<Link> = serde_json::from_str(&text)?;
-        let Counts { packets, bytes } = links.pop().context("no such link")?.stats64.rx;
-        Ok(Self { at, packets, bytes })
+        let link = link.to_owned();
+        netns.run(move || {
+            let at = Instant::now();
+            let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+            let mut lines = table.lines().filter_map(|line| line.split_once(':'));
+            let counts = lines.find(|(name, _)| name.trim() == link);
+            let (_, counts) = counts.with_context(|| format!("no link {link}"))?;
+            let mut counts = counts.split_whitespace().map(str::parse);
+            let mut next = || counts.next().context("too few counts")?.context("no count");
+            let (bytes, packets) = (next()?, next()?);
+            Ok(Self { at, packets, bytes })
+        })?
     }
 
     /// Bits of IP per second since then.
