@@ -350,10 +350,8 @@ async fn counters_are_kept_for_the_present_connection_only() {
     let server = Server::start().await;
     let mut gw1 = server.synced_gateway("gw1").await;
     let mut gw2 = server.synced_gateway("gw2").await;
-    let mut home = Subscriber::register(&server, PHONE).await;
-    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
-    gw1.establish().await;
-    server.reaches(&id, S::Established).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
+    let id = connect.session_id;
     let report = |bytes| {
         FromGateway::Accounting(pb::Accounting {
             sessions: vec![pb::SessionCounters {
@@ -425,10 +423,8 @@ async fn a_terminal_is_silent_by_its_own_gateways_word_only() {
     let server = Server::start().await;
     let mut gw1 = server.synced_gateway("gw1").await;
     let mut gw2 = server.synced_gateway("gw2").await;
-    let mut home = Subscriber::register(&server, PHONE).await;
-    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
-    gw1.establish().await;
-    server.reaches(&id, S::Established).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
+    let id = connect.session_id;
     says(&server, &id, Unspecified, 0, 0).await;
 
     gw1.send(account(&id, 1, 0)).await;

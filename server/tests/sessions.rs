@@ -239,10 +239,8 @@ async fn a_forced_move_is_audited_and_the_old_gateway_told() {
     let server = Server::start().await;
     let mut gw1 = server.synced_gateway("gw1").await;
     let mut gw2 = server.synced_gateway("gw2").await;
-    let mut home = Subscriber::register(&server, PHONE).await;
-    let id = home.ask(&server, Connect, HOME_1).await.unwrap().session_id;
-    gw1.establish().await;
-    server.reaches(&id, S::Established).await;
+    let (mut home, connect) = Subscriber::established(&server, &mut gw1).await;
+    let id = connect.session_id;
     let mut operator = server.operator().await;
     let force = pb::ForceSessionRequest {
         session_id: id.clone(),

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::capture::Capture;
-use doorstep_tests::lab::cpe::{Client, Cpe};
 use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Home, Plan, Session, Street};
 use doorstep_tests::lab::traffic::ping;
@@ -12,7 +11,7 @@ use doorstep_tests::suite::CaseResult;
 use ipnet::Ipv6Net;
 use serde_json::Value;
 
-use crate::rooms::{PATIENCE, by_advertisement, needs_dnsmasq, reaches_the_world};
+use crate::rooms::{self, PATIENCE, by_advertisement, needs_dnsmasq, reaches_the_world};
 
 /// Where the world hears each operator's subscribers.
 const UPLINKS: [&str; 2] = ["gw1", "gw1-1"];
@@ -207,12 +206,7 @@ pub fn get_addresses() -> CaseResult {
     let street = street()?;
     let sessions = divided(&street)?;
     let home = &street.homes[0];
-    let mut devices = Vec::new();
-    for (number, room) in home.rooms.iter().enumerate() {
-        room.sysctl("net/ipv6/conf/eth0/accept_ra", "1")?;
-        let dir = street.dir().join(format!("room{number}"));
-        devices.push(Cpe::start_in_room(Client::Udhcpc, room, &dir)?);
-    }
+    let devices = rooms::devices(&street)?;
     for (number, (device, room)) in devices.iter().zip(&home.rooms).enumerate() {
         let is_own = |own: Ipv4Addr| own.octets()[..3] == NETWORKS[number];
         device

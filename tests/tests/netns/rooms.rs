@@ -69,6 +69,17 @@ pub fn reach_the_world() -> CaseResult {
     Ok(())
 }
 
+/// One in each room of the first home, that asks for addresses of both families.
+pub fn devices(street: &Street) -> Result<Vec<Cpe>> {
+    let rooms = street.homes[0].rooms.iter().enumerate();
+    let device = |(number, room): (usize, &Netns)| {
+        room.sysctl("net/ipv6/conf/eth0/accept_ra", "1")?;
+        let dir = street.dir().join(format!("room{number}"));
+        Cpe::start_in_room(Client::Udhcpc, room, &dir)
+    };
+    rooms.map(device).collect()
+}
+
 /// Devices as they are bought, behind a terminal that routes: they get an IPv4 address by DHCP and
 /// make an IPv6 address of what the terminal advertises, and they follow when the home moves.
 pub fn get_addresses() -> CaseResult {
@@ -76,12 +87,7 @@ pub fn get_addresses() -> CaseResult {
     let mut street = street(2)?;
     let session = connect(&street, 0)?;
     let home = &street.homes[0];
-    let mut devices = Vec::new();
-    for (number, room) in home.rooms.iter().enumerate() {
-        room.sysctl("net/ipv6/conf/eth0/accept_ra", "1")?;
-        let dir = street.dir().join(format!("room{number}"));
-        devices.push(Cpe::start_in_room(Client::Udhcpc, room, &dir)?);
-    }
+    let devices = devices(&street)?;
     let mut own = Vec::new();
     for (device, room) in devices.iter().zip(&home.rooms) {
         let v4 = device

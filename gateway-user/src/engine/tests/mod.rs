@@ -6,6 +6,7 @@ mod alone;
 mod blocked;
 mod cases;
 mod dhcp;
+mod ends;
 mod flood;
 mod forcerenew;
 mod garden;
