@@ -314,9 +314,12 @@ fn reboots(client: Client, refusal: Option<&str>) -> CaseResult {
         cpe.kill();
     }
     let own = relocate(&mut street, &session)?;
-    reaches(&street, &session, "establishing")?;
     let cpe = match client {
-        Client::Dhclient => self::cpe(&street, client)?,
+        // Nobody else asks before it does.
+        Client::Dhclient => {
+            reaches(&street, &session, "establishing")?;
+            self::cpe(&street, client)?
+        }
         Client::Udhcpc | Client::Dhclient6 | Client::Dhcp6c | Client::Dhcpcd => cpe,
     };
     cpe.wait_for(own, PATIENCE)?;
