@@ -1,7 +1,8 @@
 //! The operator's server: subscribers ask it for broadband, gateways carry it out.
 //!
 //! `session` decides, `store` remembers, `engine` joins the two, `service` speaks gRPC, `hub` wakes
-//! who must look again, `serve` composes the daemon.
+//! who must look again, `why` finds the first link of a connection that does not hold, `serve` composes
+//! the daemon.
 
 #![forbid(unsafe_code)]
 
@@ -21,3 +22,4 @@ pub mod session;
 pub mod store;
 pub mod vault;
 pub mod verification;
+pub mod why;

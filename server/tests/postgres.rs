@@ -28,3 +28,5 @@ mod sessions;
 mod time_to_live;
 #[path = "transfer.rs"]
 mod transfer;
+#[path = "why.rs"]
+mod why;

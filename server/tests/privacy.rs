@@ -97,6 +97,17 @@ async fn planted_numbers_and_keys_are_nowhere() {
         .await
         .unwrap();
 
+    // Who asks by a number is told all but the number.
+    let mut told = Vec::new();
+    let mut operator = server.operator().await;
+    for phone in [PHONE, OTHER_PHONE] {
+        let why = operator.why(pb::WhyRequest {
+            subject: Some(pb::why_request::Subject::Phone(phone.to_owned())),
+            quiet_after_s: 0,
+        });
+        told.push(format!("{:?}", why.await.unwrap()).into_bytes());
+    }
+
     let refusals = planted::refusals(&server, &home).await;
 
     let look = |server: &Server| {
@@ -124,6 +135,10 @@ async fn planted_numbers_and_keys_are_nowhere() {
         assert!(contains(&lines, b"session changed"), "the log is captured");
         places.push(("the log".to_owned(), lines));
         places.push(("the error".to_owned(), again.to_string().into_bytes()));
+        let answers = told
+            .iter()
+            .map(|text| ("an answer of why".to_owned(), text.clone()));
+        places.extend(answers);
         for (call, status) in &refusals {
             let text = format!("{status} {status:?}").into_bytes();
             places.push((format!("the refusal of {call}"), text));

@@ -12,6 +12,7 @@ mod plans;
 mod run;
 mod tables;
 mod views;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,9 @@ enum Command {
         #[command(subcommand)]
         action: Option<SessionAction>,
     },
+    /// How far a connection holds, from the registration to the traffic: the first link that does not,
+    /// its cause, and what to type next. Exit code 3 if a link is broken
+    Why(why::WhyArgs),
     /// What subscribers may be put on
     Plans {
         #[command(flatten)]
@@ -328,6 +332,7 @@ enum KeysAction {
 pub fn main(cli: Cli) -> ExitCode {
     let output = cli.output;
     let result = match cli.command {
+        Command::Why(given) => return exit::code(why::why(&given, output)),
         Command::Run { config, log_format } => run::run(&config.config, log_format),
         Command::Audit { action } => audit::audit(action, output),
         Command::Database { action } => database::database(action, output),

@@ -68,8 +68,21 @@ impl Engine {
         }
     }
 
-    /// First connection, move, or additional one; durable when it returns.
+    /// First connection, move, or additional one; durable when it returns. A refusal is remembered.
     pub async fn request_access(
+        self: &Arc<Self>,
+        subscriber: Uuid,
+        request: AccessRequest,
+    ) -> Result<Granted> {
+        let asked = self.grant_access(subscriber, request).await;
+        match &asked {
+            Ok(_) => self.refused_requests.forget(subscriber),
+            Err(error) => self.refused_requests.note(subscriber, now_ms(), error),
+        }
+        asked
+    }
+
+    async fn grant_access(
         self: &Arc<Self>,
         subscriber: Uuid,
         request: AccessRequest,

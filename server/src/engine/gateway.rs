@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::session::machine::{Denied, Event, Ignored, Outcome};
 use crate::session::{Session, State};
-use crate::store::{Counters, GatewaySeen, Need, ReceiptRow, SessionRow, Who, Work};
+use crate::store::{Counters, CountersRow, GatewaySeen, Need, ReceiptRow, SessionRow, Who, Work};
 
 /// A gateway's word about one session, checked and in plain types.
 #[derive(Clone, Debug)]
@@ -168,6 +168,7 @@ impl Engine {
         reports: &[(Uuid, u64, Counters)],
     ) -> Result<Vec<Uuid>> {
         let mut refused = Vec::new();
+        let at_ms = now_ms();
         for chunk in reports.chunks(200) {
             let gateway = gateway.to_owned();
             let chunk = chunk.to_vec();
@@ -182,7 +183,13 @@ impl Engine {
                             && row.session.generation >= *generation
                             && row.session.state.is_live()
                         {
-                            work.set_counters(*session, &gateway, *generation, *counters);
+                            work.set_counters(CountersRow {
+                                session: *session,
+                                gateway: gateway.clone(),
+                                generation: *generation,
+                                counters: *counters,
+                                moved_ms: if counters.have_moved() { at_ms } else { 0 },
+                            });
                         } else {
                             others.push(*session);
                         }

@@ -10,8 +10,10 @@ mod identity;
 mod operator;
 mod places;
 mod plans;
+mod refused;
 mod retention;
 mod service;
+mod why;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
@@ -26,6 +28,7 @@ pub use plans::Reloaded;
 pub use retention::Pruned;
 pub use service::Wanted;
 use tokio::sync::{Mutex, Notify};
+pub use why::{Explained, Subject};
 
 use crate::config::{Config, Plans};
 use crate::hub::Hub;
@@ -106,6 +109,7 @@ pub struct Engine {
     plans_changed: Notify,
     unfollowed: std::sync::Mutex<BTreeSet<String>>,
     reload_turn: Mutex<()>,
+    refused_requests: refused::RefusedRequests,
     /// Has the walk over rows of older identity keys begin at once.
     walk_now: Notify,
 }
@@ -129,6 +133,7 @@ impl Engine {
             plans: RwLock::new(Arc::new(config.plans.clone())),
             plans_changed: Notify::new(),
             reload_turn: Mutex::default(),
+            refused_requests: refused::RefusedRequests::default(),
             config,
             store,
             hub,

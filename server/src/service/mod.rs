@@ -7,4 +7,5 @@ pub mod enrollment;
 mod gateway_stream;
 pub mod operator;
 mod operator_bulk;
+mod operator_why;
 pub mod pki;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::convert::{self, Violations};
 use super::operator_bulk::{Bulk, Outcomes};
+use super::operator_why;
 use crate::config::Plan;
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError, IdentityKey};
 use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
@@ -297,6 +298,17 @@ impl Operator for OperatorService {
     ) -> Result<Response<pb::SessionDetail>, Status> {
         let id = id("session_id", &request.get_ref().session_id)?;
         Ok(Response::new(self.session_detail(id).await?))
+    }
+
+    async fn why(
+        &self,
+        request: Request<pb::WhyRequest>,
+    ) -> Result<Response<pb::WhyResponse>, Status> {
+        let country_code = self.engine.config.country_code.as_deref();
+        let (subject, quiet_after) = operator_why::asked(request.into_inner(), country_code)?;
+        let explained = self.engine.why(subject, quiet_after).await;
+        let explained = explained.map_err(engine_failed)?;
+        Ok(Response::new(operator_why::answer(explained)))
     }
 
     async fn force_session(

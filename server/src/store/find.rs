@@ -1,12 +1,13 @@
-//! Subscribers by their numbers.
+//! Subscribers by their numbers, and sessions by where and whose they are.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use super::numbers::SELECT_CLAIMS;
+use super::sessions::{read, select_sessions};
 use super::sql::{Statement, Value};
-use super::{Result, Store};
+use super::{Result, SessionRow, Store};
 
 impl Store {
     /// Who has which of these claims, as of now.
@@ -24,5 +25,29 @@ impl Store {
                 Ok((row.bytes()?, row.id()?))
             })
             .collect()
+    }
+
+    /// All sessions of a subscriber, released ones too.
+    pub async fn all_sessions_of(&self, subscriber: Uuid) -> Result<Vec<SessionRow>> {
+        self.select(
+            select_sessions!("WHERE subscriber = ?"),
+            vec![subscriber.into()],
+        )
+        .await?
+        .iter()
+        .map(read)
+        .collect()
+    }
+
+    /// All sessions that are, were or are to be at a location (in its text form).
+    pub async fn sessions_at(&self, location: &str) -> Result<Vec<SessionRow>> {
+        self.select(
+            select_sessions!("WHERE location = ? OR target_location = ?"),
+            vec![location.into(), location.into()],
+        )
+        .await?
+        .iter()
+        .map(read)
+        .collect()
     }
 }

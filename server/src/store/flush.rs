@@ -2,7 +2,6 @@
 
 use uuid::Uuid;
 
-use super::receipts::CountersRow;
 use super::sql::{Statement, Takes, Value};
 use super::work::{Changes, Lease, waits};
 use super::{enrollments, lists, numbers, receipts, requests, sessions, steps, subscribers};
@@ -101,15 +100,7 @@ pub(super) fn statements(changes: &Changes, is_own: bool) -> Vec<Statement> {
             by_key(
                 changes.counters.iter(),
                 |(session, _)| **session,
-                |(session, (gateway, generation, counters))| {
-                    CountersRow {
-                        session: *session,
-                        gateway: gateway.clone(),
-                        generation: *generation,
-                        counters: *counters,
-                    }
-                    .values()
-                },
+                |(_, row)| row.values(),
             ),
         ),
         insert(

@@ -40,6 +40,8 @@ pub struct CountersRow {
     /// Of the Connect.
     pub generation: u64,
     pub counters: Counters,
+    /// When they were last seen to grow under this generation, in Unix milliseconds; 0: never.
+    pub moved_ms: i64,
 }
 
 /// One that is there already stays as it is.
@@ -49,18 +51,28 @@ pub(super) const WRITE: (&str, &str) = (
     "ON CONFLICT DO NOTHING",
 );
 
-/// Older ones never replace newer ones.
+/// Older ones never replace newer ones. Counters that have not grown leave the time when they last
+/// did; those of another generation begin from zero.
 pub(super) const WRITE_COUNTERS: (&str, &str) = (
     "INSERT INTO counters (session, gateway, generation, up_packets, up_bytes, down_packets, \
-     down_bytes, up_policed, down_policed)",
+     down_bytes, up_policed, down_policed, moved_ms)",
     "ON CONFLICT (session) DO UPDATE SET gateway = excluded.gateway, \
      generation = excluded.generation, up_packets = excluded.up_packets, \
      up_bytes = excluded.up_bytes, down_packets = excluded.down_packets, \
      down_bytes = excluded.down_bytes, up_policed = excluded.up_policed, \
-     down_policed = excluded.down_policed WHERE counters.generation <= excluded.generation",
+     down_policed = excluded.down_policed, moved_ms = CASE \
+     WHEN counters.generation = excluded.generation \
+     AND counters.up_packets = excluded.up_packets \
+     AND counters.down_packets = excluded.down_packets \
+     THEN counters.moved_ms ELSE excluded.moved_ms END WHERE counters.generation <= excluded.generation",
 );
 
 impl Counters {
+    /// Whether a packet has passed.
+    pub fn have_moved(&self) -> bool {
+        self.upstream_packets > 0 || self.downstream_packets > 0
+    }
+
     fn values(&self) -> [Value; 6] {
         [
             self.upstream_packets.into(),
@@ -117,6 +129,7 @@ impl CountersRow {
             self.generation.into(),
         ];
         values.extend(self.counters.values());
+        values.push(self.moved_ms.into());
         values
     }
 }
@@ -156,7 +169,7 @@ impl Store {
     pub async fn counters_of(&self, sessions: &[Uuid]) -> Result<Vec<CountersRow>> {
         self.select_of(
             "SELECT session, gateway, generation, up_packets, up_bytes, down_packets, down_bytes, \
-             up_policed, down_policed FROM counters WHERE session",
+             up_policed, down_policed, moved_ms FROM counters WHERE session",
             "",
             sessions,
         )
@@ -169,6 +182,7 @@ impl Store {
                 gateway: row.text()?,
                 generation: row.number()?,
                 counters: Counters::read(row)?,
+                moved_ms: row.int()?,
             })
         })
         .collect()

@@ -53,11 +53,10 @@ macro_rules! update_sessions {
             "ON CONFLICT (id) DO UPDATE SET version = excluded.version, ",
             $indexed,
             "generation = excluded.generation, state = excluded.state, \
-             location = excluded.location, place = excluded.place, ipv4 = excluded.ipv4, \
+             place = excluded.place, ipv4 = excluded.ipv4, \
              ipv6 = excluded.ipv6, ipv6_line = excluded.ipv6_line, \
              session_key = excluded.session_key, \
              target_generation = excluded.target_generation, \
-             target_location = excluded.target_location, \
              target_gateway = excluded.target_gateway, target_place = excluded.target_place, \
              target_ipv4 = excluded.target_ipv4, target_ipv6 = excluded.target_ipv6, \
              target_ipv6_line = excluded.target_ipv6_line, \
@@ -77,7 +76,11 @@ macro_rules! update_sessions {
 /// loaded. What another server has changed meanwhile is not returned.
 pub(super) const WRITE: (&str, &str) = (
     INSERT,
-    update_sessions!("gateway = excluded.gateway, plan = excluded.plan, ttl_s = excluded.ttl_s, "),
+    update_sessions!(
+        "gateway = excluded.gateway, location = excluded.location, \
+         target_location = excluded.target_location, plan = excluded.plan, \
+         ttl_s = excluded.ttl_s, "
+    ),
 );
 
 /// The same for rows that stay where they are in every index. SQLite writes an index anew for each
@@ -103,11 +106,16 @@ impl SessionRow {
     pub(super) fn indexed(&self) -> impl PartialEq {
         let Session {
             connection,
+            target,
             service,
             ..
         } = &self.session;
+        let target = target.as_ref().map(|target| &target.connection.location);
         let ttl_s = service.service.time_to_live_s;
-        (&connection.gateway, &service.plan, ttl_s)
+        (
+            (&connection.gateway, &connection.location, target),
+            (&service.plan, ttl_s),
+        )
     }
 
     pub(super) fn values(&self) -> Vec<Value> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State};
+use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State, Target};
 
 const SESSION: Uuid = Uuid::from_u128(7);
 
@@ -55,9 +55,18 @@ async fn whatever_changes_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
     let mut expected = session();
-    let changes: [fn(&mut Session); 5] = [
+    let changes: [fn(&mut Session); 7] = [
         |session| session.detail = "other".to_owned(),
         |session| session.connection.gateway = "gw2".to_owned(),
+        |session| {
+            session.connection.location = "110103-xinjingjiayuan-001-002-005".parse().unwrap();
+        },
+        |session| {
+            session.target = Some(Target {
+                generation: 2,
+                connection: session.connection.clone(),
+            });
+        },
         |session| session.service.plan = Some("home".to_owned()),
         |session| session.service.service.time_to_live_s = 60,
         |session| session.state = State::Released,

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{
-    Answer, Counters, NewSubscriber, ReceiptRow, Result, SessionRow, StepRow, StoreError,
+    Answer, CountersRow, NewSubscriber, ReceiptRow, Result, SessionRow, StepRow, StoreError,
     Subscriber, Who,
 };
 use crate::audit::Event;
@@ -386,16 +386,8 @@ impl Work<'_> {
             .insert((subscriber, request), Cell { row, changed: true });
     }
 
-    pub fn set_counters(
-        &mut self,
-        session: Uuid,
-        gateway: &str,
-        generation: u64,
-        counters: Counters,
-    ) {
-        self.changes
-            .counters
-            .insert(session, (gateway.to_owned(), generation, counters));
+    pub fn set_counters(&mut self, row: CountersRow) {
+        self.changes.counters.insert(row.session, row);
     }
 
     /// A new token, or one that is used now. Fails if another server has used it meanwhile; then the

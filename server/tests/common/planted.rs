@@ -86,6 +86,18 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
     add("ResetSecret", reset.await.map(drop));
     let show = operator.show_session(pb::ShowSessionRequest { session_id: id() });
     add("ShowSession", show.await.map(drop));
+    for subject in [
+        pb::why_request::Subject::Phone(format!("{PHONE}x")),
+        pb::why_request::Subject::Phone(ID_CARD.to_owned()),
+        pb::why_request::Subject::LocationId(id()),
+        pb::why_request::Subject::SessionId(id()),
+    ] {
+        let why = operator.why(pb::WhyRequest {
+            subject: Some(subject),
+            quiet_after_s: 0,
+        });
+        add("Why", why.await.map(drop));
+    }
     let force = operator.force_session(pb::ForceSessionRequest { session_id: id() });
     add("ForceSession", force.await.map(drop));
     let disconnect = operator.disconnect_session(pb::DisconnectSessionRequest { session_id: id() });

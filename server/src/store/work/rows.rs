@@ -8,7 +8,7 @@ use super::Work;
 use crate::audit::Event;
 use crate::enroll::TokenRow;
 use crate::session::State;
-use crate::store::{Answer, Counters, ReceiptRow, SessionRow, StepRow, Subscriber};
+use crate::store::{Answer, CountersRow, ReceiptRow, SessionRow, StepRow, Subscriber};
 use crate::vault::KeyId;
 
 /// What a job needs to see.
@@ -77,7 +77,7 @@ pub(in crate::store) struct Changes {
     pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
     pub steps: Vec<StepRow>,
     pub receipts: Vec<ReceiptRow>,
-    pub counters: HashMap<Uuid, (String, u64, Counters)>,
+    pub counters: HashMap<Uuid, CountersRow>,
     pub gateways: HashMap<String, GatewaySeen>,
     pub audits: Vec<Event>,
     /// Sessions whose gateways must look again.
