@@ -5,6 +5,7 @@
 //! | [`socket`] | the administration socket, at the daemon's end |
 //! | [`client`] | the connection of a command to it |
 //! | [`log`] | starts the log |
+//! | [`metrics`] | what Prometheus may read, and where |
 //! | [`stop`] | the token that SIGTERM and SIGINT cancel |
 //! | [`output`] | results as JSON, tables and fields |
 //! | [`rate`] | rates as people write them |
@@ -19,6 +20,7 @@ pub mod blocking;
 pub mod client;
 pub mod exit;
 pub mod log;
+pub mod metrics;
 pub mod network;
 pub mod output;
 pub mod rate;

@@ -8,6 +8,7 @@ pub mod dhcp6c;
 mod linker;
 mod needs;
 mod postgres;
+mod promtool;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ struct Missing {
     needs: Vec<Need>,
     linker: bool,
     dhcp6c: bool,
+    promtool: bool,
     kernels: Vec<Kernel>,
 }
 
@@ -67,6 +69,7 @@ impl Missing {
             needs: needs::missing(),
             linker: find_linker().is_err(),
             dhcp6c: !dhcp6c::is_there(),
+            promtool: !promtool::is_there(),
             kernels: kernels
                 .filter(|kernel| !kernel::is_ready(*kernel))
                 .collect(),
@@ -74,7 +77,11 @@ impl Missing {
     }
 
     fn is_empty(&self) -> bool {
-        self.needs.is_empty() && !self.linker && !self.dhcp6c && self.kernels.is_empty()
+        self.needs.is_empty()
+            && !self.linker
+            && !self.dhcp6c
+            && !self.promtool
+            && self.kernels.is_empty()
     }
 
     fn packages(&self) -> Vec<&'static str> {
@@ -107,6 +114,13 @@ impl Missing {
             println!(
                 "setup: {}: tests have homes with it (unpacked into the target folder, not installed)",
                 dhcp6c::PACKAGE
+            );
+        }
+        if self.promtool {
+            println!(
+                "setup: {}: tests have its promtool look at metrics (unpacked into the target folder, \
+                 not installed)",
+                promtool::PACKAGE
             );
         }
         for kernel in &self.kernels {
@@ -165,6 +179,9 @@ fn install(missing: &Missing, kernels: &[Kernel]) -> Result<ExitCode> {
     }
     if missing.dhcp6c {
         dhcp6c::prepare()?;
+    }
+    if missing.promtool {
+        promtool::prepare()?;
     }
     for kernel in &missing.kernels {
         kernel::prepare(*kernel)?;
