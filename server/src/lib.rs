@@ -15,6 +15,7 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod listener;
+pub mod metrics;
 pub mod pool;
 pub mod serve;
 pub mod service;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use doorstep_daemon::blocking;
+use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_proto::v1::access_server::AccessServer;
 use doorstep_proto::v1::enrollment_server::EnrollmentServer;
@@ -27,11 +28,13 @@ use crate::keys;
 use crate::keys::server::ServerTls;
 use crate::limits::Admission;
 use crate::listener::{self, Listener};
+use crate::metrics::ServerMetrics;
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
 use crate::service::enrollment::EnrollmentService;
 use crate::service::operator::OperatorService;
 use crate::service::pki::PkiService;
+use crate::store::Database;
 use crate::verification::Verifier;
 
 /// Largest request of a terminal.
@@ -44,6 +47,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// Between two walks over rows that may be old; what may go is counted in days.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// A walk over all sessions, for metrics alone.
+const COUNT_EVERY: Duration = Duration::from_secs(600);
 /// After the plans could not be looked at.
 const PLANS_AGAIN: Duration = Duration::from_secs(10);
 /// How long open requests may take to end once the server shuts down.
@@ -53,6 +58,8 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Running {
     /// Where it listens, with the port that the system chose for `:0`.
     pub listen: SocketAddr,
+    /// Where it answers Prometheus.
+    pub metrics: Option<SocketAddr>,
     pub engine: Arc<Engine>,
     shutdown: CancellationToken,
     tasks: Vec<(&'static str, JoinHandle<Result<()>>)>,
@@ -99,6 +106,14 @@ pub async fn start_on<L: Listener>(
     let engine = Engine::open(Arc::clone(&config), &config.database, keys).await?;
     let revocations = Revocations::load(&engine.store).await?;
 
+    let metrics = match config.metrics {
+        None => None,
+        Some(metrics) => {
+            // Nothing is written yet.
+            engine.store.count_sessions().await?;
+            Some(Metrics::bind(metrics).await?)
+        }
+    };
     let sockets = bind(&config).await?;
     let listen = sockets
         .public
@@ -148,10 +163,11 @@ pub async fn start_on<L: Listener>(
             .context("the public listener failed")
     });
 
+    let started_ms = now_ms();
     let operator = OperatorServer::new(OperatorService::new(
         Arc::clone(&engine),
         listen,
-        now_ms(),
+        started_ms,
         shutdown.clone(),
     ))
     .max_decoding_message_size(MAX_REQUEST_LEN);
@@ -204,8 +220,22 @@ pub async fn start_on<L: Listener>(
         ("follower of plans", planner),
     ];
     tasks.extend(admin.map(|admin| ("administration socket", admin)));
+    let metrics_address = metrics.as_ref().map(Metrics::local_addr).transpose()?;
+    if let Some(metrics) = metrics {
+        let source = ServerMetrics {
+            engine: Arc::clone(&engine),
+            started_ms,
+        };
+        let serving = tokio::spawn(metrics.serve(source, shutdown.clone()));
+        tasks.push(("metrics", serving));
+        if matches!(config.database, Database::Postgres(_)) {
+            let counting = tokio::spawn(count_anew(Arc::clone(&engine), shutdown.clone()));
+            tasks.push(("count of sessions", counting));
+        }
+    }
     Ok(Running {
         listen,
+        metrics: metrics_address,
         engine,
         shutdown,
         tasks,
@@ -379,6 +409,19 @@ async fn poll(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
         match engine.look_again(&waiting).await {
             Ok(now) => waiting = now,
             Err(error) => tracing::error!(%error, "cannot look for unanswered instructions"),
+        }
+    }
+}
+
+/// Other servers change sessions, too; how many there are then is found by counting only.
+async fn count_anew(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(COUNT_EVERY) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        if let Err(error) = engine.store.count_sessions().await {
+            tracing::error!(%error, "cannot count the sessions");
         }
     }
 }

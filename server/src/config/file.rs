@@ -19,7 +19,7 @@ use crate::pool;
 use crate::session::establishment::Dhcp;
 use crate::session::service::{MAX_PRIORITY, Service, ServiceError, TIME_TO_LIVE_S};
 use crate::store::Database;
-use doorstep_daemon::rate::Rate;
+use doorstep_daemon::{metrics, rate::Rate};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +41,7 @@ pub(super) struct File {
     #[serde(default)]
     limits: Limits,
     retention: Option<Spanned<Retention>>,
+    metrics: Option<metrics::Config>,
     #[serde(default)]
     register: RegisterFile,
     #[serde(default)]
@@ -213,6 +214,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
             .map(|seal| folder.join(seal.passphrase_file)),
         limits,
         retention,
+        metrics: file.metrics,
         verification,
         certificates,
         dhcp,

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use doorstep_daemon::metrics;
 use doorstep_location::{LocationId, LocationPrefix};
 pub use doorstep_pki::token::is_name;
 pub use gateways::Gateways;
@@ -80,6 +81,8 @@ pub struct Config {
     pub legacy_passphrase_file: Option<PathBuf>,
     pub limits: Limits,
     pub retention: Retention,
+    /// Where Prometheus may ask; without it nowhere.
+    pub metrics: Option<metrics::Config>,
     /// Who says whether a number is its owner's; without it every registration is believed.
     pub verification: Option<Verification>,
     pub certificates: Certificates,

@@ -4,6 +4,7 @@
 //! is read (`admission.rs`), credentials before they are looked up, and only then seals and tables.
 
 mod admission;
+mod answered;
 mod bucket;
 mod places;
 mod refusal;
@@ -13,6 +14,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 pub use admission::Admission;
+pub use answered::Answered;
 pub use bucket::Bucket;
 use bucket::Buckets;
 pub use places::Place;
@@ -28,6 +30,7 @@ use crate::vault::Secret;
 /// The limits of a running server, with what has been used of them.
 pub struct Guard {
     pub refusals: Refusals,
+    pub answered: Answered,
     connections: Arc<Places<Source>>,
     requests: Arc<Places<Source>>,
     watches: Arc<Places<Uuid>>,
@@ -44,6 +47,7 @@ impl Guard {
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Guard {
             refusals: Refusals::default(),
+            answered: Answered::default(),
             connections: Places::new(limits.connections, limits.connections_per_source),
             requests: Places::new(
                 limits.concurrent_requests,

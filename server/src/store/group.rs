@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::append;
 use super::cache::{Cache, Written};
+use super::measures::Measures;
 use super::others::Others;
 use super::sql::Backend;
 use super::work::{Changes, Need, Rows};
@@ -121,6 +122,12 @@ impl Queue {
             .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
+    /// How many wait, and how many may.
+    pub fn waiting(&self) -> (usize, usize) {
+        let most = self.jobs.max_capacity();
+        (most - self.jobs.capacity(), most)
+    }
+
     /// Takes no more work and waits until what was taken is written.
     pub async fn close(&self) {
         self.closed.store(true, Ordering::Release);
@@ -164,6 +171,7 @@ pub(super) struct Writer {
     /// Of the audit log, as this server has written it last; None: it must be read.
     pub audit_head: Option<Head>,
     pub others: Arc<Others>,
+    pub measures: Arc<Measures>,
     pub committed: OnCommit,
 }
 
@@ -205,13 +213,22 @@ impl Writer {
         if changes.is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
         let written = self.write(&changes).await;
         if let Err(error) = written {
             self.cache.forget_all(&changes);
             return Err(error);
         }
+        let measures = &self.measures;
+        measures
+            .commit_seconds
+            .observe(began.elapsed().as_secs_f64());
+        let jobs = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        measures.commit_jobs.observe(jobs.into());
+        measures.went(&changes.transitions);
         let instruct = std::mem::take(&mut changes.instruct);
         let written = Written::new(changes);
+        measures.follow(&written.steps, &written.sessions);
         self.cache.keep(&written);
         let rows = written.sessions.into_iter();
         (self.committed)(&Committed {

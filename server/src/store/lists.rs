@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::sessions::{read, select_sessions};
 use super::work::GatewaySeen;
-use super::{Result, SessionRow, Store, StoreError, sql::Value};
+use super::{Result, SessionRow, Store, sql::Value};
 use crate::session::State;
 
 /// A part of a list.
@@ -69,21 +69,7 @@ impl Store {
     }
 
     pub async fn status_counts(&self) -> Result<StatusCounts> {
-        let sessions = self
-            .select(
-                "SELECT state, COUNT(*) FROM sessions GROUP BY state",
-                vec![],
-            )
-            .await?
-            .iter()
-            .map(|row| {
-                let row = &mut row.read();
-                let (state, count) = (row.text()?, row.number()?);
-                State::from_name(&state)
-                    .map(|known| (known, count))
-                    .ok_or_else(|| StoreError::Failed(format!("there is no state {state}")))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let sessions = self.sessions_by_state().await?;
         Ok(StatusCounts {
             subscribers: self
                 .count("SELECT COUNT(*) FROM subscribers", vec![])

@@ -15,6 +15,7 @@ mod flush;
 mod group;
 mod lists;
 mod load;
+mod measures;
 mod migrate;
 mod numbers;
 mod others;
@@ -40,6 +41,7 @@ pub use audit::AuditLog;
 pub use database::Database;
 pub use group::Committed;
 pub use lists::{GatewayRow, Page, StatusCounts};
+pub use measures::Measures;
 pub use numbers::{Kind, Needs, Renewal};
 pub use others::Hint;
 pub use pools::Pools;
@@ -111,6 +113,7 @@ pub struct Store {
     backend: Backend,
     cache: Arc<Cache>,
     queue: group::Queue,
+    measures: Arc<Measures>,
     others: Arc<Others>,
 }
 
@@ -135,12 +138,14 @@ impl Store {
         let backend = database::open(database).await?;
         let cache = Arc::new(Cache::default());
         let others = Others::new();
+        let measures = Arc::new(Measures::default());
         let queue = group::start(group::Writer {
             backend: backend.clone(),
             cache: Arc::clone(&cache),
             audit,
             audit_head: None,
             others: Arc::clone(&others),
+            measures: Arc::clone(&measures),
             committed: Box::new(committed),
         });
         let kept = Arc::clone(&cache);
@@ -154,6 +159,7 @@ impl Store {
             backend,
             cache,
             queue,
+            measures,
             others,
         })
     }

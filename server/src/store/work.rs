@@ -226,6 +226,7 @@ impl Work<'_> {
         let mut ids = self.unreleased(subscriber)?;
         ids.insert(id);
         self.changes.unreleased.insert(subscriber, ids);
+        self.changes.transitions.push((None, session.state));
         let mut row = SessionRow::new(session, at_ms);
         self.add_step(&mut row, who, at_ms);
         self.changes.instruct.insert(id);
@@ -248,6 +249,10 @@ impl Work<'_> {
             row.terminal_mac.clear();
             row.line.clear();
             row.route.clear();
+        }
+        if row.session.state != after.state {
+            let transition = (Some(row.session.state), after.state);
+            self.changes.transitions.push(transition);
         }
         row.session = after.clone();
         for gateway in &change.free_addresses_at {

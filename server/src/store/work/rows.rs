@@ -76,6 +76,8 @@ pub(in crate::store) struct Changes {
     /// By subscriber.
     pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
     pub steps: Vec<StepRow>,
+    /// States of sessions before (none: new) and after.
+    pub transitions: Vec<(Option<State>, State)>,
     pub receipts: Vec<ReceiptRow>,
     pub counters: HashMap<Uuid, CountersRow>,
     pub gateways: HashMap<String, GatewaySeen>,
@@ -297,6 +299,7 @@ impl Changes {
         self.revocations.extend(newer.revocations);
         self.unreleased.extend(newer.unreleased);
         self.steps.extend(newer.steps);
+        self.transitions.extend(newer.transitions);
         self.receipts.extend(newer.receipts);
         self.counters.extend(newer.counters);
         self.gateways.extend(newer.gateways);
