@@ -34,6 +34,8 @@ pub struct Config {
     pub operators: BTreeMap<String, Server>,
     #[serde(default)]
     server: Option<Server>,
+    /// Where Prometheus may ask; without it nowhere.
+    pub metrics: Option<doorstep_daemon::metrics::Config>,
     /// Toward the building.
     pub wan: Wan,
     /// Toward the rooms; without it the terminal is a single host.

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::ears::Ears;
 use super::events::Event;
+use super::metrics::Counts;
 use super::rooms::Rooms;
 use super::session::Session;
 use crate::config::{Home, LinkConfig, Wan};
@@ -52,6 +53,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Outside {
     pub ears: Ears,
     pub rooms: Rooms,
+    pub counts: Arc<Counts>,
 }
 
 pub(super) struct Core {
@@ -80,6 +82,7 @@ pub(super) struct Core {
     /// As which the links were made last, and when.
     applied: Option<(Vec<Item>, Instant)>,
     repairs: Repairs,
+    counts: Arc<Counts>,
 }
 
 /// How often links were found otherwise than this terminal had made them.
@@ -101,7 +104,11 @@ impl Core {
         store: Store,
         state: State,
         links: Links,
-        Outside { ears, rooms }: Outside,
+        Outside {
+            ears,
+            rooms,
+            counts,
+        }: Outside,
     ) -> Self {
         let LinkConfig { wan, home } = declared.applied.links.clone();
         let mut core = Self {
@@ -126,6 +133,7 @@ impl Core {
             retry_pause: FIRST_RETRY,
             applied: None,
             repairs: Repairs::default(),
+            counts,
         };
         for saved in state.sessions {
             core.add_session(saved);
@@ -480,7 +488,7 @@ fn to_proto(credentials: &Credentials) -> pb::Credentials {
     }
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

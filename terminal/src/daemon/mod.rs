@@ -6,14 +6,17 @@ mod changes;
 mod core;
 mod ears;
 mod events;
+pub mod metrics;
 mod port;
 mod rooms;
 mod session;
 mod steps;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use rtnetlink::Handle;
 use tokio::sync::mpsc;
@@ -26,6 +29,7 @@ use self::core::apply::Declared;
 use self::core::operators::clients;
 use self::core::{Core, Outside};
 use self::ears::Ears;
+use self::metrics::{Counts, TerminalMetrics};
 use self::rooms::Rooms;
 use crate::config::Config;
 use crate::links::actual::Actual;
@@ -43,6 +47,10 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
 
     let (events, inbox) = mpsc::channel(256);
     let socket = AdminSocket::bind(&config.admin_socket)?;
+    let metrics = match config.metrics {
+        Some(metrics) => Some(Metrics::bind(metrics).await?),
+        None => None,
+    };
     let follow = changes::follow(changes, events.clone());
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
@@ -50,13 +58,29 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
     let rooms = Rooms::new(&config.state_dir);
     let declared = Declared::new(config, std::path::absolute(file)?);
     let ears = Ears::new(handle, events.clone());
-    let outside = Outside { ears, rooms };
+    let counts = Arc::new(Counts::default());
+    let outside = Outside {
+        ears,
+        rooms,
+        counts: Arc::clone(&counts),
+    };
     let mut core = Core::new(declared, clients, store, state, links, outside);
     core.start().await;
+    let source = TerminalMetrics {
+        events: events.clone(),
+        counts,
+        started_ms: self::core::unix_ms(),
+    };
+    let scraped = async {
+        match metrics {
+            Some(metrics) => metrics.serve(source, stop.clone()).await,
+            None => Ok(()),
+        }
+    };
     let admin = socket.serve(admin::router(events), stop.clone());
-    let (served, ()) = tokio::join!(admin, core.run(inbox, stop.clone()));
+    let (served, scraped, ()) = tokio::join!(admin, scraped, core.run(inbox, stop.clone()));
     info!("stopped; the links stay");
-    served
+    served.and(scraped)
 }
 
 /// Takes down everything that the terminal has made, without a daemon.

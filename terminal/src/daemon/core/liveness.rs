@@ -1,6 +1,8 @@
 //! A gateway that is silent: noticed, told, and asked about. The links stay as they are, because
 //! nothing better is there, and because its fast path may be back in a moment.
 
+use std::sync::atomic::Ordering;
+
 use doorstep_establish::frame::{self, Envelope};
 use doorstep_establish::{Body, Message, Phase};
 use tokio::time::Instant;
@@ -77,6 +79,7 @@ impl Core {
         if let (Some(question), Some(open)) = (due.question, self.ports.get(&line.port)) {
             let tags = self.wan.tags.resolve(with.tags);
             let envelope = Envelope::to_gateway(open.mac, with.gateway_mac, tags);
+            self.counts.probes_sent.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = open.port.send(&frame::build(&envelope, &question)).await {
                 debug!(port = line.port, %error, "cannot ask the gateway");
             }
@@ -124,8 +127,12 @@ impl Core {
                 continue;
             };
             match alive.on_datagram(datagram, now) {
-                Some(None) => return,
+                Some(None) => {
+                    self.counts.probes_answered.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
                 Some(Some(silence)) => {
+                    self.counts.probes_answered.fetch_add(1, Ordering::Relaxed);
                     let silent_ms = silence.as_millis();
                     return info!(session = %id, port, silent_ms, "the gateway is heard again");
                 }
