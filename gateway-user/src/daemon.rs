@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use crate::dataplane::{Attachment, Dataplane, InUse, Object, Port, PuntStream, R
 use crate::engine::{LinePort, Settings};
 use crate::inventory::Inventory;
 use crate::journal::Journal;
+use crate::metrics::GatewayMetrics;
 use crate::runtime::{self, Feeds, Frame, FrameSender, Runtime};
 
 /// Reports that may wait for a server, besides two for each session.
@@ -57,6 +59,10 @@ async fn run_once(
     info!(?config, "effective configuration");
     let inventory = Arc::new(inventory(&config)?);
     let socket = AdminSocket::bind(&config.admin_socket)?;
+    let metrics = match config.metrics {
+        Some(metrics) => Some(Metrics::bind(metrics).await?),
+        None => None,
+    };
     let mut dataplane = Dataplane::open(&config, object.clone()).await?;
     let lines = inventory.len();
     let settings = settings(&config, &dataplane, inventory.clone());
@@ -105,6 +111,17 @@ async fn run_once(
     }
     let punts = follow_punts(punt, frames);
     let tracing = tokio::spawn(tracing.run(stop.clone()));
+    if let Some(metrics) = metrics {
+        let source = GatewayMetrics {
+            config: config.clone(),
+            uplinks: uplinks.clone(),
+            servers: states.clone(),
+            inputs: inputs.clone(),
+            journal: runtime.journal_measures(),
+            started,
+        };
+        clients.spawn(serve_metrics(metrics, source, stop.clone()));
+    }
     let admin = Admin {
         config,
         inventory,
@@ -137,6 +154,12 @@ async fn run_once(
     tasks.shutdown().await;
     info!("stopped; the fast path forwards on");
     result.and(end)
+}
+
+async fn serve_metrics(metrics: Metrics, source: GatewayMetrics, stop: CancellationToken) {
+    if let Err(error) = metrics.serve(source, stop).await {
+        warn!(error = format!("{error:#}"), "metrics are served no more");
+    }
 }
 
 /// Puts the programs of another object on the ports that a daemon has left its own on.

@@ -11,6 +11,7 @@
 //! | [`dataplane`] | programs, maps, ports | kernel |
 //! | [`trace`] | followed packets in words | pure |
 //! | [`runtime`], [`daemon`] | joins them | composition |
+//! | [`metrics`] | what Prometheus may read | network |
 //! | [`preflight`] | whether this host can be a gateway | kernel |
 //! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
 
@@ -25,6 +26,7 @@ pub mod engine;
 pub mod enroll;
 pub mod inventory;
 pub mod journal;
+pub mod metrics;
 pub mod plan;
 pub mod preflight;
 pub mod runtime;

@@ -44,6 +44,8 @@ pub struct Config {
     pub accounting_interval_ms: u64,
     /// For all lines without a session.
     pub garden: garden::Limits,
+    /// Where Prometheus may ask; without it nowhere.
+    pub metrics: Option<doorstep_daemon::metrics::Config>,
     pub access_ports: Vec<AccessPort>,
     pub operators: Vec<Operator>,
 }

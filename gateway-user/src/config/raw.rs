@@ -30,6 +30,7 @@ pub struct Config {
     pub shaper: ShaperKind,
     pub accounting_interval_ms: Option<Spanned<u64>>,
     pub garden: Option<Garden>,
+    pub metrics: Option<doorstep_daemon::metrics::Config>,
     pub access_port: Spanned<Vec<AccessPort>>,
     pub operator: Spanned<Vec<Operator>>,
 }

@@ -93,6 +93,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         shaper: raw.shaper,
         accounting_interval_ms,
         garden: limits,
+        metrics: raw.metrics,
         access_ports,
         operators,
     };

@@ -10,6 +10,8 @@ pub struct ServerState {
     pub connected: bool,
     /// Since when it is as it is.
     pub since_unix_ms: i64,
+    /// When it was last connected; 0: never. While it is connected, when that began.
+    pub contact_unix_ms: i64,
     pub last_error: Option<String>,
 }
 
@@ -37,6 +39,9 @@ impl ServerStates {
         });
         if state.connected != connected {
             state.since_unix_ms = now_unix_ms;
+        }
+        if connected || state.connected {
+            state.contact_unix_ms = now_unix_ms;
         }
         state.connected = connected;
         // A stream that is up again does not hide why the last one ended.

@@ -84,7 +84,9 @@ impl Engine {
                     Phase::Established(opened) => Some(*opened),
                     _ => held.opening,
                 };
+                self.tally.leave(session.operator, phase);
                 *phase = Phase::Closing { opened, then };
+                self.tally.enter(session.operator, phase);
                 held.step(StepName::Closing, now);
                 held.detail = None;
                 held.failures = 0;
@@ -146,6 +148,7 @@ impl Engine {
         }
         match result {
             Ok(last) => {
+                self.tally.carry(session.operator, held, &last);
                 if !self.wait_with_receipt(session) {
                     self.finish_closing(session, last, now);
                 }

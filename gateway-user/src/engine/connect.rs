@@ -357,6 +357,7 @@ impl Engine {
             client: dhcp::Client::new(now),
             client6: line6::Client6::default(),
             told: false,
+            carried: None,
         })
     }
 
@@ -386,6 +387,7 @@ impl Engine {
         if held.is_by_dhcp() {
             self.dhcp.join(held.line.key, session);
         }
+        self.tally.enter(session.operator, &held.row.phase);
         self.sessions.insert(session, held);
         self.claim(session);
     }
@@ -393,6 +395,7 @@ impl Engine {
     /// Takes a session out of all indexes.
     pub(super) fn remove(&mut self, session: SessionRef) -> Option<Box<Session>> {
         let held = self.sessions.remove(&session)?;
+        self.tally.leave(session.operator, &held.row.phase);
         let key = (held.line.key, session.session);
         if let Some(operators) = self.on_line.get_mut(&key) {
             operators.retain(|operator| *operator != session.operator);

@@ -199,10 +199,13 @@ impl Engine {
         }
         match (&mut held.row.phase, held.opening, result) {
             (phase @ Phase::Establishing, Some(opening), Ok(())) => {
+                self.tally.leave(session.operator, phase);
                 *phase = Phase::Established(Opened {
                     at_unix_ms: now.unix_ms,
                     ..opening
                 });
+                self.tally.enter(session.operator, phase);
+                held.carried = Some([0; 2]);
                 held.opening = None;
                 held.mac_in_force = Some(opening.mac);
                 held.step(StepName::Opened, now);

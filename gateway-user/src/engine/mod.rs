@@ -32,6 +32,7 @@ pub mod row;
 mod service;
 mod slots;
 mod stream;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -64,6 +65,8 @@ use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
 pub use recover::{Recovered, Recovery};
 use row::{Blocks, Fence, Opened, Phase, SessionRef, SessionRow, Step, StepName, Write};
 pub use slots::Slots;
+pub use tally::OperatorTally;
+use tally::Tally;
 use timers::{Timer, Timers};
 use unclaimed::Unclaimed;
 pub use view::{SessionView, Summary};
@@ -121,6 +124,7 @@ pub struct Engine {
     /// Lines that somebody has blocked, besides those that the inventory blocks.
     blocks: Blocks,
     leases: Leases,
+    tally: Tally,
     dhcp: dhcp::Lines,
     /// Ports that it has been said of that their MTU is too small.
     narrow_ports: HashSet<u32>,
@@ -162,6 +166,8 @@ struct Session {
     client6: line6::Client6,
     /// That it is established has been said on a stream, as it is now.
     told: bool,
+    /// Bytes up and down when its counters were read last; none: they are older than this daemon.
+    carried: Option<[u64; 2]>,
 }
 
 #[derive(Clone, Default)]

@@ -14,6 +14,7 @@ use super::flood::Flood;
 use super::garden::Leases;
 use super::row::{Phase, Place, SessionRef, SessionRow, Snapshot};
 use super::slots::Slots;
+use super::tally::Tally;
 use super::unclaimed::{self, Unclaimed};
 use super::{Action, Engine, Now, OperatorState, Settings, Timer, Timers};
 use crate::plan::Tables;
@@ -84,6 +85,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             on_line: HashMap::new(),
             blocks: snapshot.blocks,
+            tally: Tally::default(),
             narrow_ports: HashSet::new(),
             timers: Timers::default(),
             flood: Flood::new(now.at),

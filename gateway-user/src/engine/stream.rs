@@ -160,9 +160,12 @@ impl Engine {
         let accounts: Vec<Account> = readings
             .iter()
             .filter_map(|&(session, generation, reading)| {
-                let held = self.sessions.get(&SessionRef { operator, session })?;
+                let held = self.sessions.get_mut(&SessionRef { operator, session })?;
                 let current = matches!(held.row.phase, Phase::Established(_))
                     && held.row.connect.generation == generation;
+                if current {
+                    self.tally.carry(operator, held, &reading.counters);
+                }
                 current.then_some(Account {
                     session,
                     generation,

@@ -96,12 +96,10 @@ impl Engine {
             dhcp: self.dhcp.counts().collect(),
             ..Summary::default()
         };
-        for held in self.sessions.values() {
-            match held.row.phase {
-                Phase::Establishing => summary.establishing += 1,
-                Phase::Established(_) => summary.established += 1,
-                Phase::Closing { .. } => summary.closing += 1,
-            }
+        for (_, tally) in self.tallies() {
+            summary.establishing += tally.establishing;
+            summary.established += tally.established;
+            summary.closing += tally.closing;
         }
         summary.disconnected_unacked = self
             .operators

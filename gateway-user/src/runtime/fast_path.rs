@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::Input;
+use super::query::MapsRead;
 use crate::dataplane::{Attachment, Dataplane, DataplaneError, MapUse, Object};
 use crate::engine::Event;
 use crate::engine::row::SessionRef;
@@ -157,6 +158,8 @@ pub(super) enum Command {
     /// What is known of these slots, for people; none where it cannot be read.
     Show(Vec<Slot>, oneshot::Sender<Vec<Option<Reading>>>),
     Inspect(oneshot::Sender<Result<Inspection, String>>),
+    /// As much of that as costs nothing.
+    ReadMaps(oneshot::Sender<Result<MapsRead, String>>),
     Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
 }
 
@@ -323,6 +326,11 @@ impl<F: FastPath> Work<F> {
                 let _ = reply.send(inspect(&self.fast_path).map_err(|error| error.to_string()));
                 return None;
             }
+            Command::ReadMaps(reply) => {
+                let read = read_maps(&self.fast_path).map_err(|error| error.to_string());
+                let _ = reply.send(read);
+                return None;
+            }
             Command::Upgrade(object, reply) => {
                 let done = self.fast_path.upgrade(&object);
                 match &done {
@@ -335,6 +343,10 @@ impl<F: FastPath> Work<F> {
         };
         Some(event)
     }
+}
+
+fn read_maps<F: FastPath>(fast_path: &F) -> Result<MapsRead, F::Error> {
+    Ok((fast_path.reasons()?, fast_path.map_use()?))
 }
 
 fn inspect<F: FastPath>(fast_path: &F) -> Result<Inspection, F::Error> {

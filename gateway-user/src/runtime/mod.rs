@@ -27,12 +27,13 @@ use crate::control::{StreamEvent, StreamLink};
 use crate::engine::row::Write;
 use crate::engine::{Action, Engine, Event, Recovered, Recovery, Settings};
 use crate::journal::Journal;
+use crate::metrics::JournalMeasures;
 use crate::plan::Plan;
 use fast_path::{Command, Worker};
 pub use fast_path::{FastPath, Inspection};
 pub use inbox::{Feeds, Frame, FrameSender};
 use inbox::{Inbox, inbox};
-pub use query::{GardenShown, LineSet, Query, SessionShown};
+pub use query::{GardenShown, LineSet, MapsRead, Measured, Query, SessionShown};
 
 /// Inputs that are decided on while a commit is under way.
 const BATCH: usize = 8192;
@@ -99,6 +100,7 @@ pub struct Runtime {
     /// Asked for before the loop began.
     first: Vec<Action>,
     inbox: Inbox,
+    measures: JournalMeasures,
 }
 
 /// Recovers from the journal and makes the fast path equal to it.
@@ -163,8 +165,14 @@ impl Runtime {
             links: HashMap::new(),
             first,
             inbox,
+            measures: JournalMeasures::default(),
         };
         Ok((runtime, feeds))
+    }
+
+    /// What is observed of the journal, now and later.
+    pub fn journal_measures(&self) -> JournalMeasures {
+        self.measures.clone()
     }
 
     /// Works until told to stop. What has been decided by then is carried out.
@@ -295,10 +303,13 @@ impl Runtime {
     fn commit(&self, mut batch: Batch, stop: &CancellationToken) -> Committing {
         let writes = Arc::new(std::mem::take(&mut batch.writes));
         let (journal, stop) = (self.journal.clone(), stop.clone());
+        let measures = self.measures.clone();
         Box::pin(async move {
             while !writes.is_empty() {
                 let (journal, writes) = (journal.clone(), writes.clone());
+                let (count, began) = (writes.len(), Instant::now());
                 let done = blocking::run(move || journal.commit(&writes)).await?;
+                measures.committed(count, began.elapsed());
                 let Err(failure) = done else { break };
                 error!(error = %failure, "cannot write the journal; trying again");
                 tokio::select! {

@@ -1,18 +1,20 @@
 //! Questions to the running daemon.
 
+use doorstep_gateway_common::{OperatorIndex, Reason};
 use doorstep_location::LocationId;
 use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::fast_path::{Command, Inspection};
 use crate::clock;
-use crate::dataplane::{Attachment, Object};
-use crate::engine::{BlockRefusal, LeaseView, LineView, SessionView, Summary};
+use crate::dataplane::{Attachment, MapUse, Object};
+use crate::engine::{BlockRefusal, LeaseView, LineView, OperatorTally, SessionView, Summary};
 use crate::session::Reading;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
 pub enum Query {
+    Measure(oneshot::Sender<(Measured, oneshot::Receiver<Result<MapsRead, String>>)>),
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
     /// Puts the programs of another object in place.
@@ -25,6 +27,18 @@ pub enum Query {
         reply: oneshot::Sender<Result<LineSet, BlockRefusal>>,
     },
     Garden(oneshot::Sender<GardenShown>),
+}
+
+/// Packets by reason, and how full maps are.
+pub type MapsRead = (Vec<(Reason, u64)>, Vec<MapUse>);
+
+/// What is counted. Nothing was walked over for it.
+#[derive(Debug, Default)]
+pub struct Measured {
+    pub summary: Summary,
+    pub operators: Vec<(OperatorIndex, OperatorTally)>,
+    pub reasons: Vec<(Reason, u64)>,
+    pub maps: Vec<MapUse>,
 }
 
 /// The lines in the garden, and what the fast path knows of them in the same order.
@@ -49,6 +63,16 @@ impl Runtime {
     /// asked may have gone away: then nobody minds.
     pub(super) fn answer(&self, query: Query) {
         match query {
+            Query::Measure(reply) => {
+                let (sender, read) = oneshot::channel();
+                let _ = self.fast_path.send(Command::ReadMaps(sender));
+                let measured = Measured {
+                    summary: self.engine.summary(),
+                    operators: self.engine.tallies(),
+                    ..Measured::default()
+                };
+                let _ = reply.send((measured, read));
+            }
             Query::Summary(reply) => {
                 let (sender, inspection) = oneshot::channel();
                 let _ = self.fast_path.send(Command::Inspect(sender));

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use doorstep_daemon::metrics::{self, Metrics};
 use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_establish::{
@@ -26,9 +28,10 @@ use super::*;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Client, ServerStates};
-use crate::dataplane::{Attachment, MapUse, Object, Tracer};
+use crate::dataplane::{Attachment, MapUse, Object, Tracer, UplinkStates};
 use crate::engine::LinePort;
 use crate::inventory::Inventory;
+use crate::metrics::{FAMILIES, GatewayMetrics};
 use crate::plan::Tables;
 use crate::session::{Counters, Reading, Service, SessionEntry};
 use crate::testing::{Pki, ScriptedServer, Stream};
@@ -37,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SESSION: &str = "0190f3e8-0000-7000-8000-000000000001";
 const TERMINAL: Mac = Mac([2, 0, 0, 0, 0, 9]);
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
+/// Has samples once a router has said something.
+const DHCP: &str = "doorstep_gateway_dhcp_messages_total";
 
 mod gateway;
 mod maps;
@@ -88,6 +93,79 @@ async fn a_session_from_connect_to_receipt() {
     assert_eq!((last.upstream_packets, last.downstream_policed), (5, 2));
     assert_eq!(maps.with(|maps| maps.tables.clone()), Tables::default());
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_is_told_what_is_counted() {
+    let pki = Pki::new("north-net", "gw1");
+    let mut server = ScriptedServer::start(&pki).await;
+    let mut gateway = Gateway::start(pki.folder(), server.port, &Maps::default());
+    let address = gateway.metrics().await;
+    // There is no kernel, and so no port, in these tests, and no router.
+    let families: Vec<_> = FAMILIES
+        .iter()
+        .copied()
+        .filter(|family| !["doorstep_gateway_port_up", DHCP].contains(&family.name))
+        .collect();
+    let scrape = async || {
+        let text = tokio::task::spawn_blocking(move || doorstep_test_metrics::scrape(address));
+        let text = text.await.expect("answered");
+        for hidden in [SESSION, "110103", "access0/101"] {
+            assert!(!text.contains(hidden), "{text}");
+        }
+        doorstep_test_metrics::check(&text, &families)
+    };
+    let (mut stream, _) = greeted(&mut server).await;
+    stream.send(connect(1));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    established(&mut stream).await;
+    let is_report = |message: v1::GatewayMessage| matches!(message.body, Some(Up::Accounting(_)));
+    while !stream.next().await.is_some_and(is_report) {}
+    let samples = scrape().await;
+    for (name, value) in [
+        (
+            "doorstep_gateway_sessions{operator=\"north-net\",state=\"established\"}",
+            1.0,
+        ),
+        (
+            "doorstep_gateway_sessions{operator=\"north-net\",state=\"establishing\"}",
+            0.0,
+        ),
+        (
+            "doorstep_gateway_packets_total{reason=\"unknown_line\"}",
+            3.0,
+        ),
+        ("doorstep_gateway_map_entries{map=\"LINES\"}", 1.0),
+        ("doorstep_gateway_map_entries_max{map=\"LINES\"}", 8.0),
+        (
+            "doorstep_gateway_server_connected{operator=\"north-net\"}",
+            1.0,
+        ),
+        ("doorstep_gateway_slots_used", 1.0),
+        ("doorstep_gateway_receipts_unacknowledged", 0.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&value), "{name}");
+    }
+    let up = "doorstep_gateway_session_bytes_total{direction=\"up\",operator=\"north-net\"}";
+    let carried = samples[up];
+    assert_eq!(carried, 700.0, "as its counters were reported");
+    assert!(samples["doorstep_gateway_journal_commit_duration_seconds"] >= 1.0);
+    stream.send(disconnect(2));
+    assert!(matches!(next(&mut stream).await, Up::Ack(_)));
+    assert!(matches!(next(&mut stream).await, Up::Receipt(_)));
+    let samples = scrape().await;
+    assert_eq!(samples["doorstep_gateway_receipts_unacknowledged"], 1.0);
+    assert_eq!(
+        samples["doorstep_gateway_sessions{operator=\"north-net\",state=\"closing\"}"],
+        0.0
+    );
+    assert_eq!(samples[up], carried, "its last counters were the same");
+    gateway.stop().await;
+}
+
+#[test]
+fn the_reference_of_metrics_is_that_of_the_code() {
+    doorstep_test_metrics::check_reference("doorstep-gateway", FAMILIES);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,6 +134,7 @@ impl World {
 
     pub fn feed(&mut self, event: Event) {
         let actions = self.engine.handle(event, self.now);
+        self.engine.assert_tallied();
         self.carry_out(actions);
     }
 

@@ -6,6 +6,7 @@ pub(super) struct Gateway {
     pub config: Config,
     pub states: ServerStates,
     pub inputs: mpsc::Sender<Input>,
+    journal: JournalMeasures,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     runtime: JoinHandle<anyhow::Result<()>>,
@@ -70,6 +71,7 @@ key = "gw1.key"
         let Feeds { inputs, frames } = feeds;
         let stop = CancellationToken::new();
         let states = ServerStates::default();
+        let journal = runtime.journal_measures();
         let client = Client {
             gateway_id: config.id.clone(),
             operator: config.operators[0].clone(),
@@ -86,10 +88,32 @@ key = "gw1.key"
             config,
             states,
             inputs,
+            journal,
             runtime: tokio::spawn(runtime.run(stop.clone())),
             stop,
             tasks,
         }
+    }
+
+    /// Where it answers Prometheus from now on.
+    pub async fn metrics(&mut self) -> SocketAddr {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let metrics = Metrics::bind(metrics::Config { listen }).await;
+        let metrics = metrics.expect("binds");
+        let address = metrics.local_addr().expect("bound");
+        let source = GatewayMetrics {
+            config: self.config.clone(),
+            uplinks: UplinkStates::default(),
+            servers: self.states.clone(),
+            inputs: self.inputs.clone(),
+            journal: self.journal.clone(),
+            started: std::time::Instant::now(),
+        };
+        let serving = metrics.serve(source, self.stop.clone());
+        self.tasks.push(tokio::spawn(async {
+            serving.await.expect("serves");
+        }));
+        address
     }
 
     pub async fn stop(self) {

@@ -65,6 +65,7 @@ impl FastPath for Maps {
     fn counters(&self, _: Slot) -> Result<Counters, Never> {
         Ok(Counters {
             upstream_packets: 5,
+            upstream_bytes: 700,
             downstream_policed: 2,
             ..Counters::default()
         })
