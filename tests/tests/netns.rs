@@ -28,6 +28,8 @@ mod line_prefixes;
 mod lines;
 #[path = "netns/liveness.rs"]
 mod liveness;
+#[path = "netns/metrics.rs"]
+mod metrics;
 #[path = "netns/operators.rs"]
 mod operators;
 #[path = "netns/options.rs"]
@@ -126,6 +128,7 @@ fn main() -> ExitCode {
             bad_input::{configurations, inventories, certificates, frames},
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
+            metrics::{scraped},
             dhcp::{
                 routers_come_and_go,
                 released,

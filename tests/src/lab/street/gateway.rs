@@ -40,6 +40,10 @@ impl Gateway {
         let bpffs = bpffs::mount(&folder.join("bpf"))?;
         std::fs::write(folder.join("inventory.csv"), inventory(plan, number)?)?;
         let garden = if plan.garden { garden::LIMITS } else { "" };
+        let metrics = match plan.metrics {
+            true => "[metrics]\nlisten = \"127.0.0.1:9464\"\n\n",
+            false => "",
+        };
         let mut text = format!(
             "id = \"{id}\"\n\
              state_dir = \"state\"\n\
@@ -49,7 +53,7 @@ impl Gateway {
              delegated_prefix_len = 56\n\
              line_prefixes = {}\n\
              max_sessions = {}\n\n\
-             {garden}\
+             {garden}{metrics}\
              [[access_port]]\n\
              name = \"access0\"\n",
             plan.line_prefixes, plan.max_sessions

@@ -72,6 +72,8 @@ pub struct Plan {
     pub time_to_live_s: u32,
     /// Homes reach the server over their lines, in the gateways' gardens, and have no other way.
     pub garden: bool,
+    /// Gateways answer Prometheus at 127.0.0.1:9464.
+    pub metrics: bool,
 }
 
 impl Default for Plan {
@@ -89,6 +91,7 @@ impl Default for Plan {
             options: "",
             time_to_live_s: 0,
             garden: false,
+            metrics: false,
         }
     }
 }
