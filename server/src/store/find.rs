@@ -9,6 +9,13 @@ use super::sessions::{read, select_sessions};
 use super::sql::{Statement, Value};
 use super::{Result, SessionRow, Store};
 
+/// A session is at one location, and, while it moves, is to be at another one. No index has the
+/// latter; but whatever moves waits for a receipt (`work::waits`).
+pub(super) const AT: &str = concat!(
+    select_sessions!("WHERE location = ? UNION "),
+    select_sessions!("WHERE target_location = ? AND id IN (SELECT session FROM waiting)")
+);
+
 impl Store {
     /// Who has which of these claims, as of now.
     pub async fn owners(
@@ -41,13 +48,10 @@ impl Store {
 
     /// All sessions that are, were or are to be at a location (in its text form).
     pub async fn sessions_at(&self, location: &str) -> Result<Vec<SessionRow>> {
-        self.select(
-            select_sessions!("WHERE location = ? OR target_location = ?"),
-            vec![location.into(), location.into()],
-        )
-        .await?
-        .iter()
-        .map(read)
-        .collect()
+        self.select(AT, vec![location.into(), location.into()])
+            .await?
+            .iter()
+            .map(read)
+            .collect()
     }
 }

@@ -57,6 +57,7 @@ macro_rules! update_sessions {
              ipv6 = excluded.ipv6, ipv6_line = excluded.ipv6_line, \
              session_key = excluded.session_key, \
              target_generation = excluded.target_generation, \
+             target_location = excluded.target_location, \
              target_gateway = excluded.target_gateway, target_place = excluded.target_place, \
              target_ipv4 = excluded.target_ipv4, target_ipv6 = excluded.target_ipv6, \
              target_ipv6_line = excluded.target_ipv6_line, \
@@ -77,8 +78,7 @@ macro_rules! update_sessions {
 pub(super) const WRITE: (&str, &str) = (
     INSERT,
     update_sessions!(
-        "gateway = excluded.gateway, location = excluded.location, \
-         target_location = excluded.target_location, plan = excluded.plan, \
+        "gateway = excluded.gateway, location = excluded.location, plan = excluded.plan, \
          ttl_s = excluded.ttl_s, "
     ),
 );
@@ -104,17 +104,11 @@ impl SessionRow {
 
     /// What of it the table's indices have.
     pub(super) fn indexed(&self) -> impl PartialEq {
-        let Session {
-            connection,
-            target,
-            service,
-            ..
-        } = &self.session;
-        let target = target.as_ref().map(|target| &target.connection.location);
-        let ttl_s = service.service.time_to_live_s;
+        let session = &self.session;
+        let (connection, service) = (&session.connection, &session.service);
         (
-            (&connection.gateway, &connection.location, target),
-            (&service.plan, ttl_s),
+            (&connection.gateway, &connection.location),
+            (&service.plan, service.service.time_to_live_s),
         )
     }
 

@@ -1,4 +1,6 @@
+use super::work::waits;
 use super::*;
+use crate::session::machine::{self, Event, Outcome};
 use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State, Target};
 
 const SESSION: Uuid = Uuid::from_u128(7);
@@ -151,4 +153,94 @@ async fn plans_in_use_are_each_named_once() {
     assert_eq!(store.plans_in_use().await.unwrap(), all);
     change(&store, &[|session| session.state = State::Released]).await;
     assert_eq!(store.plans_in_use().await.unwrap(), ["a", "b", "office"]);
+}
+
+const NEW_HOME: &str = "110103-xinjingjiayuan-001-002-009";
+
+fn new_home(generation: u64) -> Target {
+    Target {
+        generation,
+        connection: Connection {
+            location: NEW_HOME.parse().unwrap(),
+            gateway: "gw2".to_owned(),
+            ..session().connection
+        },
+    }
+}
+
+/// What `find::AT` relies on, with the state machine's own test that nothing else keeps a target.
+#[test]
+fn whatever_may_have_a_target_waits() {
+    for state in State::ALL {
+        let session = Session { state, ..session() };
+        assert!(waits(&session) || !state.is_disconnecting(), "{state}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_to_be_at_a_location_is_found_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let old_home = session().connection.location.to_string();
+    let begin = |generation| Event::Move {
+        disconnect_generation: generation,
+        target: new_home(generation + 1),
+    };
+    let receipt = |generation| Event::Receipt {
+        gateway: "gw1",
+        generation,
+    };
+    let unanswered = Event::Unanswered {
+        gateway_connected: false,
+    };
+    let refused = Event::Nack {
+        gateway: "gw1",
+        generation: 2,
+        revision: 0,
+        reason: "no",
+    };
+    // Whether it is found by the old home, and by the new one.
+    for (event, expected) in [
+        (begin(2), [true, true]),
+        (unanswered, [true, true]),
+        (refused, [true, true]),
+        (receipt(2), [false, true]),
+        (Event::Release { generation: 4 }, [false, true]),
+    ] {
+        let happens = event.clone();
+        let changed = store.change(move |work| {
+            let before = work.session(SESSION)?.ok_or(StoreError::Conflict)?.session;
+            let Outcome::Changed(change) = machine::apply(&before, happens.clone()) else {
+                return Err(StoreError::Conflict);
+            };
+            work.apply(&before, &change, Who::Gateway, 2)
+        });
+        changed.await.unwrap();
+        for (location, expected) in [&old_home, NEW_HOME].into_iter().zip(expected) {
+            let found = store.sessions_at(location).await.unwrap();
+            let ids: Vec<_> = found.iter().map(|row| row.session.id).collect();
+            let all: &[Uuid] = if expected { &[SESSION] } else { &[] };
+            assert_eq!(ids, all, "{location} after {event:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_location_is_found_without_reading_all_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).await.close().await;
+    let file = rusqlite::Connection::open(folder.path().join("server.sqlite")).unwrap();
+    let mut plan = file
+        .prepare(&format!("EXPLAIN QUERY PLAN {}", find::AT))
+        .unwrap();
+    let steps = plan.query_map(["a", "a"], |row| row.get(3)).unwrap();
+    let steps: Vec<String> = steps.map(|step| step.unwrap()).collect();
+    assert!(
+        steps
+            .iter()
+            .any(|step| step.contains("sessions_by_location")),
+        "{steps:?}"
+    );
+    let scan = |step: &&String| step.starts_with("SCAN sessions");
+    assert_eq!(steps.iter().find(scan), None, "{steps:?}");
 }
