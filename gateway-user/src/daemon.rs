@@ -85,6 +85,7 @@ async fn run_once(
 
     let tracing = dataplane.take_tracing().context("tracing is taken")?;
     let tracer = dataplane.tracer();
+    let examiner = dataplane.examiner();
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
     let (runtime, feeds) = Runtime::start(recovered, journal, dataplane, transmit)?;
@@ -126,6 +127,7 @@ async fn run_once(
         config,
         inventory,
         tracer,
+        examiner,
         uplinks,
         servers: states,
         inputs,

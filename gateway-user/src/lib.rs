@@ -9,6 +9,7 @@
 //! | [`control`] | the streams to the servers | network |
 //! | [`enroll`] | the gateway's first certificate | network |
 //! | [`dataplane`] | programs, maps, ports | kernel |
+//! | [`capture`] | packets out of files | pure |
 //! | [`trace`] | followed packets in words | pure |
 //! | [`runtime`], [`daemon`] | joins them | composition |
 //! | [`metrics`] | what Prometheus may read | network |
@@ -16,6 +17,7 @@
 //! | [`admin`], [`cli`] | what people ask | unix socket, terminal |
 
 pub mod admin;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;

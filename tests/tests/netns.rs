@@ -62,6 +62,8 @@ mod survival;
 mod trace;
 #[path = "netns/uplinks.rs"]
 mod uplinks;
+#[path = "netns/why.rs"]
+mod why;
 
 use std::process::ExitCode;
 
@@ -140,6 +142,7 @@ fn main() -> ExitCode {
             rates::{policed, shaping_without_a_shaper},
             options::{hairpin, tag_priority},
             trace::{asked_for, gateway_killed_and_stopped, upgraded},
+            why::{judged},
             liveness::{gateway_gone, terminal_unplugged},
             survival::{server_away, terminal_killed, time_to_live},
             kills::{on_the_way},

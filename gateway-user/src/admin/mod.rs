@@ -3,6 +3,7 @@
 mod brief;
 mod convert;
 mod trace;
+mod why;
 
 pub use convert::attachment;
 
@@ -19,7 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::clock;
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::{Object, Tracer, UplinkStates};
+use crate::dataplane::{Examiner, Object, Tracer, UplinkStates};
 use crate::engine::BlockRefusal;
 use crate::inventory::Inventory;
 use crate::runtime::{Input, Query};
@@ -37,6 +38,7 @@ pub struct Admin {
     pub config: Config,
     pub inventory: Arc<Inventory>,
     pub tracer: Tracer,
+    pub examiner: Examiner,
     pub uplinks: UplinkStates,
     pub servers: ServerStates,
     pub inputs: mpsc::Sender<Input>,
@@ -142,6 +144,15 @@ impl GatewayAdmin for Admin {
         request: Request<v1::GatewayTraceRequest>,
     ) -> Result<Response<Self::TraceStream>, Status> {
         trace::follow(self, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn why(
+        &self,
+        request: Request<v1::GatewayWhyRequest>,
+    ) -> Result<Response<v1::GatewayFates>, Status> {
+        why::why(self, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -31,10 +31,7 @@ pub async fn follow(admin: &Admin, request: v1::GatewayTraceRequest) -> Result<T
             ));
         }
     };
-    let host = Host {
-        ports: admin.uplinks.ports(),
-        config: admin.config.clone(),
-    };
+    let host = Host::of(admin);
     let filter = target
         .filter(&host.access_ports(), &admin.inventory)
         .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -63,8 +60,8 @@ fn refused(error: TraceError) -> Status {
 }
 
 /// The names of ports and operators.
-struct Host {
-    ports: Vec<Port>,
+pub(super) struct Host {
+    pub(super) ports: Vec<Port>,
     config: Config,
 }
 
@@ -85,6 +82,13 @@ impl Names for Host {
 }
 
 impl Host {
+    pub(super) fn of(admin: &Admin) -> Self {
+        Self {
+            ports: admin.uplinks.ports(),
+            config: admin.config.clone(),
+        }
+    }
+
     fn access_ports(&self) -> Vec<(String, u32)> {
         let ports = self.ports.iter();
         ports
@@ -98,7 +102,7 @@ impl Host {
     }
 
     /// None if the programs know a reason that is not known here.
-    fn packet(&self, Packet { at, event }: &Packet) -> Option<v1::GatewayPacket> {
+    pub(super) fn packet(&self, Packet { at, event }: &Packet) -> Option<v1::GatewayPacket> {
         let reason = Reason::from_number(event.reason)?;
         let frame = Frame::of(event);
         let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();

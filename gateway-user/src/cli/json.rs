@@ -199,6 +199,19 @@ fn packet(packet: &v1::GatewayPacket) -> Value {
     })
 }
 
+/// A packet that nobody has sent has no time.
+pub fn fate(fate: &v1::GatewayFate) -> Value {
+    let mut told = packet(&fate.packet.clone().unwrap_or_default());
+    if let Some(told) = told.as_object_mut() {
+        told.remove("at_unix_ns");
+        told.insert("action".to_owned(), text(&fate.action));
+        told.insert("description".to_owned(), text(&fate.description));
+        told.insert("location_id".to_owned(), text(&fate.location_id));
+        told.insert("session_id".to_owned(), text(&fate.session_id));
+    }
+    told
+}
+
 pub fn line(line: &v1::GatewayLine) -> Value {
     json!({
         "location_id": line.location_id,

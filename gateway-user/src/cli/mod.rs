@@ -10,6 +10,7 @@ mod lines;
 mod show;
 mod trace;
 mod upgrade;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ enum Command {
     Drops(Drops),
     /// Show what becomes of a subscriber's packets, one by one; Ctrl-C ends it
     Trace(Trace),
+    /// Show what the programs would do with packets, and which entries decide; nothing is sent
+    Why(Why),
 }
 
 #[derive(Args)]
@@ -133,6 +136,19 @@ struct Trace {
     /// End after so many seconds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Args)]
+struct Why {
+    /// The packets: the hexadecimal digits of one frame, from its Ethernet header on, or a capture file
+    /// (pcap or pcapng)
+    #[arg(long, value_name = "HEX|FILE")]
+    packet: String,
+    /// The access port or uplink that they come in by; not needed where there is one access port
+    #[arg(long, value_name = "NAME")]
+    port: Option<String>,
     #[command(flatten)]
     ask: Ask,
 }
@@ -206,6 +222,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
         Command::Trace(trace) => trace::run(trace).await?,
+        Command::Why(why) => why::run(why).await?,
         Command::Lines { ask, action } => lines::lines(&ask.socket, action, ask.output).await?,
         Command::Garden(ask) => show::garden(&ask.socket, ask.output).await?,
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,

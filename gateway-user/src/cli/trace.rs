@@ -130,7 +130,7 @@ fn time(unix_ns: i64) -> String {
     )
 }
 
-fn addresses(packet: &v1::GatewayPacket) -> Option<String> {
+pub(super) fn addresses(packet: &v1::GatewayPacket) -> Option<String> {
     let (source, destination) = (&packet.source, &packet.destination);
     if source.is_empty() {
         return None;
@@ -151,14 +151,25 @@ fn addresses(packet: &v1::GatewayPacket) -> Option<String> {
 
 /// `UPSTREAM_V4 access0/101.1004 100.64.1.10, slot 3, generation 12, policed`
 fn entry(entry: &v1::GatewayEntry) -> String {
-    let mut text = format!("{} {}", entry.map, entry.key);
-    if let Some(v1::GatewayEntrySession { slot, generation }) = entry.session {
-        text += &format!(", slot {slot}, generation {generation}");
-    }
-    for flag in &entry.flags {
-        text += &format!(", {flag}");
-    }
-    text
+    let session = entry
+        .session
+        .map(|held| format!(", slot {}, generation {}", held.slot, held.generation));
+    let (place, flags) = (place(entry), flags(entry));
+    format!("{place}{}{flags}", session.unwrap_or_default())
+}
+
+/// `UPSTREAM_V4 access0/101.1004 100.64.1.10, policed`
+pub(super) fn key(entry: &v1::GatewayEntry) -> String {
+    place(entry) + &flags(entry)
+}
+
+fn place(entry: &v1::GatewayEntry) -> String {
+    format!("{} {}", entry.map, entry.key)
+}
+
+fn flags(entry: &v1::GatewayEntry) -> String {
+    let flags = entry.flags.iter();
+    flags.map(|flag| format!(", {flag}")).collect()
 }
 
 #[cfg(test)]

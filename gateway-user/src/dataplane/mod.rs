@@ -6,6 +6,7 @@
 mod attach;
 mod elf;
 mod error;
+mod examine;
 mod follow;
 mod grace;
 mod host;
@@ -40,6 +41,7 @@ use self::running::Running;
 pub use attach::Attachment;
 pub use elf::{InUse, Object, ObjectError};
 pub use error::DataplaneError;
+pub use examine::{Action, ExamineError, Examined, Examiner, FRAME_BYTES};
 pub use follow::{Follower, NextHop, UplinkStates, look as next_hops};
 pub use host::is_own_table;
 pub use inject::Injector;
@@ -313,6 +315,11 @@ impl Dataplane {
     /// Follows packets, as long as the task of [`Dataplane::take_tracing`] runs.
     pub fn tracer(&self) -> Tracer {
         self.tracer.clone()
+    }
+
+    /// Tells what the programs would do with a packet.
+    pub fn examiner(&self) -> Examiner {
+        Examiner::new(&self.running)
     }
 
     /// The task that carries followed packets to whoever follows them; the first call has it, later

@@ -46,6 +46,18 @@ pub(super) fn load(
     object: &Object,
     flags: u16,
 ) -> Result<Ebpf, DataplaneError> {
+    load_with_own(config, gateway_mac, pins, object, flags, &[])
+}
+
+/// The same, where some maps are not the pinned ones but new.
+pub(super) fn load_with_own(
+    config: &Config,
+    gateway_mac: Mac,
+    pins: &Pins,
+    object: &Object,
+    flags: u16,
+    own: &[&str],
+) -> Result<Ebpf, DataplaneError> {
     let shapes = shapes(config.into())?;
     object.check(&shapes)?;
     for (name, shape) in shapes {
@@ -58,9 +70,10 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     loader.override_global(GLOBALS, GlobalData::from(&globals), true);
     for (name, shape) in shapes {
-        loader
-            .map_max_entries(name, shape.max_entries)
-            .map_pin_path(name, pins.map(name));
+        loader.map_max_entries(name, shape.max_entries);
+        if !own.contains(&name) {
+            loader.map_pin_path(name, pins.map(name));
+        }
     }
     Ok(loader.load(object.bytes())?)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aya::Ebpf;
 use aya::maps::PerCpuArray;
 use doorstep_establish::Mac;
 use doorstep_gateway_common::globals::Globals;
@@ -117,6 +118,13 @@ impl Running {
             .and_then(|scratch| scratch.get(&0, 0))
             .map_or(0, |cpus| cpus.iter().map(|cpu| cpu.lost).sum());
         self.lost + lost
+    }
+
+    /// The object in use once more, on no port: programs that tell, not yet loaded, over the same maps
+    /// but for these.
+    pub(super) fn beside(&self, own: &[&str]) -> Result<Ebpf, DataplaneError> {
+        let (config, pins, object) = (&self.config, &self.pins, self.object.get());
+        object::load_with_own(config, self.gateway_mac, pins, &object, Globals::TRACE, own)
     }
 
     fn load(&self, object: &Object, flags: u16) -> Result<Programs, DataplaneError> {

@@ -1,9 +1,11 @@
 //! What people see of the engine.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use doorstep_gateway_common::{OperatorIndex, Slot};
 
 use super::message::Connect;
-use super::row::{Phase, Step};
+use super::row::{Phase, SessionRef, Step};
 use super::{Engine, Session};
 use doorstep_establish::Mac;
 
@@ -83,6 +85,17 @@ impl Engine {
             .collect();
         views.sort_unstable_by_key(|view| (view.operator, view.connect.session));
         views
+    }
+
+    /// Whose slots these are, as far as they are sessions'.
+    pub fn holders(&self, slots: &BTreeSet<Slot>) -> BTreeMap<Slot, SessionRef> {
+        if slots.is_empty() {
+            return BTreeMap::new();
+        }
+        let all = self.sessions.iter();
+        all.map(|(session, held)| (held.row.slot, *session))
+            .filter(|(slot, _)| slots.contains(slot))
+            .collect()
     }
 
     pub fn summary(&self) -> Summary {

@@ -1,6 +1,8 @@
 //! Questions to the running daemon.
 
-use doorstep_gateway_common::{OperatorIndex, Reason};
+use std::collections::{BTreeMap, BTreeSet};
+
+use doorstep_gateway_common::{OperatorIndex, Reason, Slot};
 use doorstep_location::LocationId;
 use tokio::sync::oneshot;
 
@@ -8,6 +10,7 @@ use super::Runtime;
 use super::fast_path::{Command, Inspection};
 use crate::clock;
 use crate::dataplane::{Attachment, MapUse, Object};
+use crate::engine::row::SessionRef;
 use crate::engine::{BlockRefusal, LeaseView, LineView, OperatorTally, SessionView, Summary};
 use crate::session::Reading;
 
@@ -27,6 +30,8 @@ pub enum Query {
         reply: oneshot::Sender<Result<LineSet, BlockRefusal>>,
     },
     Garden(oneshot::Sender<GardenShown>),
+    /// Whose slots these are.
+    Holders(BTreeSet<Slot>, oneshot::Sender<BTreeMap<Slot, SessionRef>>),
 }
 
 /// Packets by reason, and how full maps are.
@@ -83,6 +88,9 @@ impl Runtime {
             }
             Query::Lines(reply) => {
                 let _ = reply.send(self.engine.lines());
+            }
+            Query::Holders(slots, reply) => {
+                let _ = reply.send(self.engine.holders(&slots));
             }
             Query::SetBlocked { .. } => unreachable!("decided on, as other inputs are"),
             Query::Sessions(reply) => {

@@ -376,6 +376,7 @@ async fn the_admin_socket_answers_and_goes_away() {
         config: gateway.config.clone(),
         inventory: Default::default(),
         tracer: Tracer::ended(),
+        examiner: Default::default(),
         uplinks: Default::default(),
         servers: gateway.states.clone(),
         inputs: gateway.inputs.clone(),
@@ -431,6 +432,12 @@ async fn the_admin_socket_answers_and_goes_away() {
         let refused = client.trace(request).await.expect_err("refused");
         assert_eq!(refused.code(), code, "{target:?}: {refused}");
     }
+    let request = v1::GatewayWhyRequest {
+        port: "nowhere".to_owned(),
+        frames: vec![vec![0; 60]],
+    };
+    let refused = client.why(request).await.expect_err("refused");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
 
     stop.cancel();
     timeout(PATIENCE, serving)
