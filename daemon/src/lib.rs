@@ -5,6 +5,7 @@
 //! | [`socket`] | the administration socket, at the daemon's end |
 //! | [`client`] | the connection of a command to it |
 //! | [`log`] | starts the log |
+//! | [`manual`] | man pages, completions for shells |
 //! | [`metrics`] | what Prometheus may read, and where |
 //! | [`stop`] | the token that SIGTERM and SIGINT cancel |
 //! | [`output`] | results as JSON, tables and fields |
@@ -20,6 +21,7 @@ pub mod blocking;
 pub mod client;
 pub mod exit;
 pub mod log;
+pub mod manual;
 pub mod metrics;
 pub mod network;
 pub mod output;

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod cargo;
 mod demo;
+mod docs;
 mod folder;
 mod fuzz;
 mod load;
@@ -41,6 +42,7 @@ enum Task {
     Unload(load::Args),
     Bench(bench::Args),
     Demo(demo::Args),
+    Docs(docs::Args),
     Fuzz(fuzz::Args),
     Simulate(simulate::Args),
     Soak(soak::Args),
@@ -66,6 +68,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Unload(args) => load::unload(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Docs(args) => docs::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Simulate(args) => simulate::run(&args),
         Task::Soak(args) => soak::run(&args),

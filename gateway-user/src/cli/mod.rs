@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use doorstep_daemon::log::LogFormat;
+use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::{self, Output};
 use doorstep_daemon::{exit, log, secrets, stop};
 use tracing::Level;
@@ -69,6 +70,9 @@ enum Command {
     Trace(Trace),
     /// Show what the programs would do with packets, and which entries decide; nothing is sent
     Why(Why),
+    /// Write man pages and completions for shells
+    #[command(hide = true)]
+    Manual(Manual),
 }
 
 #[derive(Args)]
@@ -223,9 +227,28 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
         Command::Trace(trace) => trace::run(trace).await?,
         Command::Why(why) => why::run(why).await?,
+        Command::Manual(manual) => manual.write(&Cli::command())?,
         Command::Lines { ask, action } => lines::lines(&ask.socket, action, ask.output).await?,
         Command::Garden(ask) => show::garden(&ask.socket, ask.output).await?,
         Command::Drops(Drops { ask, all }) => show::drops(&ask.socket, ask.output, all).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use doorstep_daemon::manual;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_and_completions() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().to_owned();
+        Manual { out: out.clone() }
+            .write(&Cli::command())
+            .expect("written");
+        assert_eq!(manual::lacking(&Cli::command(), &out), [""; 0]);
+        assert!(out.join("man8/doorstep-gateway-lines-block.8").exists());
+    }
 }

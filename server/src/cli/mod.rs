@@ -17,9 +17,10 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
 use doorstep_daemon::exit;
 use doorstep_daemon::log::LogFormat;
+use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::Output;
 use doorstep_daemon::rate;
 use doorstep_server::config::DEFAULT_ADMIN_SOCKET;
@@ -100,6 +101,9 @@ enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
+    /// Write man pages and completions for shells
+    #[command(hide = true)]
+    Manual(Manual),
 }
 
 #[derive(Debug, Args)]
@@ -334,6 +338,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Why(given) => return exit::code(why::why(&given, output)),
         Command::Run { config, log_format } => run::run(&config.config, log_format),
+        Command::Manual(manual) => manual.write(&Cli::command()),
         Command::Audit { action } => audit::audit(action, output),
         Command::Database { action } => database::database(action, output),
         Command::Pki { action } => pki::pki(action, output),
@@ -351,4 +356,22 @@ pub fn main(cli: Cli) -> ExitCode {
         }
     };
     exit::code(result.map(|()| ExitCode::SUCCESS))
+}
+
+#[cfg(test)]
+mod tests {
+    use doorstep_daemon::manual;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_and_completions() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().to_owned();
+        Manual { out: out.clone() }
+            .write(&Cli::command())
+            .expect("written");
+        assert_eq!(manual::lacking(&Cli::command(), &out), [""; 0]);
+        assert!(out.join("man8/doorstep-server-sessions-force.8").exists());
+    }
 }

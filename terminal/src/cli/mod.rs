@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use doorstep_daemon::client::refused;
 use doorstep_daemon::log::LogFormat;
+use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::Output;
 use doorstep_daemon::{exit, log, secrets, socket, stop};
 use doorstep_proto::v1 as pb;
@@ -60,6 +61,9 @@ enum Command {
     Watch(Status),
     /// Show, write or read a location's QR code.
     Qr(qr::Qr),
+    /// Write man pages and completions for shells.
+    #[command(hide = true)]
+    Manual(Manual),
 }
 
 #[derive(Debug, Args)]
@@ -243,6 +247,10 @@ pub fn main() -> ExitCode {
 async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run(args).await,
+        Command::Manual(manual) => {
+            manual.write(&Cli::command())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Undo(args) => {
             let config = Config::load(&args.config)?;
             anyhow::ensure!(
@@ -358,12 +366,24 @@ async fn run(args: Run) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use doorstep_daemon::manual;
+
     use super::*;
 
     #[test]
     fn arguments_are_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_page_and_completions() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().to_owned();
+        Manual { out: out.clone() }
+            .write(&Cli::command())
+            .expect("written");
+        assert_eq!(manual::lacking(&Cli::command(), &out), [""; 0]);
+        assert!(out.join("man8/doorstep-terminal-qr.8").exists());
     }
 
     #[test]
