@@ -15,5 +15,8 @@ pub mod v1 {
     tonic::include_proto!("doorstep.v1");
 }
 
+/// All `.proto` files as protobuf describes them: an encoded `google.protobuf.FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("doorstep");
+
 /// The number a gateway sends in `Hello`.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use doorstep_daemon::blocking;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
-use doorstep_proto::v1::access_server::AccessServer;
-use doorstep_proto::v1::enrollment_server::EnrollmentServer;
-use doorstep_proto::v1::gateway_control_server::GatewayControlServer;
+use doorstep_proto::v1::access_server::{self, AccessServer};
+use doorstep_proto::v1::enrollment_server::{self, EnrollmentServer};
+use doorstep_proto::v1::gateway_control_server::{self, GatewayControlServer};
 use doorstep_proto::v1::operator_server::OperatorServer;
 use doorstep_proto::v1::pki_server::PkiServer;
 use tokio::net::TcpListener;
@@ -32,8 +32,10 @@ use crate::metrics::ServerMetrics;
 use crate::service::access::AccessService;
 use crate::service::control::ControlService;
 use crate::service::enrollment::EnrollmentService;
+use crate::service::health::{self, Health, Looks};
 use crate::service::operator::OperatorService;
 use crate::service::pki::PkiService;
+use crate::service::reflection;
 use crate::store::Database;
 use crate::verification::Verifier;
 
@@ -139,6 +141,12 @@ pub async fn start_on<L: Listener>(
     let enroller = Enroller::new(Arc::clone(&engine), revocations.clone());
     let enrollment = EnrollmentServer::new(EnrollmentService::new(enroller.clone()))
         .max_decoding_message_size(MAX_REQUEST_LEN);
+    let public_health = Health::of(&[
+        access_server::SERVICE_NAME,
+        gateway_control_server::SERVICE_NAME,
+        enrollment_server::SERVICE_NAME,
+    ])
+    .await;
     let public = Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .timeout(Duration::from_millis(limits.request_timeout_ms))
@@ -148,7 +156,12 @@ pub async fn start_on<L: Listener>(
         .layer(Admission::new(Arc::clone(&engine.guard)))
         .add_service(access)
         .add_service(control)
-        .add_service(enrollment);
+        .add_service(enrollment)
+        .add_service(
+            public_health
+                .server()
+                .max_decoding_message_size(MAX_REQUEST_LEN),
+        );
     let incoming = listener::incoming(
         sockets.public,
         Arc::clone(&tls),
@@ -172,7 +185,12 @@ pub async fn start_on<L: Listener>(
     ))
     .max_decoding_message_size(MAX_REQUEST_LEN);
     let pki = PkiServer::new(PkiService::new(enroller)).max_decoding_message_size(MAX_REQUEST_LEN);
-    let operator = Server::builder().add_service(operator).add_service(pki);
+    let admin_health = Health::of(&reflection::SERVICES).await;
+    let operator = Server::builder()
+        .add_service(operator)
+        .add_service(pki)
+        .add_service(admin_health.server())
+        .add_service(reflection::reflection()?);
     let admin = sockets
         .admin
         .map(|admin| tokio::spawn(admin.serve(operator, shutdown.clone())));
@@ -183,6 +201,20 @@ pub async fn start_on<L: Listener>(
         Arc::clone(&engine),
         shutdown.clone(),
     ));
+    let health = tokio::spawn({
+        let (engine, stop) = (Arc::clone(&engine), shutdown.clone());
+        async move {
+            let database = || engine.store.answers();
+            health::follow(
+                vec![public_health, admin_health],
+                Looks::USUAL,
+                database,
+                stop,
+            )
+            .await;
+            Ok(())
+        }
+    });
     let sweeper = tokio::spawn(sweep(Arc::clone(&engine), shutdown.clone()));
     let walker = tokio::spawn({
         let (engine, stop) = (Arc::clone(&engine), shutdown.clone());
@@ -212,6 +244,7 @@ pub async fn start_on<L: Listener>(
     let mut tasks = vec![
         ("public listener", public),
         ("keeper of certificates", keeper),
+        ("look at the database", health),
         ("sweeper", sweeper),
         ("keeper of contacts", contacts),
         ("poller", poller),

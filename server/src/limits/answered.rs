@@ -6,7 +6,8 @@ use http::Response;
 use tonic::Code;
 use tonic::body::Body;
 
-/// Methods of the public port. Whatever else is asked for counts as the last.
+/// Services with these methods; health checks and whatever else is asked for count as the last.
+const OURS: &str = "/doorstep.v1.";
 const METHODS: [&str; 8] = [
     "Register",
     "RequestAccess",
@@ -28,8 +29,8 @@ pub struct Answered([[AtomicU64; CODES]; METHODS.len()]);
 impl Answered {
     /// A request that is being worked on; if it is dropped without an answer it counts as cancelled.
     pub(super) fn open<'a>(&'a self, path: &str) -> Open<'a> {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let known = METHODS.iter().position(|method| *method == name);
+        let name = path.rsplit('/').next().filter(|_| path.starts_with(OURS));
+        let known = METHODS.iter().position(|method| Some(*method) == name);
         let method = known.unwrap_or(METHODS.len() - 1);
         Open {
             counts: &self.0[method],
@@ -107,6 +108,7 @@ mod tests {
             ("/doorstep.v1.Access/Register", Some(&Response::default())),
             ("/doorstep.v1.Access/Watch", None),
             ("/grpc.reflection.v1/Anything", Some(&refused)),
+            ("/grpc.health.v1.Health/Watch", Some(&Response::default())),
         ] {
             let mut open = answered.open(path);
             if let Some(response) = response {
@@ -121,6 +123,7 @@ mod tests {
             ("Register", "ok", 1),
             ("Register", "resource_exhausted", 1),
             ("Watch", "cancelled", 1),
+            ("other", "ok", 1),
             ("other", "resource_exhausted", 1),
         ];
         assert_eq!(counted, expected);

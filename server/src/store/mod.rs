@@ -208,6 +208,11 @@ impl Store {
         self.backend.is_own().then(|| kept(&self.cache)).flatten()
     }
 
+    /// Asks the database for nothing in particular: whether it answers.
+    pub async fn answers(&self) -> Result<()> {
+        self.select("SELECT 1", vec![]).await.map(drop)
+    }
+
     async fn select(&self, text: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
         self.read_one(Statement::marks(text, values)).await
     }

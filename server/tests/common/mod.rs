@@ -185,14 +185,18 @@ impl Server {
         AccessClient::new(self.dial(self.tls()).await.unwrap())
     }
 
-    pub async fn operator(&self) -> OperatorClient<Channel> {
+    /// A connection to the administration socket.
+    pub async fn admin(&self) -> Channel {
         let socket = self.config.admin_socket.display().to_string();
-        let channel = Endpoint::from_shared(format!("unix://{socket}"))
+        Endpoint::from_shared(format!("unix://{socket}"))
             .unwrap()
             .connect()
             .await
-            .unwrap();
-        OperatorClient::new(channel)
+            .unwrap()
+    }
+
+    pub async fn operator(&self) -> OperatorClient<Channel> {
+        OperatorClient::new(self.admin().await)
     }
 
     pub fn seal(&self, location: &str) -> String {
