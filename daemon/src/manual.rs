@@ -39,8 +39,16 @@ impl Manual {
     /// When a file cannot be written; which one is said.
     pub fn write(&self, command: &Command) -> anyhow::Result<()> {
         let pages = self.folder(&format!("man{SECTION}"))?;
+        let version = command.get_version().unwrap_or_default();
+        let source = format!("{} {version}", command.get_name());
         for page in all(command) {
-            let page = Man::new(page).section(SECTION).manual("Doorstep");
+            let title = page.get_display_name().unwrap_or_else(|| page.get_name());
+            let title = title.to_uppercase();
+            let page = Man::new(page)
+                .title(title)
+                .section(SECTION)
+                .source(source.trim_end())
+                .manual("Doorstep");
             page.generate_to(&pages).with_context(|| {
                 format!("cannot write {}", pages.join(page.get_filename()).display())
             })?;
@@ -127,7 +135,8 @@ mod tests {
         let block = Command::new("block").arg(Arg::new("location").long("location"));
         let lines = Command::new("lines").subcommands([list, block]);
         let secret = Command::new("secret").hide(true);
-        Command::new("doorstep-tool").subcommands([lines, secret])
+        let tool = Command::new("doorstep-tool").version("1.2");
+        tool.subcommands([lines, secret])
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -159,6 +168,8 @@ mod tests {
         assert_eq!(names(&out.join("fish")), ["doorstep-tool.fish"]);
         let page = fs::read_to_string(out.join("man8").join(pages[1])).expect("a page");
         assert!(page.contains("All lines of a tool"), "{page}");
+        let head = ".TH DOORSTEP-TOOL-LINES-LIST 8  \"doorstep-tool 1.2\" Doorstep";
+        assert!(page.contains(head), "{page}");
         assert_eq!(lacking(&tool(), &out), [""; 0]);
         // Again, over it.
         manual.write(&tool()).expect("written");
