@@ -115,12 +115,12 @@ impl Examiner {
         frames: Vec<Vec<u8>>,
     ) -> Result<Vec<Examined>, ExamineError> {
         let _turn = self.turn.lock().await;
-        let running = self.running.upgrade().ok_or(ExamineError::Stopping)?;
+        let running = self.running.clone();
         let done = spawn_blocking(move || {
-            let mut copy = Copy::load(&running, &port)?;
+            let mut twin = Twin::load(&running, &port)?;
             let numbered = (1..).zip(&frames);
             numbered
-                .map(|(number, frame)| copy.run(number, frame))
+                .map(|(number, frame)| twin.run(number, frame))
                 .collect()
         });
         // Only when the runtime goes does it drop what has not begun.
@@ -129,20 +129,22 @@ impl Examiner {
 }
 
 /// The program of a port, once more.
-struct Copy {
+struct Twin {
     ebpf: Ebpf,
     name: &'static str,
     ifindex: u32,
     told: RingBuf<aya::maps::MapData>,
 }
 
-impl Copy {
-    fn load(running: &Mutex<Running>, port: &Port) -> Result<Self, DataplaneError> {
+impl Twin {
+    fn load(running: &Weak<Mutex<Running>>, port: &Port) -> Result<Self, ExamineError> {
         let name = match port.role {
             Role::Access => program::XDP_ACCESS,
             Role::Uplink => program::XDP_UPLINK,
         };
+        // Held no longer: a daemon that sets all up anew waits for nobody who examines packets.
         let mut ebpf = {
+            let running = running.upgrade().ok_or(ExamineError::Stopping)?;
             let running = running.lock().unwrap_or_else(PoisonError::into_inner);
             running.beside(&OWN)?
         };
