@@ -328,7 +328,7 @@ async fn a_new_stream_replaces_the_old_one() {
         .collect();
     assert_eq!(connected, [("gw1", true), ("gw2", false)]);
     drop(new);
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if server
             .running
             .as_ref()
@@ -368,7 +368,7 @@ async fn counters_are_kept_for_the_present_connection_only() {
     gw2.send(report(666)).await;
     gw1.send(report(1234)).await;
     let mut seen = None;
-    for _ in 0..200 {
+    for _ in 0..1000 {
         seen = server.detail(&id).await.session.unwrap().counters;
         if seen.is_some() {
             break;

@@ -18,7 +18,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest as Asked
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse as Told;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServiceResponse};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PUBLIC: [&str; 3] = [
     "doorstep.v1.Access",
     "doorstep.v1.GatewayControl",

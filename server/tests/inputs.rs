@@ -238,7 +238,7 @@ async fn watches_are_limited() {
     let status = home.client.watch(request).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     drop(first);
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if server.running.as_ref().unwrap().engine.hub.watches_open() == 0 {
             home.watch(&id).await;
             return;

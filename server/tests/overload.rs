@@ -15,12 +15,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a registration waits for the operator's hook: the capacity is the requests worked on
-/// at once by this, whatever machine the test runs on.
-const HOOK: Duration = Duration::from_millis(50);
+/// at once by this, whatever machine the test runs on: ten times of it are few enough for a slow one.
+const HOOK: Duration = Duration::from_millis(200);
 const AT_ONCE: u32 = 4;
-const MEASURED: Duration = Duration::from_millis(1500);
+const MEASURED: Duration = Duration::from_secs(3);
 
 /// From an address of its own.
 async fn from(server: &Server, address: &str) -> AccessClient<Channel> {
@@ -145,14 +145,11 @@ async fn at_ten_times_the_load_the_server_does_as_much_as_at_its_peak() {
             peak = peak.max(closed_loop(&client, clients).await);
         }
         let (goodput, refused, offered) = open_load(&client, peak * 10.0).await;
-        assert!(
-            refused * 2 > offered,
-            "{refused} of {offered} refused: this was no overload"
-        );
         last = format!("peak {peak:.0}/s, goodput {goodput:.0}/s, {refused} of {offered} refused");
         // Shown with --nocapture.
         eprintln!("{last}");
-        if goodput >= 0.8 * peak {
+        // A machine that had no time to ask so often has tried nothing.
+        if refused * 2 > offered && goodput >= 0.8 * peak {
             assert!(self::refused(&server, "requests").await > 0);
             return;
         }
@@ -238,7 +235,7 @@ async fn connections_of_one_address_are_limited() {
     register(from(&server, "127.0.0.2").await).await.unwrap();
     assert_eq!(refused(&server, "source-connections").await, 1);
     drop(first);
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if server.dial(server.tls()).await.is_ok() {
             return;
         }

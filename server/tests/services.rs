@@ -85,7 +85,7 @@ async fn until(
     session: &str,
     good: impl Fn(&pb::SessionView) -> bool,
 ) -> pb::SessionView {
-    for _ in 0..500 {
+    for _ in 0..2000 {
         let view = view(server, session).await;
         if good(&view) {
             return view;

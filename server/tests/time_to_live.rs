@@ -63,7 +63,7 @@ async fn a_move_goes_on_when_the_time_is_over() {
     let (_, connect) = moving(&server, gw1).await;
     let engine = engine(&server);
     // That somebody was told of it changes nothing.
-    let unconfirmed = now_ms() + 1_000_000;
+    let unconfirmed = now_ms() + 10_000_000;
     assert_eq!(engine.sweep(unconfirmed).await.unwrap(), 1);
     assert_eq!(engine.end_outlived(over(before) - 1).await.unwrap(), 0);
     assert_eq!(engine.end_outlived(over(now_ms())).await.unwrap(), 1);
