@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use connected::connected_home;
 use doorstep_establish::{Mac, SessionKey};
-use home::{Gateway, listening, stop};
+use home::{Gateway, PATIENCE, listening, stop};
 use serde_json::Value;
 use support::{assert_unchanged, dump, in_namespace, ip};
 use uuid::Uuid;
@@ -58,7 +58,8 @@ fn a_home_connects_moves_and_releases() {
         assert_eq!(result["gateway_id"], "gw-1");
         assert_eq!(result["ipv4_address"], "100.64.1.10");
         assert_eq!(result["wan_interface"], "wan0");
-        assert!(result["elapsed_ms"].as_u64().unwrap() < 1000, "{result:#}");
+        // Nobody waits for the next time that one of them says something by itself.
+        assert!(result["elapsed_ms"].as_u64().unwrap() < 5000, "{result:#}");
         assert!(
             ip("route").contains("default via 100.64.0.1 dev wan0"),
             "{}",
@@ -129,7 +130,7 @@ fn a_home_connects_moves_and_releases() {
 
         // An interface taken down and up again loses its routes, and gets them back.
         ip("link set wan0 down");
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + PATIENCE;
         while !ip("route").contains("default via 100.64.0.1") {
             assert!(Instant::now() < end, "{}", ip("route"));
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -174,8 +175,7 @@ fn a_request_that_is_under_way_outlives_the_daemon() {
                 daemon = terminal.daemon();
                 let gateway = Gateway::new(name, Mac([2, 0, 0, 0, 1, number]));
                 let (id, generation) = (grant.0.to_string(), grant.1);
-                let established =
-                    tokio::time::timeout(Duration::from_secs(30), gateway.establish(grant, number));
+                let established = tokio::time::timeout(PATIENCE, gateway.establish(grant, number));
                 established.await.expect("it does not go on by itself");
                 let online = |session: &Value| {
                     session["session_id"] == *id
@@ -219,7 +219,7 @@ fn a_request_that_is_under_way_outlives_the_daemon() {
             terminal.until("the newer one is accepted", accepted).await;
             assert!(grants.try_recv().is_ok() && grants.try_recv().is_err());
             // Written once the gateway's side has been looked after.
-            let end = Instant::now() + Duration::from_secs(10);
+            let end = Instant::now() + PATIENCE;
             while std::fs::read_to_string(&file)
                 .unwrap()
                 .contains("asked_at_unix_ms")

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep_establish::{Body, Mac};
-use home::{Gateway, Terminal, listening, stop};
+use home::{Gateway, PATIENCE, Terminal, listening, stop};
 use operator::{Granted, Operator, serve};
 use serde_json::Value;
 use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
@@ -205,11 +205,7 @@ fn no_operator_lays_hands_on_anothers_session() {
         assert_eq!(session["state"], "established");
         // Its key is the one that its gateway has.
         let release = scene.gateway.establish(scene.first.clone(), 10);
-        assert!(
-            tokio::time::timeout(Duration::from_secs(10), release)
-                .await
-                .is_ok()
-        );
+        assert!(tokio::time::timeout(PATIENCE, release).await.is_ok());
         stop(scene.daemon).await;
     });
 }

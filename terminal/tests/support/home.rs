@@ -16,6 +16,9 @@ use uuid::Uuid;
 use super::operator::Granted;
 use super::support::ip;
 
+/// How long a daemon may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A gateway's end of the line, with an Ethernet address of its own.
 pub struct Gateway {
     port: Port,
@@ -152,7 +155,7 @@ impl Terminal {
     }
 
     pub async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         loop {
             let (code, status, error) = self.client("status").await;
             if code == 0 && holds(&status) {
@@ -167,9 +170,7 @@ impl Terminal {
 pub async fn stop(mut daemon: Child) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id().unwrap()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    let status = tokio::time::timeout(Duration::from_secs(5), daemon.wait())
-        .await
-        .unwrap();
+    let status = tokio::time::timeout(PATIENCE, daemon.wait()).await.unwrap();
     assert!(status.unwrap().success());
 }
 

@@ -41,7 +41,7 @@ pub fn in_namespace<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F
 /// Waits until the kernel, which notices a carrier in its own time, has given each link its
 /// link-local address: later it would look like a change of the test's.
 fn wait_for_link_local(links: &[&str]) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     for link in links {
         while !ip(&format!("-6 addr show dev {link} scope link -tentative")).contains("fe80::") {
             assert!(Instant::now() < end, "{link} gets no link-local address");
