@@ -26,6 +26,9 @@ pub struct Rig {
 pub struct Noticed {
     pub sent: usize,
     pub lost: usize,
+    /// Of those, the most that were sent one after the other: how long the home was without, whatever
+    /// else the machine did meanwhile.
+    pub most_at_once: usize,
     /// The longest time between two answers.
     pub longest: Duration,
 }
@@ -86,12 +89,12 @@ impl Rig {
         self.serving = next;
         self.wait_until_alone()?;
         pinger.wait_for_answer(Instant::now(), PATIENCE)?;
-        let mut echoes = pinger.stop()?;
-        // The last ones may still have been on their way.
-        echoes.truncate(echoes.len().saturating_sub(30));
+        let echoes = pinger.stop()?;
+        let runs = echoes.split(|echo| echo.answered.is_some());
         Ok(Noticed {
             sent: echoes.len(),
             lost: echoes.iter().filter(|echo| echo.answered.is_none()).count(),
+            most_at_once: runs.map(<[_]>::len).max().unwrap_or_default(),
             longest: Outage::of(&echoes)?.length(),
         })
     }

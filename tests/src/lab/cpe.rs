@@ -275,7 +275,22 @@ impl Cpe {
         Ok(Some(address.parse()?))
     }
 
-    /// Waits until it has an address that is one of these; or none.
+    /// Whether there is a default route by a router in the address's own network, which has 24 bits here.
+    fn has_route(&self, address: Option<Ipv4Addr>) -> Result<bool> {
+        let Some(address) = address else {
+            return Ok(true);
+        };
+        let words = format!("-4 route show default dev {}", self.port);
+        let shown = self.netns.ip(&words)?;
+        let routers = shown.lines().filter_map(|route| {
+            let mut words = route.split_whitespace().skip_while(|word| *word != "via");
+            words.nth(1)?.parse::<Ipv4Addr>().ok()
+        });
+        let mut networks = routers.map(|router| router.octets());
+        Ok(networks.any(|router| router[..3] == address.octets()[..3]))
+    }
+
+    /// Waits until it has an address that is one of these, and its route; or none.
     pub fn wait_until(
         &self,
         patience: Duration,
@@ -284,7 +299,8 @@ impl Cpe {
         let end = Instant::now() + patience;
         loop {
             let address = self.address()?;
-            if wanted(address) {
+            // An address comes before the way out, and is of no use without.
+            if wanted(address) && self.has_route(address)? {
                 return Ok(address);
             }
             ensure!(

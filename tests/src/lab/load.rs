@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,16 @@ use super::netns::Netns;
 /// Ethernet's header, which a link counts and a rate does not.
 const ETHERNET_LEN: u64 = 14;
 const TICK: Duration = Duration::from_millis(20);
+/// A pause of a sender that is none of its own.
+const HELD_UP: Duration = Duration::from_millis(5);
+/// How exactly it is known when a link was read.
+const EXACT: Duration = Duration::from_millis(2);
 
 /// A flow between two hosts. Dropping it ends it.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    /// In which nothing was sent, of UDP.
+    held_up_ns: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -34,16 +40,21 @@ impl Load {
         let socket = from.run(move || UdpSocket::bind(source))??;
         socket.connect(target)?;
         let interval = Duration::from_nanos(((PAYLOAD + HEADERS) as u64 * 8 * 1_000_000_000) / bps);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
+        let (stop, held_up_ns) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
+        let (stopping, held_up) = (Arc::clone(&stop), Arc::clone(&held_up_ns));
         let sender = std::thread::spawn(move || {
             // What has no reader must still have an owner, or the kernel answers that it has none.
             let _sink = sink;
             let bytes = [0; PAYLOAD];
-            let mut next = Instant::now();
+            let (mut next, mut sent) = (Instant::now(), Instant::now());
             while !stopping.load(Ordering::Relaxed) {
                 // A full queue of the host's own is part of the load.
                 let _ = socket.send(&bytes);
+                let late = sent.elapsed().saturating_sub(2 * interval);
+                if late > HELD_UP {
+                    held_up.fetch_add(late.as_nanos() as u64, Ordering::Relaxed);
+                }
+                sent = Instant::now();
                 next += interval;
                 let wait = next.saturating_duration_since(Instant::now());
                 // A sleep is longer than it was asked to be; what was missed is made up for.
@@ -54,6 +65,7 @@ impl Load {
         });
         Ok(Self {
             stop,
+            held_up_ns,
             threads: vec![sender],
         })
     }
@@ -90,7 +102,18 @@ impl Load {
                 let _ = (&receiver).read(bytes);
             }));
         }
-        Ok(Self { stop, threads })
+        Ok(Self {
+            stop,
+            held_up_ns: Arc::default(),
+            threads,
+        })
+    }
+
+    /// For how long so far a busy machine has kept it from sending: what is not sent cannot arrive, and
+    /// what is made up for at once is more than a rate lets pass at once. TCP is never kept from it: the
+    /// kernel goes on with what it has been given.
+    pub fn held_up(&self) -> Duration {
+        Duration::from_nanos(self.held_up_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -125,12 +148,21 @@ pub struct Received {
 }
 
 impl Received {
-    /// Read in a moment: what a program takes to start would be in the rate.
+    /// Read in a moment: what a program takes to start, or a busy machine to go on, would be in the rate.
     pub fn now(netns: &Netns, link: &str) -> Result<Self> {
         let link = link.to_owned();
         netns.run(move || {
-            let at = Instant::now();
-            let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+            let (mut at, mut table, mut took) = (Instant::now(), String::new(), Duration::MAX);
+            for _ in 0..100 {
+                let begin = Instant::now();
+                let read = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+                if begin.elapsed() < took {
+                    (at, table, took) = (begin, read, begin.elapsed());
+                }
+                if took < EXACT {
+                    break;
+                }
+            }
             let mut lines = table.lines().filter_map(|line| line.split_once(':'));
             let counts = lines.find(|(name, _)| name.trim() == link);
             let (_, counts) = counts.with_context(|| format!("no link {link}"))?;
@@ -141,13 +173,18 @@ impl Received {
         })?
     }
 
+    /// Since then.
+    pub fn time_since(&self, before: &Self) -> Duration {
+        self.at.duration_since(before.at)
+    }
+
     /// Bits of IP per second since then.
     pub fn bps_since(&self, before: &Self) -> Result<f64> {
         let packets = self.packets - before.packets;
         let bytes = self.bytes - before.bytes;
         ensure!(packets > 0, "nothing arrived");
         let ip = bytes - packets * ETHERNET_LEN;
-        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        let seconds = self.time_since(before).as_secs_f64();
         Ok(ip as f64 * 8.0 / seconds)
     }
 }

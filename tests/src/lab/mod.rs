@@ -12,3 +12,4 @@ pub mod steady;
 pub mod street;
 pub mod switch;
 pub mod traffic;
+pub mod witness;

@@ -17,7 +17,7 @@ use super::netns::Netns;
 /// Packets of one direction that are on their way at a time. A veth's ring takes 256.
 const WINDOW: u64 = 96;
 /// How long a packet may be on its way before it is lost.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of what could not be sent in time is sent later.
 const BACKLOG: Duration = Duration::from_millis(50);
 const PORT: u16 = 9000;
@@ -141,9 +141,13 @@ impl Flow {
     fn stop(mut self) -> Result<Carried> {
         self.finish.store(true, Ordering::Relaxed);
         let sent = join(self.sender.take())?;
-        let begin = Instant::now();
-        while self.received() < sent && begin.elapsed() < PATIENCE {
+        let mut progress = (self.received(), Instant::now());
+        while progress.0 < sent && progress.1.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(1));
+            let received = self.received();
+            if received != progress.0 {
+                progress = (received, Instant::now());
+            }
         }
         self.end.store(true, Ordering::Relaxed);
         let strange = join(self.receiver.take())?;

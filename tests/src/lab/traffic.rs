@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -27,14 +28,20 @@ pub struct Echo {
 /// It speaks UDP to an echo service, a socket for each family: every request's source address is
 /// chosen anew by the kernel, as after a move it must be.
 pub struct Pinger {
+    /// It is to send no more.
+    finish: Arc<AtomicBool>,
+    /// It is to wait for no more answers.
     stop: Arc<AtomicBool>,
     echoes: Arc<std::sync::Mutex<Vec<Echo>>>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
 
+/// How long an answer may take on a busy machine before it is lost.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
 impl Pinger {
     pub fn start(netns: &Netns, target: SocketAddr, interval: Duration) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (finish, stop) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let echoes = Arc::new(std::sync::Mutex::new(Vec::<Echo>::new()));
         let any: SocketAddr = match target {
             SocketAddr::V4(_) => "0.0.0.0:0".parse()?,
@@ -43,7 +50,8 @@ impl Pinger {
         let socket = Arc::new(netns.run(move || UdpSocket::bind(any))??);
         hold_much(&socket)?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-        let (sender, stopping, log) = (Arc::clone(&socket), Arc::clone(&stop), Arc::clone(&echoes));
+        let (sender, stopping) = (Arc::clone(&socket), Arc::clone(&finish));
+        let log = Arc::clone(&echoes);
         let sending = std::thread::spawn(move || {
             let mut next = Instant::now();
             while !stopping.load(Ordering::Relaxed) {
@@ -79,6 +87,7 @@ impl Pinger {
             Ok(())
         });
         Ok(Self {
+            finish,
             stop,
             echoes,
             threads: vec![sending, receiving],
@@ -105,21 +114,57 @@ impl Pinger {
         }
     }
 
-    /// Lets the last answers come and stops.
-    pub fn stop(mut self) -> Result<Vec<Echo>> {
-        std::thread::sleep(Duration::from_millis(50));
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("the pinger panicked"))??;
+    /// Waits until those that were sent by now are answered, or have had the time.
+    pub fn settle(&self) {
+        let end = Instant::now() + ON_ITS_WAY;
+        let sent = self.echoes.lock().expect("not poisoned").len();
+        let mut open = (usize::MAX, Instant::now());
+        while Instant::now() < end {
+            let latest: Vec<bool> = {
+                let log = self.echoes.lock().expect("not poisoned");
+                let latest = log[..sent].iter().rev().take(LATEST);
+                latest.map(|echo| echo.answered.is_none()).collect()
+            };
+            let now = latest.iter().filter(|is_open| **is_open).count();
+            if now != open.0 {
+                open = (now, Instant::now());
+            }
+            // The last is answered: those before it that are not were lost, unless it overtook them.
+            let last_came = latest.first() != Some(&true);
+            if now == 0 || last_came && open.1.elapsed() > OVERTAKEN {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Sends no more, lets the last answers come, and stops.
+    pub fn stop(mut self) -> Result<Vec<Echo>> {
+        self.finish.store(true, Ordering::Relaxed);
+        let receiving = self.threads.pop();
+        join(self.threads.pop())?;
+        self.settle();
+        self.stop.store(true, Ordering::Relaxed);
+        join(receiving)?;
         Ok(self.echoes())
     }
 }
 
+/// Pings that may be on their way when no more are sent.
+const LATEST: usize = 100;
+/// How long one that a later one has overtaken may still take.
+const OVERTAKEN: Duration = Duration::from_millis(300);
+
+fn join(thread: Option<JoinHandle<Result<()>>>) -> Result<()> {
+    let thread = thread.context("stopped before")?;
+    thread
+        .join()
+        .map_err(|_| anyhow::anyhow!("the pinger panicked"))?
+}
+
 impl Drop for Pinger {
     fn drop(&mut self) {
+        self.finish.store(true, Ordering::Relaxed);
         self.stop.store(true, Ordering::Relaxed);
     }
 }
@@ -307,23 +352,33 @@ fn fetch(
 
 /// Real `ping`: that many requests, all of which must be answered.
 pub fn ping(netns: &Netns, source: Option<IpAddr>, target: IpAddr, count: u32) -> Result<()> {
+    let said = run(&mut pinging(netns, source, target, count, "10")?)?;
+    ensure!(said.contains(" 0% packet loss"), "{said}");
+    Ok(())
+}
+
+/// The same once, for where nothing is expected to answer: whether something does.
+pub fn answers(netns: &Netns, source: Option<IpAddr>, target: IpAddr) -> Result<bool> {
+    let mut command = pinging(netns, source, target, 1, "2")?;
+    let output = command.output().context("ping")?;
+    Ok(output.status.success())
+}
+
+fn pinging(
+    netns: &Netns,
+    source: Option<IpAddr>,
+    target: IpAddr,
+    count: u32,
+    patience_s: &str,
+) -> Result<Command> {
     let mut command = netns.command("ping")?;
-    command.args([
-        "-q",
-        "-n",
-        "-i",
-        "0.01",
-        "-W",
-        "2",
-        "-c",
-        &count.to_string(),
-    ]);
+    command.args(["-q", "-n", "-i", "0.01", "-W", patience_s]);
+    command.args(["-c", &count.to_string()]);
     if let Some(source) = source {
         command.args(["-I", &source.to_string()]);
     }
-    let said = run(command.arg(target.to_string()))?;
-    ensure!(said.contains(" 0% packet loss"), "{said}");
-    Ok(())
+    command.arg(target.to_string());
+    Ok(command)
 }
 
 /// Whether an answer comes to one UDP datagram from that source.

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::frames::{Ether, between};
 use doorstep_tests::lab::daemon::Daemon;
 use doorstep_tests::lab::street::{DNS_PORT, Plan, SERVICE_V6, Street};
-use doorstep_tests::lab::traffic::{download, mac, ping, send_frames};
+use doorstep_tests::lab::traffic::{answers, download, mac, send_frames};
 use doorstep_tests::suite::CaseResult;
 use serde::Deserialize;
 
-use crate::support::{connect, counted, flows, logs, unnoticed};
+use crate::support::{connect, counted, counted_by_and_by, flows, logs, unnoticed};
 
 /// The first operator's server.
 const SERVER: [u8; 4] = [198, 18, 0, 1];
@@ -83,11 +83,9 @@ fn only_the_server(street: &Street, own: IpAddr, own_v6: IpAddr) -> CaseResult {
         ("another source", "source_not_bound", true, stranger, server),
     ];
     for (name, reason, tcp, source, destination) in rows {
-        let dropped = counted(gateway, reason, || {
+        let dropped = counted_by_and_by(gateway, reason, 5, || {
             let frames = vec![between(ether, tcp, source, destination); 5];
-            send_frames(home, "wan0", frames)?;
-            settle();
-            Ok(())
+            send_frames(home, "wan0", frames)
         })?;
         ensure!(dropped == 5, "{name}: {dropped} dropped as {reason}");
     }
@@ -102,10 +100,7 @@ fn only_the_server(street: &Street, own: IpAddr, own_v6: IpAddr) -> CaseResult {
         "neigh replace {target} lladdr {gateway_mac} dev wan0"
     ))?;
     let dropped = counted(gateway, "outside_garden", || {
-        ensure!(
-            ping(home, Some(own), target, 1).is_err(),
-            "the world answers"
-        );
+        ensure!(!answers(home, Some(own), target)?, "the world answers");
         Ok(())
     })?;
     home.ip("route del default dev wan0")?;
@@ -113,12 +108,10 @@ fn only_the_server(street: &Street, own: IpAddr, own_v6: IpAddr) -> CaseResult {
     // Whoever floods is stopped at the rate of its line.
     let sent = 400;
     let dns = SocketAddr::from((SERVER, DNS_PORT));
-    let policed = counted(gateway, "policed_upstream", || {
+    let policed = counted_by_and_by(gateway, "policed_upstream", 1, || {
         let mut frame = between(ether, false, from(40_000), dns);
         enlarge(&mut frame);
-        send_frames(home, "wan0", vec![frame; sent])?;
-        settle();
-        Ok(())
+        send_frames(home, "wan0", vec![frame; sent])
     })?;
     ensure!(policed > 0 && policed < sent as u64, "{policed} policed");
     Ok(())
@@ -129,11 +122,6 @@ fn enlarge(frame: &mut Vec<u8>) {
     const LEN: u16 = 1500;
     frame.resize(14 + usize::from(LEN), 0);
     frame[16..18].copy_from_slice(&LEN.to_be_bytes());
-}
-
-/// Frames that were sent are counted a moment later.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(50));
 }
 
 pub fn first_request() -> CaseResult {

@@ -3,10 +3,10 @@
 use anyhow::ensure;
 use doorstep_tests::frames::{Ether, udp_v4};
 use doorstep_tests::lab::street::{Plan, Street, WORLD_V4};
-use doorstep_tests::lab::traffic::{mac, ping, reaches, send_frames};
+use doorstep_tests::lab::traffic::{answers, mac, reaches, send_frames};
 use doorstep_tests::suite::CaseResult;
 
-use crate::support::{connect, counted, flows, silent};
+use crate::support::{connect, counted, counted_by_and_by, flows, silent};
 
 pub fn spoofed_source() -> CaseResult {
     let street = Street::new(Plan {
@@ -57,13 +57,13 @@ pub fn spoofed_mac() -> CaseResult {
         };
         vec![udp_v4(ether, own.octets(), WORLD_V4.octets(), 64); 10]
     };
-    let dropped = counted(&street.gateways[0], "mac_not_bound", || {
+    let dropped = counted_by_and_by(&street.gateways[0], "mac_not_bound", 10, || {
         send_frames(home, "wan0", frames([2, 0, 0, 0, 0, 0x66]))
     })?;
     ensure!(dropped == 10, "{dropped} dropped");
     // The same frames from the session's own address pass.
     let own_mac = mac(home, "wan0")?;
-    let passed = counted(&street.gateways[0], "forwarded_upstream", || {
+    let passed = counted_by_and_by(&street.gateways[0], "forwarded_upstream", 10, || {
         send_frames(home, "wan0", frames(own_mac))
     })?;
     ensure!(passed >= 10, "{passed} forwarded");
@@ -116,7 +116,7 @@ pub fn no_session() -> CaseResult {
             (street.echo(false).ip(), "the world"),
             (session.v4()?, "the neighbour"),
         ] {
-            ensure!(ping(stranger, None, target, 1).is_err(), "{name} answers");
+            ensure!(!answers(stranger, None, target)?, "{name} answers");
         }
         Ok(())
     })?;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Plan, Street, WORLD_V4, WORLD_V6};
-use doorstep_tests::lab::traffic::{download, ping};
+use doorstep_tests::lab::traffic::{answers, download, ping};
 use doorstep_tests::suite::CaseResult;
 
 use crate::support::{connect, counted, flows, silent};
+use crate::uplinks::wait_for_loss_of_v4;
 
 pub fn gateway_answers() -> CaseResult {
     let street = Street::new(Plan::default())?;
@@ -98,6 +99,7 @@ pub fn unresolved_next_hop() -> CaseResult {
     let (gateway, home) = (&street.gateways[0], &street.homes[0].netns);
     street.inet.ip("link set gw1 arp off")?;
     gateway.netns.ip("neigh del 192.0.2.5 dev uplink0")?;
+    wait_for_loss_of_v4(gateway, 0)?;
     let own = session.v4()?;
     let unresolved = counted(gateway, "kernel_unresolved", || {
         // The world, the neighbour, and a host of the management network.
@@ -121,7 +123,7 @@ pub fn unresolved_next_hop() -> CaseResult {
     );
     street.inet.ip("link set gw1 arp on")?;
     let end = Instant::now() + Duration::from_secs(20);
-    while ping(home, Some(own), street.echo(false).ip(), 1).is_err() {
+    while !answers(home, Some(own), street.echo(false).ip())? {
         ensure!(Instant::now() < end, "the next hop is not found again");
     }
     flows(&street, &street.homes[0], &session)

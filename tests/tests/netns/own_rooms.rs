@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::capture::Capture;
 use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Home, Plan, Session, Street};
-use doorstep_tests::lab::traffic::ping;
+use doorstep_tests::lab::traffic::{answers, ping};
 use doorstep_tests::suite::CaseResult;
 use ipnet::Ipv6Net;
 use serde_json::Value;
@@ -143,8 +143,8 @@ fn no_way(
     v6: bool,
     source: Option<IpAddr>,
 ) -> Result<()> {
-    let answered = ping(room, source, street.echo(v6).ip(), 1);
-    ensure!(answered.is_err(), "there is a way, IPv6: {v6}");
+    let answered = answers(room, source, street.echo(v6).ip())?;
+    ensure!(!answered, "there is a way, IPv6: {v6}");
     let passed = wire.so_far(|frame| worldly(street, frame))?;
     ensure!(passed.is_empty(), "passed: {passed:?}");
     Ok(())
@@ -181,7 +181,7 @@ fn worldly(street: &Street, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
 }
 
 /// Source and destination of an untagged IP packet.
-fn addresses(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub fn addresses(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let (ethernet, packet) = frame.split_at_checked(14)?;
     let v4 = |at: usize| {
         Some(IpAddr::from(

@@ -1,16 +1,17 @@
 //! Ports that change or go away under traffic.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use doorstep_establish::Mac;
 use doorstep_tests::lab::street::{Plan, Street};
 use doorstep_tests::lab::traffic;
+use doorstep_tests::lab::witness::Witness;
 use doorstep_tests::suite::CaseResult;
 
 use crate::kernel_path::big_ping;
 use crate::support::{connect, counted, flows, silent};
-use crate::uplinks::{ANEW, SOON, Status, port, wait_until};
+use crate::uplinks::{ANEW, SOON, Status, port, wait_for_hops, wait_until};
 
 /// The uplink's own MAC address and MTU.
 pub fn mac_and_mtu() -> CaseResult {
@@ -81,17 +82,17 @@ pub fn link_down_and_up() -> CaseResult {
                 .ip(&format!("-6 addr replace {address} dev {name} nodad"))?;
         }
         wait_until(gateway, "up", SOON, state("up"))?;
-        let end = Instant::now() + SOON;
-        while tables()? != before {
-            ensure!(Instant::now() < end, "before:\n{before}now:\n{}", tables()?);
+        let witness = Witness::start();
+        loop {
+            let asked = witness.awake();
+            let now = tables()?;
+            if now == before {
+                break;
+            }
+            ensure!(asked <= SOON, "before:\n{before}now:\n{now}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        wait_until(gateway, "resolved", 2 * SOON, |status| {
-            let operator = &status.operators[0];
-            let hops = [&operator.next_hop_v4, &operator.next_hop_v6];
-            hops.iter()
-                .all(|hop| hop.as_ref().is_some_and(|hop| hop.mac.is_some()))
-        })?;
+        wait_for_hops(gateway, 0, true)?;
         flows(&street, &street.homes[0], &session).with_context(|| name)?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::daemon::Daemon;
 use doorstep_tests::lab::netns::Netns;
 use doorstep_tests::lab::street::{Gateway, Home, Session, Street};
-use doorstep_tests::lab::traffic::{Pinger, download, ping};
+use doorstep_tests::lab::traffic::{Pinger, answers, download, ping};
 use doorstep_tests::suite::Skip;
 use serde::Deserialize;
 
@@ -39,6 +39,32 @@ pub fn counted(
     let before = count()?;
     action()?;
     Ok(count()? - before)
+}
+
+/// The same of frames that nobody answers: what has been sent is counted by and by, and so many must
+/// be.
+pub fn counted_by_and_by(
+    gateway: &Gateway,
+    reason: &str,
+    least: u64,
+    action: impl FnOnce() -> Result<()>,
+) -> Result<u64> {
+    let count = || -> Result<u64> {
+        packets(gateway)?
+            .get(reason)
+            .copied()
+            .with_context(|| format!("no reason {reason}"))
+    };
+    let before = count()?;
+    action()?;
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let counted = count()? - before;
+        if counted >= least || Instant::now() > end {
+            return Ok(counted);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Registers, connects at the home's own door, and proves that traffic flows.
@@ -91,7 +117,7 @@ pub fn logs(street: &Street, home: &Home) -> String {
 /// Proves that nothing answers.
 pub fn silent(netns: &Netns, source: IpAddr, target: IpAddr) -> Result<()> {
     ensure!(
-        ping(netns, Some(source), target, 1).is_err(),
+        !answers(netns, Some(source), target)?,
         "{source} reaches {target}"
     );
     Ok(())
@@ -139,18 +165,15 @@ pub fn unnoticed(
     let pinger = Pinger::start(&street.homes[0].netns, street.echo(false), PING_EVERY)?;
     std::thread::sleep(Duration::from_millis(50));
     action(street)?;
+    // Some before it, and some after it.
+    pinger.wait_for_answer(Instant::now(), Duration::from_secs(10))?;
     std::thread::sleep(Duration::from_millis(100));
     let echoes = pinger.stop()?;
-    // The last ones may still have been on their way.
-    let settled = &echoes[..echoes.len().saturating_sub(30)];
-    let lost = settled
-        .iter()
-        .filter(|echo| echo.answered.is_none())
-        .count();
+    let lost = echoes.iter().filter(|echo| echo.answered.is_none()).count();
     ensure!(
-        lost == 0 && settled.len() > 30,
+        lost == 0 && echoes.len() > 30,
         "{lost} of {} pings were lost",
-        settled.len()
+        echoes.len()
     );
     Ok(())
 }
