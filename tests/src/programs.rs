@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -233,17 +234,22 @@ impl Loaded {
         })
     }
 
-    /// Runs a frame through a program again and again, on each of these CPUs at once; how long.
+    /// Runs a frame through a program again and again, on each of these CPUs at once; how long, and for how
+    /// long of that a busy machine gave no CPU to it for more than `pause` on end, less that pause.
     pub fn flood(
         &self,
         side: Side,
         frame: &[u8],
         cpus: &[usize],
         time: Duration,
-    ) -> Result<Duration> {
+        pause: Duration,
+    ) -> Result<(Duration, Duration)> {
         let name = side.program();
         let program = self.xdp(name)?;
         let start = Instant::now();
+        // Nanoseconds since the start, of the last run that has ended on any of them.
+        let last = AtomicU64::new(0);
+        let idle = AtomicU64::new(0);
         let one = |cpu: usize| -> Result<()> {
             let mut only = CpuSet::new();
             only.set(cpu)?;
@@ -253,6 +259,11 @@ impl Loaded {
                     data_in: Some(frame),
                     ..TestRunOptions::default()
                 })?;
+                let now = start.elapsed().as_nanos() as u64;
+                let before = last.fetch_max(now, Ordering::Relaxed);
+                let gap = Duration::from_nanos(now.saturating_sub(before));
+                let without = gap.saturating_sub(pause).as_nanos() as u64;
+                idle.fetch_add(without, Ordering::Relaxed);
             }
             Ok(())
         };
@@ -263,7 +274,8 @@ impl Loaded {
                 result.unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
             })
         })?;
-        Ok(start.elapsed())
+        let idle = Duration::from_nanos(idle.into_inner());
+        Ok((start.elapsed(), idle))
     }
 
     /// Runs a packet of the kernel's through the program that sends it to a line; a `TC_ACT_*`.

@@ -600,16 +600,20 @@ pub fn polices_on_all_cpus() -> CaseResult {
     let loaded = Loaded::new(&model)?;
     let frame = udp_v4_of(two.up(), two.v4, WORLD_V4, 64, &[0; 1000]);
     let cpus: Vec<usize> = (0..std::thread::available_parallelism()?.get()).collect();
-    let took = loaded.flood(Side::Access, &frame, &cpus, TIME)?;
+    let pause = Duration::from_nanos(BURST_NS);
+    let (took, idle) = loaded.flood(Side::Access, &frame, &cpus, TIME, pause)?;
     let tally = loaded.tally(two.slot, Direction::Upstream)?;
     ensure!(tally.policed > tally.packets / 10, "no overload: {tally:?}");
     let bps = tally.bytes as f64 * 8.0 / took.as_secs_f64();
     let off = bps / BPS as f64 - 1.0;
+    // What nobody sends while the machine does something else is no fault of the rate's.
+    let unsent = idle.as_secs_f64() / took.as_secs_f64();
     ensure!(
-        off.abs() <= TOLERANCE,
-        "{bps:.0} bit/s on {} CPUs, {:.2} % off",
+        (-TOLERANCE - unsent..=TOLERANCE).contains(&off),
+        "{bps:.0} bit/s on {} CPUs, {:.2} % off, and {:.2} % unsent",
         cpus.len(),
-        off * 100.0
+        off * 100.0,
+        unsent * 100.0
     );
     Ok(())
 }
