@@ -5,7 +5,7 @@
 //! registered → requested → bound → instructed → acknowledged → established → traffic
 //! ```
 //!
-//! Pure: [`examine`] makes a [`Chain`] of [`Facts`], which `engine::why` collects from the table, the
+//! Pure: [`examine()`] makes a [`Chain`] of [`Facts`], which `engine::why` collects from the table, the
 //! connected gateways and what was refused lately. No fact holds a number or a name of a person.
 
 mod examine;
