@@ -1,7 +1,7 @@
 //! Metrics for Prometheus: what a daemon has, how it is written, and who may read it.
 //!
 //! A daemon lists its [`Family`]s once. That list is what a [`Page`] takes samples for, what the
-//! reference is made of ([`reference`]), and what tests compare both with. Samples are collected when
+//! reference is made of ([`reference()`]), and what tests compare both with. Samples are collected when
 //! somebody asks, from counts that are kept anyway; only what has to be measured at its time, such as
 //! durations, is a [`Histogram`] that is written to beforehand.
 //!
