@@ -78,7 +78,8 @@ fn set_up(room: &Netns, number: usize, session: &Session) -> Result<()> {
     room.ip(&format!("addr add {}/24 dev eth0", own_v4(number)))?;
     room.ip(&format!("addr add {own}/64 dev eth0 nodad"))?;
     room.ip(&format!("route add default via {a}.{b}.{c}.1"))?;
-    room.ip(&format!("route add default via {router} dev eth0"))?;
+    // The kernel may have heard of the router already.
+    room.ip(&format!("route replace default via {router} dev eth0"))?;
     Ok(())
 }
 

@@ -42,7 +42,8 @@ pub fn reach_the_world() -> CaseResult {
         room.ip(&format!("addr add {v4}/24 dev eth0"))?;
         room.ip(&format!("addr add {v6}/64 dev eth0 nodad"))?;
         room.ip("route add default via 192.168.77.1")?;
-        room.ip(&format!("route add default via {router}"))?;
+        // The kernel may have heard of the router already.
+        room.ip(&format!("route replace default via {router}"))?;
         addresses.push((v4, v6));
     }
     for (number, room) in street.homes[0].rooms.iter().enumerate() {
