@@ -19,7 +19,7 @@ const MANY: usize = 100;
 
 /// What is told of the only packet.
 fn one(gateway: &Gateway, words: &[&str]) -> Result<Value> {
-    let words = [&["why", "-o", "json"], words].concat();
+    let words = [&["why"], words].concat();
     let told: Vec<Value> = gateway.daemon.ask_json(&words)?;
     let [only] = &told[..] else {
         bail!("told of {} packets: {told:?}", told.len());
@@ -150,9 +150,7 @@ pub fn judged() -> CaseResult {
     pcap(&file, &vec![foreign; MANY])?;
     let count = || -> Result<Option<u64>> { Ok(packets(gateway)?.get("mac_not_bound").copied()) };
     let before = count()?;
-    let told: Vec<Value> = gateway
-        .daemon
-        .ask_json(&["why", "-o", "json", "--packet", &name])?;
+    let told: Vec<Value> = gateway.daemon.ask_json(&["why", "--packet", &name])?;
     ensure!(told.len() == MANY, "told of {} packets", told.len());
     ensure!(count()? == before, "test runs count under a reason");
     pcap(&file, &vec![good.clone(); MANY])?;
