@@ -121,7 +121,7 @@ async fn run_once(
             journal: runtime.journal_measures(),
             started,
         };
-        clients.spawn(serve_metrics(metrics, source, stop.clone()));
+        clients.spawn(metrics.serve(source, stop.clone()));
     }
     let admin = Admin {
         config,
@@ -156,12 +156,6 @@ async fn run_once(
     tasks.shutdown().await;
     info!("stopped; the fast path forwards on");
     result.and(end)
-}
-
-async fn serve_metrics(metrics: Metrics, source: GatewayMetrics, stop: CancellationToken) {
-    if let Err(error) = metrics.serve(source, stop).await {
-        warn!(error = format!("{error:#}"), "metrics are served no more");
-    }
 }
 
 /// Puts the programs of another object on the ports that a daemon has left its own on.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock;
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::UplinkStates;
+use crate::dataplane::{State, UplinkStates};
 use crate::engine::OperatorTally;
 use crate::runtime::{Input, Measured, Query};
 
@@ -193,12 +193,8 @@ impl Source for GatewayMetrics {
         self.sessions(&mut page, &measured);
         self.servers(&mut page, now_ms);
         for port in &self.uplinks.ports() {
-            let role = match port.role {
-                crate::dataplane::Role::Access => "access",
-                crate::dataplane::Role::Uplink => "uplink",
-            };
-            let up = port.state.name() == "up";
-            page.count(&PORT_UP, &[&port.name, role], up.into());
+            let up = port.state == State::Up;
+            page.count(&PORT_UP, &[&port.name, port.role.name()], up.into());
         }
         page.histogram(
             &JOURNAL_COMMIT_DURATION_SECONDS,

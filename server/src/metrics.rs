@@ -71,7 +71,9 @@ pub static COMMIT_DURATION_SECONDS: Family = Family::histogram(
 pub static COMMIT_JOBS: Family = Family::histogram(
     "doorstep_server_commit_jobs",
     "How many units of work shared a transaction.",
-    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
+    &[
+        1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+    ],
 );
 static QUEUE_JOBS: Family = Family::gauge(
     "doorstep_server_queue_jobs",

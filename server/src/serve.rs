@@ -259,7 +259,11 @@ pub async fn start_on<L: Listener>(
             engine: Arc::clone(&engine),
             started_ms,
         };
-        let serving = tokio::spawn(metrics.serve(source, shutdown.clone()));
+        let stop = shutdown.clone();
+        let serving = tokio::spawn(async move {
+            metrics.serve(source, stop).await;
+            Ok(())
+        });
         tasks.push(("metrics", serving));
         if matches!(config.database, Database::Postgres(_)) {
             let counting = tokio::spawn(count_anew(Arc::clone(&engine), shutdown.clone()));

@@ -65,12 +65,8 @@ impl Metrics {
         self.0.local_addr().context("metrics: no bound address")
     }
 
-    /// Answers until it is told to stop.
-    ///
-    /// # Errors
-    ///
-    /// None: what fails is one connection, or tried again.
-    pub async fn serve(self, source: impl Source, stop: CancellationToken) -> anyhow::Result<()> {
+    /// Answers until it is told to stop. What fails is one connection, or tried again.
+    pub async fn serve(self, source: impl Source, stop: CancellationToken) {
         let source = Arc::new(source);
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let connections = TaskTracker::new();
@@ -98,7 +94,6 @@ impl Metrics {
         }
         connections.close();
         connections.wait().await;
-        Ok(())
     }
 }
 

@@ -105,5 +105,5 @@ async fn only_get_metrics_is_answered() {
     let _open = TcpStream::connect(address).await.unwrap();
     stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), serving).await;
-    ended.expect("it does not stop").unwrap().unwrap();
+    ended.expect("it does not stop").unwrap();
 }

@@ -109,16 +109,12 @@ fn address(net: &IpNet) -> String {
 }
 
 fn port(port: &Port) -> v1::GatewayPort {
-    let role = match port.role {
-        crate::dataplane::Role::Access => "access",
-        crate::dataplane::Role::Uplink => "uplink",
-    };
     v1::GatewayPort {
         name: port.name.clone(),
         ifindex: port.ifindex,
         mac: port.mac.to_string(),
         mtu: port.mtu,
-        role: role.to_owned(),
+        role: port.role.name().to_owned(),
         xdp_mode: port.xdp_mode.to_owned(),
         state: port.state.name().to_owned(),
         shaper: port.shaper,

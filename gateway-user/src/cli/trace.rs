@@ -173,10 +173,10 @@ fn flags(entry: &v1::GatewayEntry) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn packet() -> v1::GatewayPacket {
+    pub fn packet() -> v1::GatewayPacket {
         let tag = |tpid, vid| v1::GatewayTag {
             tpid,
             vid,

@@ -115,39 +115,11 @@ mod tests {
         v1::GatewayFate {
             action: "drop".to_owned(),
             packet: Some(v1::GatewayPacket {
-                direction: "up".to_owned(),
-                port: "access0".to_owned(),
-                tags: vec![
-                    v1::GatewayTag {
-                        tpid: 0x88a8,
-                        vid: 101,
-                        priority: 0,
-                    },
-                    v1::GatewayTag {
-                        tpid: 0x8100,
-                        vid: 1004,
-                        priority: 0,
-                    },
-                ],
-                source: "100.64.1.10".to_owned(),
-                destination: "203.0.113.10".to_owned(),
                 protocol: "ICMP".to_owned(),
-                length: 98,
-                verdict: "drop".to_owned(),
+                ports: None,
                 reason: "mac_not_bound".to_owned(),
                 reason_number: 44,
-                line: "access0/101.1004".to_owned(),
-                operator: "north-net".to_owned(),
-                entry: Some(v1::GatewayEntry {
-                    map: "UPSTREAM_V4".to_owned(),
-                    key: "access0/101.1004 100.64.1.10".to_owned(),
-                    flags: vec!["policed".to_owned()],
-                    session: Some(v1::GatewayEntrySession {
-                        slot: 3,
-                        generation: 12,
-                    }),
-                }),
-                ..v1::GatewayPacket::default()
+                ..trace::tests::packet()
             }),
             description: "the source MAC address is not the session's".to_owned(),
             location_id: "110103-xinjingjiayuan-001-002-004".to_owned(),

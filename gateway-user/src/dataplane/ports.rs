@@ -18,6 +18,15 @@ pub enum Role {
     Uplink,
 }
 
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Uplink => "uplink",
+        }
+    }
+}
+
 /// Whether a port can carry anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -54,6 +54,11 @@ impl Tally {
         tally.downstream_bytes += now[1].saturating_sub(before[1]);
     }
 
+    /// Of every operator that has, or had, sessions.
+    pub(super) fn all(&self) -> impl Iterator<Item = &OperatorTally> {
+        self.0.values()
+    }
+
     pub(super) fn of(&self, operator: OperatorIndex) -> OperatorTally {
         self.0.get(&operator).copied().unwrap_or_default()
     }

@@ -109,7 +109,7 @@ impl Engine {
             dhcp: self.dhcp.counts().collect(),
             ..Summary::default()
         };
-        for (_, tally) in self.tallies() {
+        for tally in self.tally.all() {
             summary.establishing += tally.establishing;
             summary.established += tally.established;
             summary.closing += tally.closing;

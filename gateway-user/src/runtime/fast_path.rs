@@ -350,9 +350,10 @@ fn read_maps<F: FastPath>(fast_path: &F) -> Result<MapsRead, F::Error> {
 }
 
 fn inspect<F: FastPath>(fast_path: &F) -> Result<Inspection, F::Error> {
+    let (reasons, maps) = read_maps(fast_path)?;
     Ok(Inspection {
-        reasons: fast_path.reasons()?,
-        maps: fast_path.map_use()?,
+        reasons,
+        maps,
         silent: fast_path.silent(),
     })
 }

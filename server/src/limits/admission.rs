@@ -66,24 +66,20 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut open = self.guard.answered.open(request.uri().path());
         match self.guard.admit(&request) {
             Ok(place) => {
-                let guard = Arc::clone(&self.guard);
-                let path = request.uri().path().to_owned();
                 let answer = self.inner.call(request);
                 Either::Right(Box::pin(async move {
                     let _place = place;
-                    let mut open = guard.answered.open(&path);
                     let answer = answer.await?;
                     open.answered(&answer);
                     Ok(answer)
                 }))
             }
             Err(status) => {
-                let mut open = self.guard.answered.open(request.uri().path());
                 let answer = status.into_http();
                 open.answered(&answer);
-                drop(open);
                 Either::Left(ready(Ok(answer)))
             }
         }

@@ -1,5 +1,6 @@
 //! How requests have been answered: counted by method and gRPC status.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Response;
@@ -28,12 +29,13 @@ pub struct Answered([[AtomicU64; CODES]; METHODS.len()]);
 
 impl Answered {
     /// A request that is being worked on; if it is dropped without an answer it counts as cancelled.
-    pub(super) fn open<'a>(&'a self, path: &str) -> Open<'a> {
+    pub(super) fn open(self: &Arc<Self>, path: &str) -> Open {
         let name = path.rsplit('/').next().filter(|_| path.starts_with(OURS));
         let known = METHODS.iter().position(|method| Some(*method) == name);
         let method = known.unwrap_or(METHODS.len() - 1);
         Open {
-            counts: &self.0[method],
+            answered: Arc::clone(self),
+            method,
             code: Code::Cancelled,
         }
     }
@@ -51,12 +53,13 @@ impl Answered {
 }
 
 /// Counted when it is dropped.
-pub(super) struct Open<'a> {
-    counts: &'a [AtomicU64; CODES],
+pub(super) struct Open {
+    answered: Arc<Answered>,
+    method: usize,
     code: Code,
 }
 
-impl Open<'_> {
+impl Open {
     /// A stream counts as `ok` once it has begun: how it ends is not known then.
     pub fn answered(&mut self, response: &Response<Body>) {
         let status = response.headers().get(GRPC_STATUS);
@@ -64,9 +67,9 @@ impl Open<'_> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.counts[self.code as usize].fetch_add(1, Ordering::Relaxed);
+        self.answered.0[self.method][self.code as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_method_and_status() {
-        let answered = Answered::default();
+        let answered = Arc::new(Answered::default());
         let refused = Status::resource_exhausted("no").into_http();
         for (path, response) in [
             ("/doorstep.v1.Access/Register", Some(&refused)),

@@ -30,7 +30,7 @@ use crate::vault::Secret;
 /// The limits of a running server, with what has been used of them.
 pub struct Guard {
     pub refusals: Refusals,
-    pub answered: Answered,
+    pub answered: Arc<Answered>,
     connections: Arc<Places<Source>>,
     requests: Arc<Places<Source>>,
     watches: Arc<Places<Uuid>>,
@@ -47,7 +47,7 @@ impl Guard {
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Guard {
             refusals: Refusals::default(),
-            answered: Answered::default(),
+            answered: Arc::default(),
             connections: Places::new(limits.connections, limits.connections_per_source),
             requests: Places::new(
                 limits.concurrent_requests,

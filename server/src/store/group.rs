@@ -225,10 +225,9 @@ impl Writer {
             .observe(began.elapsed().as_secs_f64());
         let jobs = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
         measures.commit_jobs.observe(jobs.into());
-        measures.went(&changes.transitions);
+        measures.follow(&changes.transitions);
         let instruct = std::mem::take(&mut changes.instruct);
         let written = Written::new(changes);
-        measures.follow(&written.steps, &written.sessions);
         self.cache.keep(&written);
         let rows = written.sessions.into_iter();
         (self.committed)(&Committed {

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use doorstep_daemon::metrics::Histogram;
 use uuid::Uuid;
 
-use super::{Result, SessionRow, StepRow, Store, StoreError};
+use super::work::Transition;
+use super::{Result, Store, StoreError};
 use crate::metrics::{COMMIT_DURATION_SECONDS, COMMIT_JOBS, MOVE_DURATION_SECONDS};
 use crate::session::State;
 
@@ -40,38 +41,33 @@ impl Default for Measures {
 }
 
 impl Measures {
-    /// Notes transitions that are durable; none before: the session is new.
-    pub(super) fn went(&self, transitions: &[(Option<State>, State)]) {
-        for (before, after) in transitions {
+    /// Notes transitions that are durable. Moves are timed from Disconnecting to Established, or to
+    /// another end.
+    pub(super) fn follow(&self, transitions: &[Transition]) {
+        let mut moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        for Transition {
+            session,
+            before,
+            after,
+            moves: is_move,
+            at_ms,
+        } in transitions
+        {
             if let Some(before) = before {
                 self.sessions[*before as usize].fetch_sub(1, Ordering::Relaxed);
             }
             self.sessions[*after as usize].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Follows moves by their steps: from the first Disconnecting to Established, or to another end.
-    pub(super) fn follow(
-        &self,
-        steps: &[std::sync::Arc<StepRow>],
-        rows: &[std::sync::Arc<SessionRow>],
-    ) {
-        let mut moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
-        for step in steps {
-            match step.state {
-                State::Disconnecting if moves.len() < TIMED => {
-                    let row = rows.iter().find(|row| row.session.id == step.session);
-                    if row.is_some_and(|row| row.session.target.is_some()) {
-                        moves.entry(step.session).or_insert(step.at_ms);
-                    }
+            match after {
+                State::Disconnecting if *is_move && moves.len() < TIMED => {
+                    moves.entry(*session).or_insert(*at_ms);
                 }
                 State::Established => {
-                    if let Some(since_ms) = moves.remove(&step.session) {
-                        self.move_seconds.observe(seconds(step.at_ms - since_ms));
+                    if let Some(since_ms) = moves.remove(session) {
+                        self.move_seconds.observe(seconds(at_ms - since_ms));
                     }
                 }
                 State::Released | State::Refused => {
-                    moves.remove(&step.session);
+                    moves.remove(session);
                 }
                 _ => {}
             }

@@ -21,7 +21,7 @@ use crate::vault::KeyId;
 
 mod rows;
 
-pub(super) use rows::{Cell, Changes, Lease, Rows};
+pub(super) use rows::{Cell, Changes, Lease, Rows, Transition};
 pub use rows::{GatewaySeen, Need, WINDOW};
 
 /// What a job sees and changes.
@@ -226,7 +226,7 @@ impl Work<'_> {
         let mut ids = self.unreleased(subscriber)?;
         ids.insert(id);
         self.changes.unreleased.insert(subscriber, ids);
-        self.changes.transitions.push((None, session.state));
+        self.goes(None, &session, at_ms);
         let mut row = SessionRow::new(session, at_ms);
         self.add_step(&mut row, who, at_ms);
         self.changes.instruct.insert(id);
@@ -251,8 +251,7 @@ impl Work<'_> {
             row.route.clear();
         }
         if row.session.state != after.state {
-            let transition = (Some(row.session.state), after.state);
-            self.changes.transitions.push(transition);
+            self.goes(Some(row.session.state), after, at_ms);
         }
         row.session = after.clone();
         for gateway in &change.free_addresses_at {
@@ -300,6 +299,16 @@ impl Work<'_> {
     }
 
     /// Ids are made here, so that each step can name the one before: those of one process rise.
+    fn goes(&mut self, before: Option<State>, session: &Session, at_ms: i64) {
+        self.changes.transitions.push(Transition {
+            session: session.id,
+            before,
+            after: session.state,
+            moves: session.target.is_some(),
+            at_ms,
+        });
+    }
+
     fn add_step(&mut self, row: &mut SessionRow, who: Who, at_ms: i64) {
         let session = &row.session;
         let step = StepRow {

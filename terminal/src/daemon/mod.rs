@@ -72,15 +72,14 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
         started_ms: self::core::unix_ms(),
     };
     let scraped = async {
-        match metrics {
-            Some(metrics) => metrics.serve(source, stop.clone()).await,
-            None => Ok(()),
+        if let Some(metrics) = metrics {
+            metrics.serve(source, stop.clone()).await;
         }
     };
     let admin = socket.serve(admin::router(events), stop.clone());
-    let (served, scraped, ()) = tokio::join!(admin, scraped, core.run(inbox, stop.clone()));
+    let (served, (), ()) = tokio::join!(admin, scraped, core.run(inbox, stop.clone()));
     info!("stopped; the links stay");
-    served.and(scraped)
+    served
 }
 
 /// Takes down everything that the terminal has made, without a daemon.

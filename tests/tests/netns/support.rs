@@ -24,21 +24,22 @@ pub fn packets(gateway: &Gateway) -> Result<BTreeMap<String, u64>> {
     Ok(status.packets)
 }
 
+fn count(gateway: &Gateway, reason: &str) -> Result<u64> {
+    packets(gateway)?
+        .get(reason)
+        .copied()
+        .with_context(|| format!("no reason {reason}"))
+}
+
 /// What the gateway counts under a reason while something is done.
 pub fn counted(
     gateway: &Gateway,
     reason: &str,
     action: impl FnOnce() -> Result<()>,
 ) -> Result<u64> {
-    let count = || -> Result<u64> {
-        packets(gateway)?
-            .get(reason)
-            .copied()
-            .with_context(|| format!("no reason {reason}"))
-    };
-    let before = count()?;
+    let before = count(gateway, reason)?;
     action()?;
-    Ok(count()? - before)
+    Ok(count(gateway, reason)? - before)
 }
 
 /// The same of frames that nobody answers: what has been sent is counted by and by, and so many must
@@ -49,17 +50,11 @@ pub fn counted_by_and_by(
     least: u64,
     action: impl FnOnce() -> Result<()>,
 ) -> Result<u64> {
-    let count = || -> Result<u64> {
-        packets(gateway)?
-            .get(reason)
-            .copied()
-            .with_context(|| format!("no reason {reason}"))
-    };
-    let before = count()?;
+    let before = count(gateway, reason)?;
     action()?;
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        let counted = count()? - before;
+        let counted = count(gateway, reason)? - before;
         if counted >= least || Instant::now() > end {
             return Ok(counted);
         }

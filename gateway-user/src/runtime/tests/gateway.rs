@@ -110,9 +110,7 @@ key = "gw1.key"
             started: std::time::Instant::now(),
         };
         let serving = metrics.serve(source, self.stop.clone());
-        self.tasks.push(tokio::spawn(async {
-            serving.await.expect("serves");
-        }));
+        self.tasks.push(tokio::spawn(serving));
         address
     }
 

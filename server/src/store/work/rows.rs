@@ -53,6 +53,18 @@ pub(in crate::store) struct Rows {
     pub(super) now: Changes,
 }
 
+/// A session has gone from one state to another.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Transition {
+    pub session: Uuid,
+    /// None: it is new.
+    pub before: Option<State>,
+    pub after: State,
+    /// There is somewhere for it to go on.
+    pub moves: bool,
+    pub at_ms: i64,
+}
+
 /// What is to be written. Of what is in memory, what was changed.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Changes {
@@ -76,8 +88,7 @@ pub(in crate::store) struct Changes {
     /// By subscriber.
     pub unreleased: HashMap<Uuid, BTreeSet<Uuid>>,
     pub steps: Vec<StepRow>,
-    /// States of sessions before (none: new) and after.
-    pub transitions: Vec<(Option<State>, State)>,
+    pub transitions: Vec<Transition>,
     pub receipts: Vec<ReceiptRow>,
     pub counters: HashMap<Uuid, CountersRow>,
     pub gateways: HashMap<String, GatewaySeen>,
