@@ -76,3 +76,17 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Vm(args) => vm::run(&args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use doorstep_test_docs::{Document, wrong_commands};
+
+    use super::*;
+
+    #[test]
+    fn the_documents_have_no_other_tasks() {
+        let wrong = wrong_commands(&Cli::command(), &Document::all());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

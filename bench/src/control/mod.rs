@@ -64,6 +64,9 @@ pub struct Args {
     /// Moves under way at once while as many as possible are made.
     #[arg(long, default_value_t = 512)]
     in_flight: usize,
+    /// Moves per second whose times are measured, evenly; without it, half of as many as possible.
+    #[arg(long, value_name = "PER_S")]
+    offered_per_s: Option<u32>,
     /// Connections that all terminals share.
     #[arg(long, default_value_t = 16)]
     connections: usize,
@@ -84,7 +87,7 @@ pub struct Args {
         long,
         value_name = "NAME=VALUE",
         value_delimiter = ',',
-        default_value = "shared_buffers=1GB,max_wal_size=8GB"
+        default_value = "shared_buffers=1GB,max_wal_size=8GB,wal_compression=lz4"
     )]
     postgres_settings: Vec<String>,
 }
@@ -98,6 +101,7 @@ impl Args {
             subscribers: self.subscribers.unwrap_or(or(20_000, 1_000_000)),
             seconds: self.seconds.unwrap_or(or(5, 20)).max(1),
             in_flight: self.in_flight.max(1),
+            offered_per_s: self.offered_per_s.map(|per_s| per_s.max(1)),
             connections: self.connections.max(1),
             kills: self.kills.unwrap_or(or(3, 100)),
             kill_gateways: self.kill_gateways,
@@ -153,16 +157,19 @@ async fn measure(kind: Kind, settings: &Settings, clock: &Clock) -> Result<Found
         "{count} subscribers connected in {:.0} s",
         population.took_s
     ));
+    world.server.database.settle()?;
     let world = Arc::new(world);
     let peak = moves::peak(&world, settings.in_flight, settings.seconds).await?;
     say(format_args!(
         "{:.0} moves/s, {} failed",
         peak.moves_per_s, peak.failed
     ));
-    let half = peak.moves_per_s / 2.0;
-    let latency = moves::latency(&world, half, settings.seconds).await?;
+    let offered = settings
+        .offered_per_s
+        .map_or(peak.moves_per_s / 2.0, f64::from);
+    let latency = moves::latency(&world, offered, settings.seconds).await?;
     say(format_args!(
-        "at {half:.0} moves/s: half within {:.1} ms, 99 % within {:.1} ms, {} failed",
+        "at {offered:.0} moves/s: half within {:.1} ms, 99 % within {:.1} ms, {} failed",
         latency.ms_p50.unwrap_or(f64::NAN),
         latency.ms_p99.unwrap_or(f64::NAN),
         latency.failed

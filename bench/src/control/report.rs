@@ -27,6 +27,8 @@ pub struct Settings {
     /// Of a measurement of moves.
     pub seconds: u32,
     pub in_flight: usize,
+    /// Null: half of the peak.
+    pub offered_per_s: Option<u32>,
     /// That all terminals share.
     pub connections: usize,
     pub kills: u32,

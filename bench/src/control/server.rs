@@ -33,7 +33,7 @@ pub struct Server {
     /// It is killed before the folder and the database go.
     _guard: Guard,
     child: Arc<Mutex<Option<Child>>>,
-    _database: Database,
+    pub database: Database,
     _folder: Folder,
 }
 
@@ -54,7 +54,7 @@ impl Server {
             file,
             _guard: guard,
             child,
-            _database: database,
+            database,
             _folder: folder,
         };
         server.run().await?;

@@ -238,8 +238,15 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use doorstep_daemon::manual;
+    use doorstep_test_docs::{Document, wrong_commands};
 
     use super::*;
+
+    #[test]
+    fn the_documents_have_no_other_commands() {
+        let wrong = wrong_commands(&Cli::command(), &Document::all());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
 
     #[test]
     fn every_command_has_a_page_and_completions() {

@@ -6,7 +6,7 @@ use super::sql::{postgres, sqlite};
 use super::{Result, StoreError};
 
 /// In their order; none is ever changed once it is released.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_enrollments.sql"),
     include_str!("migrations/0003_claims.sql"),
@@ -15,6 +15,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0006_plan_order.sql"),
     include_str!("migrations/0007_plans_in_use.sql"),
     include_str!("migrations/0008_why.sql"),
+    include_str!("migrations/0009_room.sql"),
     include_str!("migrations/0010_pages.sql"),
     include_str!("migrations/0011_tallies.sql"),
 ];
@@ -56,6 +57,11 @@ pub(super) fn sqlite(connection: &mut rusqlite::Connection) -> Result<()> {
     transaction.commit().map_err(sqlite::failed)
 }
 
+/// To SQLite the line is a comment.
+fn for_postgres(text: &str) -> String {
+    text.replace("--postgres: ", "")
+}
+
 fn for_sqlite(text: &str) -> String {
     text.replace("/*sqlite:", "")
         .replace("*/", "")
@@ -91,7 +97,7 @@ async fn postgres_once(pool: &PgPool) -> Result<()> {
             .execute(&mut *transaction)
             .await
             .map_err(postgres::failed)?;
-        sqlx::raw_sql(AssertSqlSafe(text))
+        sqlx::raw_sql(AssertSqlSafe(for_postgres(text)))
             .execute(&mut *transaction)
             .await
             .map_err(postgres::failed)?;

@@ -367,12 +367,19 @@ async fn run(args: Run) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use doorstep_daemon::manual;
+    use doorstep_test_docs::{Document, wrong_commands};
 
     use super::*;
 
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documents_have_no_other_commands() {
+        let wrong = wrong_commands(&Cli::command(), &Document::all());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 -- One text for SQLite and PostgreSQL: BYTEA becomes BLOB, and `/*sqlite: X*/` becomes X, where
--- SQLite is meant. Times are Unix milliseconds. Ids are UUIDs of 16 bytes. What is sealed or
+-- SQLite is meant, and `--postgres: X` becomes X for PostgreSQL. Times are Unix milliseconds. Ids are UUIDs of 16 bytes. What is sealed or
 -- indexed by the identity keys is never readable here. Rows refer to each other by id, without
 -- foreign keys: each check would be a read and a lock of another row in every transition.
 

@@ -2,8 +2,8 @@
 -- their keys, so that its indices hold the ids already, in their order, and its text is ordered by bytes
 -- anyway. A location changes only when a move is over; a state, which changes with every
 -- transition, is in no index.
-/*sqlite:--*/ DROP INDEX sessions_by_gateway;
-/*sqlite:--*/ CREATE INDEX sessions_by_gateway ON sessions (gateway, id);
-/*sqlite:--*/ DROP INDEX sessions_by_location;
-/*sqlite:--*/ ALTER TABLE sessions ALTER COLUMN location TYPE TEXT COLLATE "C";
-/*sqlite:--*/ CREATE INDEX sessions_by_location ON sessions (location, id);
+--postgres: DROP INDEX sessions_by_gateway;
+--postgres: CREATE INDEX sessions_by_gateway ON sessions (gateway, id);
+--postgres: DROP INDEX sessions_by_location;
+--postgres: ALTER TABLE sessions ALTER COLUMN location TYPE TEXT COLLATE "C";
+--postgres: CREATE INDEX sessions_by_location ON sessions (location, id);

@@ -11,6 +11,8 @@ CREATE TABLE tallies (
     count  BIGINT NOT NULL,
     PRIMARY KEY (server, what, part)
 )/*sqlite: WITHOUT ROWID*/;
+-- Every transaction changes some of them.
+--postgres: ALTER TABLE tallies SET (fillfactor = 20);
 INSERT INTO tallies SELECT CAST('' AS BYTEA), state, gateway, COUNT(*) FROM sessions GROUP BY state, gateway;
 INSERT INTO tallies SELECT CAST('' AS BYTEA), 'subscriber', '', COUNT(*) FROM subscribers HAVING COUNT(*) > 0;
 INSERT INTO tallies SELECT CAST('' AS BYTEA), 'audit', action, COUNT(*) FROM audit GROUP BY action;

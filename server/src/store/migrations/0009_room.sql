@@ -1,0 +1,6 @@
+-- PostgreSQL writes a changed row anew. Into the same page, if that has room, it does so without a word to
+-- any index (HOT); a session changes with every step of a move, a subscriber once, counters with each report.
+-- SQLite changes rows where they are.
+--postgres: ALTER TABLE sessions SET (fillfactor = 50);
+--postgres: ALTER TABLE subscribers SET (fillfactor = 80);
+--postgres: ALTER TABLE counters SET (fillfactor = 50);

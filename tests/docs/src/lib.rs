@@ -1,0 +1,10 @@
+//! Holds the documents against what they speak of: links against files and headings, commands against
+//! the command lines that the binaries have. For tests: they show a list of what is wrong, and where.
+
+mod commands;
+mod documents;
+mod links;
+
+pub use commands::wrong_commands;
+pub use documents::Document;
+pub use links::broken_links;
