@@ -36,6 +36,8 @@ mod operators;
 mod options;
 #[path = "netns/own_rooms.rs"]
 mod own_rooms;
+#[path = "netns/packages.rs"]
+mod packages;
 #[path = "netns/port_changes.rs"]
 mod port_changes;
 #[path = "netns/ports.rs"]
@@ -131,6 +133,7 @@ fn main() -> ExitCode {
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
             metrics::{scraped},
+            packages::{contents},
             dhcp::{
                 routers_come_and_go,
                 released,
