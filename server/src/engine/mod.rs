@@ -2,6 +2,7 @@
 //! who must look again.
 
 mod access;
+mod accounts;
 mod bulk;
 pub mod contact;
 mod enroll;
@@ -20,6 +21,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use access::{AccessKind, AccessRequest, Granted};
+pub use accounts::AccountChange;
 pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
 use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
@@ -30,6 +32,7 @@ pub use service::Wanted;
 use tokio::sync::{Mutex, Notify};
 pub use why::{Explained, Subject};
 
+use crate::account::Right;
 use crate::config::{Config, Plans};
 use crate::hub::Hub;
 use crate::keys::Keys;
@@ -53,6 +56,8 @@ pub enum EngineError {
         "a number given is registered already; use its credentials, or ask the operator for a new secret"
     )]
     AlreadyRegistered,
+    #[error("this account's role may not {}; it needs the role {}", .0.name(), .0.least())]
+    Forbidden(Right),
     #[error("no gateway of this operator serves this location")]
     NoGateway,
     #[error("{0}")]

@@ -93,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 21] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -168,6 +168,11 @@ const NEEDS: [Need; 20] = [
         &["dnsmasq-base"],
         "terminals give the devices in rooms their addresses with it",
         || has("dnsmasq"),
+    ),
+    program(
+        &["chromium-headless-shell", "fonts-dejavu-core"],
+        "tests use the web console as a person's browser does",
+        || has("chromium-headless-shell") || has("chromium"),
     ),
     program(
         &["xz-utils", "zstd"],
