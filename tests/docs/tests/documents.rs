@@ -1,7 +1,6 @@
 //! The project's own documents.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use doorstep_test_docs::{Document, broken_links};
@@ -23,13 +22,13 @@ fn the_chinese_readme_has_the_same_commands_and_files() {
 
 /// The lines of code of a document, without comments and examples of output.
 fn code(name: &str) -> BTreeSet<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(name);
-    let text = fs::read_to_string(file).expect("a document");
+    let document = Document::all()
+        .into_iter()
+        .find(|document| document.path == Path::new(name))
+        .expect("the document");
     let mut lines = BTreeSet::new();
     let mut kind = None;
-    for line in text.lines() {
+    for line in document.text.lines() {
         match (line.strip_prefix("```"), kind) {
             (Some(begun), None) => kind = Some(begun),
             (Some(_), Some(_)) => kind = None,
