@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use doorstep_daemon::metrics::{Family, Histogram, Page, SHORT_SECONDS, Source};
+use doorstep_gateway_common::Reason;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::config::Config;
 use crate::control::ServerStates;
-use crate::dataplane::{State, UplinkStates};
+use crate::dataplane::{Role, State, UplinkStates};
 use crate::engine::OperatorTally;
 use crate::runtime::{Input, Measured, Query};
 
@@ -141,6 +142,22 @@ pub static FAMILIES: &[&Family] = &[
     &JOURNAL_COMMIT_WRITES,
 ];
 
+const DIRECTIONS: [&str; 2] = ["up", "down"];
+const STATES: [&str; 3] = ["establishing", "established", "closing"];
+
+/// The values that a label can have, where there are so many and no more.
+#[must_use]
+pub fn label_values(family: &Family, label: &str) -> Option<Vec<&'static str>> {
+    let values = match label {
+        "reason" if *family == PACKETS => Reason::ALL.iter().map(|reason| reason.name()).collect(),
+        "state" if *family == SESSIONS => STATES.to_vec(),
+        "direction" if *family == SESSION_BYTES => DIRECTIONS.to_vec(),
+        "role" if *family == PORT_UP => vec![Role::Access.name(), Role::Uplink.name()],
+        _ => return None,
+    };
+    Some(values)
+}
+
 /// What is observed of the journal.
 #[derive(Clone, Debug)]
 pub struct JournalMeasures {
@@ -229,15 +246,14 @@ impl GatewayMetrics {
             let mut tallies = measured.operators.iter();
             let tally = tallies.find(|(index, _)| *index == operator.index);
             let tally = tally.map_or(OperatorTally::default(), |(_, tally)| *tally);
-            for (state, sessions) in [
-                ("establishing", tally.establishing),
-                ("established", tally.established),
-                ("closing", tally.closing),
-            ] {
+            let sessions = [tally.establishing, tally.established, tally.closing];
+            for (state, sessions) in STATES.into_iter().zip(sessions) {
                 page.count(&SESSIONS, &[name, state], sessions);
             }
-            page.count(&SESSION_BYTES, &[name, "up"], tally.upstream_bytes);
-            page.count(&SESSION_BYTES, &[name, "down"], tally.downstream_bytes);
+            let bytes = [tally.upstream_bytes, tally.downstream_bytes];
+            for (direction, bytes) in DIRECTIONS.into_iter().zip(bytes) {
+                page.count(&SESSION_BYTES, &[name, direction], bytes);
+            }
         }
         let summary = &measured.summary;
         page.count(&SLOTS_USED, &[], summary.slots_used.into());

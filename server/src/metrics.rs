@@ -6,6 +6,8 @@ use std::sync::Arc;
 use doorstep_daemon::metrics::{Family, LONG_SECONDS, Page, SHORT_SECONDS, Source};
 
 use crate::engine::Engine;
+use crate::limits::{Answered, Reason};
+use crate::session::State;
 
 static BUILD_INFO: Family = Family::gauge(
     "doorstep_server_build_info",
@@ -103,6 +105,19 @@ pub static FAMILIES: &[&Family] = &[
     &QUEUE_JOBS,
     &QUEUE_JOBS_MAX,
 ];
+
+/// The values that a label can have, where there are so many and no more.
+#[must_use]
+pub fn label_values(family: &Family, label: &str) -> Option<Vec<&'static str>> {
+    let values = match label {
+        "state" if *family == SESSIONS => State::ALL.map(State::name).to_vec(),
+        "limit" if *family == REFUSED => Reason::ALL.map(Reason::name).to_vec(),
+        "method" if *family == REQUESTS => Answered::METHODS.to_vec(),
+        "status" if *family == REQUESTS => Answered::statuses().collect(),
+        _ => return None,
+    };
+    Some(values)
+}
 
 /// A running server's samples.
 pub struct ServerMetrics {

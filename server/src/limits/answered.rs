@@ -40,13 +40,21 @@ impl Answered {
         }
     }
 
+    /// The methods that requests are counted by.
+    pub const METHODS: &[&str] = &METHODS;
+
+    /// The statuses that they are counted by.
+    pub fn statuses() -> impl Iterator<Item = &'static str> {
+        (0..CODES).map(status)
+    }
+
     /// Method, status and count, of those that there have been, and of every method's `ok`.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         METHODS.iter().zip(&self.0).flat_map(|(method, counts)| {
             counts.iter().enumerate().filter_map(|(number, count)| {
                 let count = count.load(Ordering::Relaxed);
-                let code = Code::from_i32(i32::try_from(number).unwrap_or(2));
-                (count > 0 || code == Code::Ok).then_some((*method, name(code), count))
+                let shown = count > 0 || number == Code::Ok as usize;
+                shown.then(|| (*method, status(number), count))
             })
         })
     }
@@ -71,6 +79,11 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.answered.0[self.method][self.code as usize].fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The name of the status with that number.
+fn status(number: usize) -> &'static str {
+    name(i32::try_from(number).map_or(Code::Unknown, Code::from_i32))
 }
 
 /// As gRPC's documentation spells them, in small letters.

@@ -87,6 +87,18 @@ const STATES: [&str; 13] = [
     name::FAILED,
 ];
 
+const EVENTS: [&str; 2] = ["sent", "answered"];
+
+/// The values that a label can have, where there are so many and no more.
+#[must_use]
+pub fn label_values(family: &Family, label: &str) -> Option<Vec<&'static str>> {
+    match label {
+        "state" if *family == SESSIONS => Some(STATES.to_vec()),
+        "event" if *family == PROBES => Some(EVENTS.to_vec()),
+        _ => None,
+    }
+}
+
 /// Counted as it happens.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -127,10 +139,8 @@ impl Source for TerminalMetrics {
                 u64::try_from(count).unwrap_or(u64::MAX),
             );
         }
-        for (event, count) in [
-            ("sent", &self.counts.probes_sent),
-            ("answered", &self.counts.probes_answered),
-        ] {
+        let counts = [&self.counts.probes_sent, &self.counts.probes_answered];
+        for (event, count) in EVENTS.into_iter().zip(counts) {
             page.count(&PROBES, &[event], count.load(Ordering::Relaxed));
         }
         page.count(&REPAIRS, &[], status.repairs);

@@ -3,18 +3,17 @@
 //!
 //! Whatever is not as it should be panics.
 
+pub mod promtool;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use doorstep_daemon::metrics::{Family, Kind, reference};
 use prometheus_parse::{Sample, Scrape, Value};
 
-/// Where `cargo xtask setup` unpacks `promtool`, below the target folder.
-const UNPACKED: &str = "tools/prometheus/usr/bin";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Samples by name and labels, such as `up{port="1"}`, with labels in the order of their names.
@@ -113,42 +112,10 @@ fn add(samples: &mut Samples, family: &Family, sample: &Sample) {
 }
 
 /// Has Debian's `promtool` look at names, units and help, where it is.
-#[expect(clippy::print_stdout, reason = "tests say whether it has looked")]
 fn promtool(text: &str) {
-    let Some(program) = program() else {
-        println!(
-            "promtool is not on this host, so it has not looked: `cargo xtask setup` brings it"
-        );
-        return;
-    };
-    let mut child = Command::new(program)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool");
-    let mut input = child.stdin.take().expect("its standard input");
-    input.write_all(text.as_bytes()).expect("it reads");
-    drop(input);
-    let output = child.wait_with_output().expect("it ends");
-    let told = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
-    assert!(
-        output.status.success() && told.is_empty(),
-        "promtool: {told}"
-    );
-    println!("promtool has nothing to say against it");
-}
-
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path);
-    let own = std::env::current_exe().ok()?;
-    let unpacked = own.ancestors().map(|folder| folder.join(UNPACKED));
-    let mut files = folders
-        .chain(unpacked)
-        .map(|folder| folder.join("promtool"));
-    files.find(|file| file.is_file())
+    if let Some((good, told)) = promtool::run(&["check", "metrics"], text) {
+        assert!(good && told.is_empty(), "promtool: {told}");
+    }
 }
 
 /// Compares a daemon's section of `docs/reference/metrics.md` with its families; with
