@@ -13,6 +13,7 @@
 //! | [`network`] | how clients reach servers |
 //! | [`blocking`] | work that other threads do |
 //! | [`secrets`] | keeps a daemon's memory out of core dumps |
+//! | [`support`] | what may be told to whoever helps, in one file |
 //! | [`exit`] | how a command ends |
 
 #![forbid(unsafe_code)]
@@ -29,3 +30,4 @@ pub mod rate;
 pub mod secrets;
 pub mod socket;
 pub mod stop;
+pub mod support;

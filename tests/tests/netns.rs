@@ -56,6 +56,8 @@ mod sessions;
 mod soak;
 #[path = "netns/support.rs"]
 mod support;
+#[path = "netns/support_bundle.rs"]
+mod support_bundle;
 #[path = "netns/survival.rs"]
 mod survival;
 #[path = "netns/trace.rs"]
@@ -131,6 +133,7 @@ fn main() -> ExitCode {
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
             metrics::{scraped},
+            support_bundle::{tells_what_helps_and_nothing_private},
             dhcp::{
                 routers_come_and_go,
                 released,

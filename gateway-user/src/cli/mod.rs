@@ -8,6 +8,7 @@ mod enroll;
 mod json;
 mod lines;
 mod show;
+mod support;
 mod trace;
 mod upgrade;
 mod why;
@@ -70,6 +71,9 @@ enum Command {
     Trace(Trace),
     /// Show what the programs would do with packets, and which entries decide; nothing is sent
     Why(Why),
+    /// Put what somebody who helps needs to know into one file that may be sent away: without keys,
+    /// addresses of subscribers, or whatever else is not known to be harmless
+    SupportBundle(support::Support),
     /// Write man pages and completions for shells
     #[command(hide = true)]
     Manual(Manual),
@@ -226,6 +230,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
         Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
         Command::Trace(trace) => trace::run(trace).await?,
+        Command::SupportBundle(args) => support::bundle(args).await?,
         Command::Why(why) => why::run(why).await?,
         Command::Manual(manual) => manual.write(&Cli::command())?,
         Command::Lines { ask, action } => lines::lines(&ask.socket, action, ask.output).await?,

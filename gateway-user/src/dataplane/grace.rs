@@ -20,7 +20,8 @@ pub(super) fn wait() {
     if refused != 0 {
         warn!(
             error = %std::io::Error::last_os_error(),
-            "membarrier is not available, waiting {LONG_ENOUGH:?} instead"
+            pause_ms = LONG_ENOUGH.as_millis(),
+            "membarrier is not available, waiting instead"
         );
         std::thread::sleep(LONG_ENOUGH);
     }

@@ -10,6 +10,7 @@ mod keys;
 mod pki;
 mod plans;
 mod run;
+mod support;
 mod tables;
 mod views;
 mod why;
@@ -81,6 +82,9 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Everything that somebody who helps needs to know of this server, in one file that may be sent away:
+    /// without numbers of persons, keys, or whatever else is not known to be harmless
+    SupportBundle(support::SupportArgs),
     /// The audit log: who did what, and whether it still says so
     Audit {
         #[command(subcommand)]
@@ -348,6 +352,7 @@ pub fn main(cli: Cli) -> ExitCode {
             client::block_on(plans::plans(&socket.socket, action, output))
         }
         Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),
+        Command::SupportBundle(args) => client::block_on(support::bundle(args, output)),
         Command::Subscribers { socket, action } => {
             client::block_on(client::subscribers(&socket.socket, action, output))
         }

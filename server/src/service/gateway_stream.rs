@@ -333,7 +333,7 @@ impl GatewayStream<'_> {
         let session = match convert::uuid(session_id) {
             Ok(session) => session,
             Err(error) => {
-                tracing::warn!("{name}: session_id: {error}; ignored");
+                tracing::warn!(event = name, %error, "ignored: no such session_id");
                 return Ok(());
             }
         };
@@ -353,9 +353,11 @@ impl GatewayStream<'_> {
                     .await;
             }
             Ok(applied) => {
-                tracing::info!(%session, generation, ?applied, "{name} ignored");
+                tracing::info!(event = name, %session, generation, ?applied, "ignored");
             }
-            Err(error) => tracing::error!(%session, generation, %error, "{name} not recorded"),
+            Err(error) => {
+                tracing::error!(event = name, %session, generation, %error, "not recorded");
+            }
         }
         Ok(())
     }
@@ -364,10 +366,7 @@ impl GatewayStream<'_> {
         let session = match convert::uuid(&receipt.session_id) {
             Ok(session) => session,
             Err(error) => {
-                tracing::warn!(
-                    number = receipt.number,
-                    "Receipt: session_id: {error}; ignored"
-                );
+                tracing::warn!(number = receipt.number, %error, "receipt ignored: no such session_id");
                 return Ok(());
             }
         };

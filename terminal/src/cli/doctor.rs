@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use doorstep_daemon::output::{self, Output};
+use doorstep_proto::v1 as pb;
 use finding::{Finding, findings};
 use probe::{Answer, dns, tcp};
 use serde_json::json;
@@ -19,8 +20,26 @@ use crate::daemon::look;
 
 pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
     let status = client::status(socket).await?;
+    let all = look_at(&status).await?;
+    let healthy = all.iter().all(|finding| finding.advice.is_none());
+    match output {
+        Output::Json => output::json(&json!({ "healthy": healthy, "findings": all }))?,
+        Output::Table => {
+            for finding in &all {
+                println!("{finding}");
+            }
+        }
+    }
+    Ok(match healthy {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Everything, from the cable to the world.
+pub(super) async fn look_at(status: &pb::TerminalStatus) -> anyhow::Result<Vec<Finding>> {
     let actual = look().await.context("cannot read the kernel's links")?;
-    let mut all = findings(&status, &actual);
+    let mut all = findings(status, &actual);
 
     // Whatever does not answer takes its time, but all at once.
     let mut asked: JoinSet<(usize, Finding)> = JoinSet::new();
@@ -41,18 +60,5 @@ pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<Exi
     let mut answers = asked.join_all().await;
     answers.sort_by_key(|(number, _)| *number);
     all.extend(answers.into_iter().map(|(_, finding)| finding));
-
-    let healthy = all.iter().all(|finding| finding.advice.is_none());
-    match output {
-        Output::Json => output::json(&json!({ "healthy": healthy, "findings": all }))?,
-        Output::Table => {
-            for finding in &all {
-                println!("{finding}");
-            }
-        }
-    }
-    Ok(match healthy {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    Ok(all)
 }

@@ -6,6 +6,7 @@ mod client;
 mod doctor;
 mod output;
 mod qr;
+mod support;
 mod watch;
 
 use std::path::PathBuf;
@@ -59,6 +60,9 @@ enum Command {
     Doctor(Status),
     /// Show what becomes of them, a line for each change, until interrupted.
     Watch(Status),
+    /// Put what somebody who helps needs to know into one file that may be sent away: without numbers of
+    /// persons, keys, seals, or whatever else is not known to be harmless.
+    SupportBundle(support::Support),
     /// Show, write or read a location's QR code.
     Qr(qr::Qr),
     /// Write man pages and completions for shells.
@@ -314,6 +318,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor(args) => doctor::execute(&args.client.socket, args.client.output).await,
         Command::Watch(args) => watch::execute(&args.client.socket, args.client.output).await,
+        Command::SupportBundle(args) => support::execute(args).await,
         Command::Qr(args) => qr::execute(args).await,
     }
 }

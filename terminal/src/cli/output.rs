@@ -129,48 +129,52 @@ fn session_json(session: &pb::TerminalSession) -> Value {
     })
 }
 
+pub(super) fn status_json(status: &pb::TerminalStatus) -> Value {
+    let sessions: Vec<Value> = status.sessions.iter().map(session_json).collect();
+    let ports: Vec<Value> = status
+        .ports
+        .iter()
+        .map(|p| {
+            json!({
+                "name": p.name, "listening": p.listening, "mac": p.mac, "detail": p.detail,
+            })
+        })
+        .collect();
+    let operators: Vec<Value> = status
+        .operators
+        .iter()
+        .map(|o| {
+            json!({
+                "name": o.name, "url": o.url, "connected": o.connected, "detail": o.detail,
+                "registered": !o.subscriber_id.is_empty(), "subscriber_id": o.subscriber_id,
+            })
+        })
+        .collect();
+    let rooms = status.rooms.as_ref();
+    let rooms = rooms.map(|rooms| json!({ "served": rooms.served, "detail": rooms.detail }));
+    let garden = status.garden.as_ref().map(|garden| {
+        json!({
+            "gateway_id": garden.gateway_id, "addresses": garden.addresses,
+            "servers": garden.servers,
+        })
+    });
+    json!({
+        "garden": garden,
+        "operators": operators,
+        "sessions": sessions,
+        "ports": ports,
+        "rooms": rooms,
+        "confirm_by_unix_ms": (status.confirm_by_unix_ms > 0)
+            .then_some(status.confirm_by_unix_ms),
+        "repairs": status.repairs,
+        "last_repair_unix_ms": (status.repairs > 0).then_some(status.last_repair_unix_ms),
+        "last_sealed_location_id": status.last_sealed_location_id,
+    })
+}
+
 pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Result<ExitCode> {
     if output == Output::Json {
-        let sessions: Vec<Value> = status.sessions.iter().map(session_json).collect();
-        let ports: Vec<Value> = status
-            .ports
-            .iter()
-            .map(|p| {
-                json!({
-                    "name": p.name, "listening": p.listening, "mac": p.mac, "detail": p.detail,
-                })
-            })
-            .collect();
-        let operators: Vec<Value> = status
-            .operators
-            .iter()
-            .map(|o| {
-                json!({
-                    "name": o.name, "url": o.url, "connected": o.connected, "detail": o.detail,
-                    "registered": !o.subscriber_id.is_empty(), "subscriber_id": o.subscriber_id,
-                })
-            })
-            .collect();
-        let rooms = status.rooms.as_ref();
-        let rooms = rooms.map(|rooms| json!({ "served": rooms.served, "detail": rooms.detail }));
-        let garden = status.garden.as_ref().map(|garden| {
-            json!({
-                "gateway_id": garden.gateway_id, "addresses": garden.addresses,
-                "servers": garden.servers,
-            })
-        });
-        output::json(&json!({
-            "garden": garden,
-            "operators": operators,
-            "sessions": sessions,
-            "ports": ports,
-            "rooms": rooms,
-            "confirm_by_unix_ms": (status.confirm_by_unix_ms > 0)
-                .then_some(status.confirm_by_unix_ms),
-            "repairs": status.repairs,
-            "last_repair_unix_ms": (status.repairs > 0).then_some(status.last_repair_unix_ms),
-            "last_sealed_location_id": status.last_sealed_location_id,
-        }))?;
+        output::json(&status_json(status))?;
         return Ok(ExitCode::SUCCESS);
     }
     for operator in &status.operators {
