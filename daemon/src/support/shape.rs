@@ -32,7 +32,7 @@ pub enum Shape {
     /// A name that somebody has given, a state, a version: up to 63 letters, digits and `._:@+-`, with
     /// few digits.
     Name,
-    /// Up to six names with blanks between them.
+    /// Up to six names or UUIDs with blanks between them, and no address.
     Label,
     /// An IP address, with a prefix length or a port, or none.
     Address,
@@ -187,7 +187,7 @@ fn is_label(text: &str) -> bool {
     let mut words = 0;
     text.split(' ').all(|word| {
         words += 1;
-        is_name(word)
+        is_id(word) || (is_name(word) && !is_address(word))
     }) && words <= WORDS
 }
 
@@ -273,6 +273,7 @@ mod tests {
             (Id, json!(id)),
             (Name, Value::Null),
             (Label, json!("access port access0")),
+            (Label, json!(format!("session {id}"))),
             (OneOf(&[Number, Name]), json!("100M")),
             (OneOf(&[Number, Name]), json!(100)),
         ] {
@@ -309,6 +310,8 @@ mod tests {
             (Url, json!("postgres://doorstep:secret@db/doorstep")),
             (Label, json!("a phone of 138 0013 8000 00")),
             (Label, json!("called 13800138000")),
+            (Label, json!("address 100.64.1.2")),
+            (Label, json!("address 2001:db8::1")),
             (OneOf(&[Number, Flag]), json!("hush")),
             (Path, json!("/home/13800138000/x")),
             (Id, json!("0190f2c4")),

@@ -140,8 +140,8 @@ fn log(street: &Street, daemon: &str, planted: &Planted) -> Result<PathBuf> {
         let secret = String::from_utf8_lossy(secret);
         let event = json!({
             "timestamp": "2026-03-01T12:34:56.789Z", "level": "WARN", "target": target,
-            "fields": {"message": "the stream has ended", "operator": secret, "error": secret,
-                       "session": secret, "phone": secret, "generation": 7},
+            "fields": {"message": "the stream has ended", "operator": PHONE, "error": secret,
+                       "session": ID_CARD, "line": secret, "why": secret, "generation": 7},
             "span": {"name": "stream", "subscriber": secret}, "spans": [{"name": secret}],
         });
         writeln!(log, "{event}")?;
