@@ -18,6 +18,8 @@ mod hitless;
 mod ipv6_only;
 #[path = "netns/isolation.rs"]
 mod isolation;
+#[path = "netns/journal.rs"]
+mod journal;
 #[path = "netns/kernel_path.rs"]
 mod kernel_path;
 #[path = "netns/kills.rs"]
@@ -133,6 +135,7 @@ fn main() -> ExitCode {
             operators::{each_has_its_own_answers, a_router_away, switched},
             service::{changed_live},
             metrics::{scraped},
+            journal::{has_fields},
             support_bundle::{tells_what_helps_and_nothing_private},
             dhcp::{
                 routers_come_and_go,

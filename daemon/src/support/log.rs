@@ -67,9 +67,9 @@ const FIELDS: &[(&str, Shape)] = &[
     ("vlan", Shape::Number),
 ];
 
-/// syslog's priorities, as the journal has them.
+/// By syslog's priorities, as the journal has them; traces are debugging to it.
 const LEVELS: [&str; 8] = [
-    "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO", "DEBUG", "TRACE",
+    "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO", "INFO", "DEBUG",
 ];
 /// How the journal calls an event's fields.
 const JOURNAL_FIELD: &str = "F_";
@@ -175,7 +175,7 @@ fn told(
     message: Option<&Value>,
     own: &[&str],
 ) -> Option<Map<String, Value>> {
-    if !LEVELS.contains(&level) || !is_name(target) {
+    if !(LEVELS.contains(&level) || level == "TRACE") || !is_name(target) {
         return None;
     }
     let mut shown = Map::new();

@@ -91,7 +91,7 @@ struct Run {
     #[command(flatten)]
     config: WithConfig,
     /// Form of the log on stderr
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
 

@@ -76,7 +76,7 @@ struct Run {
     #[arg(long, default_value = "/etc/doorstep/terminal.toml")]
     config: PathBuf,
     /// How log lines look.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
