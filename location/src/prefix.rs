@@ -44,6 +44,19 @@ impl LocationPrefix {
             .map(move |end| &text[..end])
     }
 
+    /// The texts of these homes, and of no others, are those from the first of these on that are less
+    /// than the second, by their bytes: for a database with an index of them.
+    #[must_use]
+    pub fn text_range(&self) -> (String, String) {
+        // What follows a city is a digit; what follows anything else is '-', and the least of its kind.
+        let behind = if self.text.len() == CITY_LEN {
+            ':'
+        } else {
+            '.'
+        };
+        (self.text.to_string(), format!("{}{behind}", self.text))
+    }
+
     /// How many components are fixed: 0 for a city, 1 for a district, up to 5 for one home.
     #[must_use]
     pub fn specificity(&self) -> usize {

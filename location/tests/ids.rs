@@ -188,6 +188,9 @@ fn prefixes_match_whole_components() {
         let prefix: LocationPrefix = text.parse().unwrap();
         assert_eq!(home.starts_with(&prefix), expected, "{text}");
         assert_eq!(prefix.specificity(), specificity, "{text}");
+        let (from, until) = prefix.text_range();
+        let lies = from.as_str() <= HOME && HOME < until.as_str();
+        assert_eq!(lies, expected, "{text}");
         let found = LocationPrefix::texts_containing(&home).any(|text| text == prefix.as_str());
         assert_eq!(found, expected, "{text}");
     }
@@ -231,6 +234,27 @@ proptest! {
         prop_assert_eq!(id.to_string(), text);
         prop_assert_eq!(id.to_long_form().parse::<LocationId>().unwrap(), id.clone());
         prop_assert!(id.as_str().len() <= LocationId::MAX_LEN);
+    }
+
+    #[test]
+    fn a_prefix_is_a_range_of_texts(
+        one in location(), other in location(), alike in 0..6_usize, len in 0..6_usize, longer in "[0-9a-z]?",
+    ) {
+        let home: LocationId = one.parse().unwrap();
+        let text = LocationPrefix::texts_containing(&home).nth(len).unwrap();
+        let prefix: LocationPrefix = text.parse().unwrap();
+        let (from, until) = prefix.text_range();
+        // Another home whose first components are the same, the last of them perhaps longer.
+        let mut parts: Vec<String> = one.split('-').take(alike).map(str::to_owned).collect();
+        if let Some(last) = parts.last_mut() {
+            last.push_str(&longer);
+        }
+        parts.extend(other.split('-').skip(alike).map(str::to_owned));
+        for text in [&one, &other, &parts.join("-")] {
+            let Ok(location) = text.parse::<LocationId>() else { continue };
+            let lies = from.as_str() <= location.as_str() && location.as_str() < until.as_str();
+            prop_assert_eq!(lies, location.starts_with(&prefix), "{} {}", prefix, location);
+        }
     }
 
     #[test]

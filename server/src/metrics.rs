@@ -1,13 +1,15 @@
 //! What the server tells Prometheus. Every value is a count that is kept anyway; nothing is walked
 //! over when it is asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use doorstep_daemon::metrics::{Family, LONG_SECONDS, Page, SHORT_SECONDS, Source};
 
 use crate::engine::Engine;
 use crate::limits::{Answered, Reason};
 use crate::session::State;
+use crate::store::Tallies;
 
 static BUILD_INFO: Family = Family::gauge(
     "doorstep_server_build_info",
@@ -21,8 +23,8 @@ static START_TIME_SECONDS: Family = Family::gauge(
 );
 static SESSIONS: Family = Family::gauge(
     "doorstep_server_sessions",
-    "Sessions by state. Counted at the start and kept since; where several servers share a database, \
-     counted anew every ten minutes, because what the others change is not seen in between.",
+    "Sessions by state, in the database: of all servers that share it. As last read while it does not \
+     answer.",
     &["state"],
 );
 static GATEWAYS_CONFIGURED: Family = Family::gauge(
@@ -119,10 +121,34 @@ pub fn label_values(family: &Family, label: &str) -> Option<Vec<&'static str>> {
     Some(values)
 }
 
+/// How long the database is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A running server's samples.
 pub struct ServerMetrics {
     pub engine: Arc<Engine>,
     pub started_ms: i64,
+    last: Mutex<Tallies>,
+}
+
+impl ServerMetrics {
+    pub fn new(engine: Arc<Engine>, started_ms: i64) -> Self {
+        ServerMetrics {
+            engine,
+            started_ms,
+            last: Mutex::default(),
+        }
+    }
+
+    /// A database that is away must not hide whatever else there is to see.
+    async fn tallies(&self) -> Tallies {
+        let read = tokio::time::timeout(PATIENCE, self.engine.store.tallies()).await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Ok(tallies)) = read {
+            *last = tallies;
+        }
+        last.clone()
+    }
 }
 
 impl Source for ServerMetrics {
@@ -133,7 +159,7 @@ impl Source for ServerMetrics {
         page.count(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
         page.time(&START_TIME_SECONDS, &[], self.started_ms);
         let measures = engine.store.measures();
-        for (state, sessions) in measures.sessions() {
+        for (state, sessions) in self.tallies().await.by_state() {
             page.count(&SESSIONS, &[state.name()], sessions);
         }
         let gateways = &engine.config.gateways;

@@ -36,7 +36,7 @@ use crate::service::health::{self, Health, Looks};
 use crate::service::operator::OperatorService;
 use crate::service::pki::PkiService;
 use crate::service::reflection;
-use crate::store::Database;
+
 use crate::verification::Verifier;
 
 /// Largest request of a terminal.
@@ -49,8 +49,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// Between two walks over rows that may be old; what may go is counted in days.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// A walk over all sessions, for metrics alone.
-const COUNT_EVERY: Duration = Duration::from_secs(600);
 /// After the plans could not be looked at.
 const PLANS_AGAIN: Duration = Duration::from_secs(10);
 /// How long open requests may take to end once the server shuts down.
@@ -110,11 +108,7 @@ pub async fn start_on<L: Listener>(
 
     let metrics = match config.metrics {
         None => None,
-        Some(metrics) => {
-            // Nothing is written yet.
-            engine.store.count_sessions().await?;
-            Some(Metrics::bind(metrics).await?)
-        }
+        Some(metrics) => Some(Metrics::bind(metrics).await?),
     };
     let sockets = bind(&config).await?;
     let listen = sockets
@@ -233,6 +227,7 @@ pub async fn start_on<L: Listener>(
     let planner = tokio::spawn(follow_plans(Arc::clone(&engine), shutdown.clone()));
     let contacts = tokio::spawn(note_contacts(Arc::clone(&engine), shutdown.clone()));
     let poller = tokio::spawn(poll(Arc::clone(&engine), shutdown.clone()));
+    let counter = tokio::spawn(count(Arc::clone(&engine), shutdown.clone()));
     tracing::info!(
         %listen,
         operator = config.operator,
@@ -248,6 +243,7 @@ pub async fn start_on<L: Listener>(
         ("sweeper", sweeper),
         ("keeper of contacts", contacts),
         ("poller", poller),
+        ("count of rows", counter),
         ("walk over rows of older identity keys", walker),
         ("removal of old rows", pruner),
         ("follower of plans", planner),
@@ -255,20 +251,13 @@ pub async fn start_on<L: Listener>(
     tasks.extend(admin.map(|admin| ("administration socket", admin)));
     let metrics_address = metrics.as_ref().map(Metrics::local_addr).transpose()?;
     if let Some(metrics) = metrics {
-        let source = ServerMetrics {
-            engine: Arc::clone(&engine),
-            started_ms,
-        };
+        let source = ServerMetrics::new(Arc::clone(&engine), started_ms);
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
             metrics.serve(source, stop).await;
             Ok(())
         });
         tasks.push(("metrics", serving));
-        if matches!(config.database, Database::Postgres(_)) {
-            let counting = tokio::spawn(count_anew(Arc::clone(&engine), shutdown.clone()));
-            tasks.push(("count of sessions", counting));
-        }
     }
     Ok(Running {
         listen,
@@ -450,17 +439,17 @@ async fn poll(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
     }
 }
 
-/// Other servers change sessions, too; how many there are then is found by counting only.
-async fn count_anew(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(COUNT_EVERY) => {}
-            () = shutdown.cancelled() => return Ok(()),
-        }
-        if let Err(error) = engine.store.count_sessions().await {
-            tracing::error!(%error, "cannot count the sessions");
-        }
+/// Counts what there is once, beside whatever is done meanwhile.
+async fn count(engine: Arc<Engine>, shutdown: CancellationToken) -> Result<()> {
+    let counted = async {
+        engine.store.correct_tallies().await?;
+        engine.counted().await.map(drop)
+    };
+    if let Some(Err(error)) = shutdown.run_until_cancelled(counted).await {
+        tracing::error!(%error, "cannot count the database's rows");
     }
+    shutdown.cancelled().await;
+    Ok(())
 }
 
 /// Whether a server works in the configuration's folder now.

@@ -143,12 +143,11 @@ fn keys_daemon_and_clients() {
     assert_eq!(status["gateways_connected"], 0);
     assert_eq!(status["sessions_by_state"], serde_json::json!({}));
     assert!(status["listen"].as_str().unwrap().starts_with("127.0.0.1:"));
-    assert_eq!(json(dir, &["sessions"]), serde_json::json!([]));
-    assert_eq!(
-        json(dir, &["sessions", "list", "--all"]),
-        serde_json::json!([])
-    );
-    assert_eq!(json(dir, &["subscribers"]), serde_json::json!([]));
+    let none = |list: &str| serde_json::json!({ list: [], "next_page_token": null });
+    assert_eq!(json(dir, &["sessions"]), none("sessions"));
+    let all = &["sessions", "list", "--all"];
+    assert_eq!(json(dir, all), none("sessions"));
+    assert_eq!(json(dir, &["subscribers"]), none("subscribers"));
     assert_eq!(json(dir, &["gateways"])[0]["gateway_id"], "gw1");
     assert!(run(dir, &["gateways"]).stdout.starts_with(b"GATEWAY"));
     let nobody = "0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e";

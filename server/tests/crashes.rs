@@ -66,6 +66,9 @@ impl World {
         self.config = Arc::new(config);
         self.dir = next;
         self.open().await;
+        // Whatever was written was counted with it.
+        let corrected = self.engine().store.correct_tallies().await;
+        assert_eq!(corrected.unwrap(), 0);
     }
 
     fn engine(&self) -> &Arc<Engine> {

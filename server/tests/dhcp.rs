@@ -56,7 +56,7 @@ fn imported(server: &Server, phone: &str) -> String {
     std::fs::write(file, format!("phone\n{phone}\n")).unwrap();
     done(server, &["subscribers", "import", "new.csv"]);
     let all = done(server, &["subscribers"]);
-    let all = all.as_array().unwrap();
+    let all = all["subscribers"].as_array().unwrap();
     all.last().unwrap()["subscriber_id"]
         .as_str()
         .unwrap()

@@ -93,7 +93,7 @@ async fn a_real_server_is_scraped() {
         0.0
     );
 
-    // Sessions are counted at the start, and kept count of from then on.
+    // The counts are the database's, and outlive the server.
     drop((gw1, gw2));
     server.restart().await;
     let again = samples(&server).await;

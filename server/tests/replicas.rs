@@ -106,3 +106,44 @@ async fn old_rows_are_removed_once_by_several_servers_at_once() {
     assert_eq!(sum(|pruned| pruned.steps), 4 * SESSIONS);
     assert_eq!(walk(&other).await, Pruned::default());
 }
+
+/// What one opens another releases; each counts what it writes, and all tell the same sum.
+#[tokio::test]
+async fn counts_are_those_of_all_servers() {
+    let one = Server::start_on_postgres().await;
+    let other = one.replica().await;
+    let mut gw1 = one.synced_gateway("gw1").await;
+    let mut home = Subscriber::register(&one, PHONE).await;
+    let session = home.ask(&one, Connect, HOME_1).await.unwrap().session_id;
+    gw1.establish().await;
+    one.reaches(&session, S::Established).await;
+    let told = async |server: &Server| {
+        let mut operator = server.operator().await;
+        let status = operator.status(pb::OperatorStatusRequest {}).await;
+        let status = status.unwrap().into_inner();
+        let gateways = operator.list_gateways(pb::ListGatewaysRequest {}).await;
+        let gateways = gateways.unwrap().into_inner().gateways;
+        let by_state = status.sessions_by_state.iter();
+        let by_state: Vec<_> = by_state.map(|entry| (entry.state(), entry.count)).collect();
+        let at_gateways: Vec<_> = gateways.iter().map(|gateway| gateway.sessions).collect();
+        (status.subscribers, by_state, at_gateways)
+    };
+    for server in [&one, &other] {
+        let expected = (1, vec![(S::Established, 1)], vec![1, 0]);
+        assert_eq!(told(server).await, expected);
+    }
+    let mut home = home.at(&other).await;
+    home.release("").await.unwrap();
+    let disconnect = gw1.disconnect().await;
+    gw1.receipt(&session, disconnect.generation).await;
+    gw1.receipt_ack().await;
+    one.reaches(&session, S::Released).await;
+    for server in [&one, &other] {
+        assert_eq!(told(server).await, (1, vec![(S::Released, 1)], vec![0, 0]));
+    }
+    // A server that comes later takes over what others have counted before they went.
+    let third = one.replica().await;
+    let store = &third.running.as_ref().unwrap().engine.store;
+    assert_eq!(store.correct_tallies().await.unwrap(), 0);
+    assert_eq!(told(&third).await, (1, vec![(S::Released, 1)], vec![0, 0]));
+}

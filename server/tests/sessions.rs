@@ -11,7 +11,7 @@ use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Additional, Connect, Move};
 use pb::SessionState as S;
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// One of the five places that the pools of gateway 1 have in common.
 struct Place(u8);
@@ -410,6 +410,132 @@ async fn an_exhausted_pool_is_named_and_disturbs_nobody() {
         .into_inner()
         .sessions;
     assert_eq!(sessions.len(), 1, "nothing half-made is left");
+}
+
+/// Every list of sessions, two at a time, and what it is refused with.
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let server = Server::start().await;
+    let mut ids = Vec::new();
+    for (number, home) in [HOME_1, HOME_2, HOME_1, HOME_1, HOME_2]
+        .into_iter()
+        .enumerate()
+    {
+        let mut person = Subscriber::register(&server, &format!("1380000000{number}")).await;
+        let session = person.ask(&server, Connect, home).await.unwrap().session_id;
+        ids.push((session, person.credentials.subscriber_id.clone()));
+    }
+    let mut operator = server.operator().await;
+    let mut all = async |request: pb::ListSessionsRequest| {
+        let (mut found, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let asked = pb::ListSessionsRequest {
+                limit: 2,
+                page_token,
+                ..request.clone()
+            };
+            let page = operator.list_sessions(asked).await?.into_inner();
+            assert!(page.sessions.len() <= 2);
+            found.extend(page.sessions.into_iter().map(|view| view.session_id));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                found.sort_unstable();
+                return Ok::<_, Status>(found);
+            }
+        }
+    };
+    let of = |numbers: &[usize]| {
+        let mut of: Vec<String> = numbers
+            .iter()
+            .map(|number| ids[*number].0.clone())
+            .collect();
+        of.sort_unstable();
+        of
+    };
+    let everything = pb::ListSessionsRequest::default;
+    let with = |change: &dyn Fn(&mut pb::ListSessionsRequest)| {
+        let mut request = everything();
+        change(&mut request);
+        request
+    };
+    let far = doorstep_server::engine::now_ms() + 3_600_000;
+    for (request, expected) in [
+        (everything(), &[0, 1, 2, 3, 4][..]),
+        (
+            with(&|asked| asked.gateway_id = "gw1".to_owned()),
+            &[0, 2, 3],
+        ),
+        (
+            with(&|asked| asked.location_prefix = HOME_2.to_owned()),
+            &[1, 4],
+        ),
+        (
+            with(&|asked| asked.location_prefix = HOME_1[..6].to_owned()),
+            &[0, 1, 2, 3, 4],
+        ),
+        (
+            with(&|asked| {
+                asked.location_prefix = HOME_1[..4].to_owned();
+                asked.gateway_id = "gw2".to_owned();
+            }),
+            &[1, 4],
+        ),
+        (
+            with(&|asked| asked.subscriber_id.clone_from(&ids[3].1)),
+            &[3],
+        ),
+        (
+            with(&|asked| asked.states = vec![S::Connecting.into()]),
+            &[0, 1, 2, 3, 4],
+        ),
+        (
+            with(&|asked| asked.states = vec![S::Refused.into(), S::Released.into()]),
+            &[],
+        ),
+        (with(&|asked| asked.since_unix_ms = far), &[]),
+    ] {
+        assert_eq!(
+            all(request.clone()).await.unwrap(),
+            of(expected),
+            "{request:?}"
+        );
+    }
+    for (request, code, problem) in [
+        (
+            with(&|asked| asked.gateway_id = "gw9".to_owned()),
+            Code::NotFound,
+            "gateway_id: no such gateway",
+        ),
+        (
+            with(&|asked| asked.location_prefix = "110103-Xin".to_owned()),
+            Code::InvalidArgument,
+            "location_prefix: ",
+        ),
+    ] {
+        let refused = all(request).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+        assert!(refused.message().contains(problem), "{refused}");
+    }
+    let mut operator = server.operator().await;
+    let asked = pb::ListSubscribersRequest {
+        limit: 3,
+        ..pb::ListSubscribersRequest::default()
+    };
+    let page = operator
+        .list_subscribers(asked.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(page.subscribers.len(), 3);
+    let asked = pb::ListSubscribersRequest {
+        page_token: page.next_page_token,
+        ..asked
+    };
+    let page = operator.list_subscribers(asked).await.unwrap().into_inner();
+    assert_eq!(
+        (page.subscribers.len(), page.next_page_token.as_str()),
+        (2, "")
+    );
 }
 
 #[tokio::test]

@@ -163,19 +163,19 @@ impl Run<'_> {
                 && view.service_acknowledged
                 && (rate.is_none() || upstream == rate)
         };
-        let (mut after, mut recorded) = (String::new(), 0);
+        let (mut page_token, mut recorded) = (String::new(), 0);
         loop {
             let request = pb::ListSessionsRequest {
-                after,
+                page_token,
                 limit: PAGE,
                 ..pb::ListSessionsRequest::default()
             };
             let page = operator.list_sessions(request).await?.into_inner();
             recorded += page.sessions.iter().filter(is_recorded).count();
-            let Some(last) = page.sessions.last().filter(|_| page.more) else {
+            if page.next_page_token.is_empty() {
                 return Ok(recorded);
-            };
-            after = last.session_id.clone();
+            }
+            page_token = page.next_page_token;
         }
     }
 }

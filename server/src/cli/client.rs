@@ -9,12 +9,13 @@ use doorstep_daemon::client::{self, refused};
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
+use doorstep_server::engine::now_ms;
 use doorstep_server::service::convert::state_name;
 use serde_json::json;
 use tonic::transport::Channel;
 
 use super::tables::when;
-use super::{ServiceArgs, SessionAction, SubscriberAction, bulk, tables, views};
+use super::{ServiceArgs, SessionAction, SubscriberAction, bulk, lists, tables, views};
 
 pub fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
@@ -44,6 +45,7 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
         .iter()
         .map(|entry| format!("{} {}", entry.count, state_name(entry.state)))
         .collect();
+    let counted = |what: String| counted(what, status.counted_unix_ms, now_ms());
     print(&fields(&[
         ("operator", status.operator),
         ("version", status.version),
@@ -72,7 +74,7 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
                 status.silent
             ),
         ),
-        ("receipts", status.receipts.to_string()),
+        ("receipts", counted(status.receipts.to_string())),
         ("watches", status.watches.to_string()),
         ("refused", refused_load(&status.refused)),
         (
@@ -87,8 +89,20 @@ pub async fn status(socket: &Path, output: Output) -> Result<()> {
                 status.legacy_seal_uses
             ),
         ),
-        ("identity keys", identity_keys(&status.identity_keys)),
+        (
+            "identity keys",
+            counted(identity_keys(&status.identity_keys)),
+        ),
     ]))
+}
+
+/// With how old it is, where that is more than a second.
+fn counted(what: String, counted_unix_ms: i64, now_ms: i64) -> String {
+    match (counted_unix_ms, (now_ms - counted_unix_ms) / 1000) {
+        (0, _) => "being counted; ask again in a moment".to_owned(),
+        (_, ..=1) => what,
+        (_, seconds) => format!("{what}, as of {seconds} s ago"),
+    }
 }
 
 /// Such as `2 current, 1 old (needed by 20 subscribers, 3 sessions, 7 answers)`.
@@ -186,12 +200,9 @@ pub async fn subscribers(
     output: Output,
 ) -> Result<()> {
     let mut client = connect(socket).await?;
-    match action.unwrap_or(SubscriberAction::List) {
+    match action.unwrap_or(SubscriberAction::List(lists::SubscriberList::default())) {
         SubscriberAction::Import(given) => bulk::import(client, given, output).await,
-        SubscriberAction::List => {
-            let all = all_subscribers(&mut client).await?;
-            tables::subscribers(all, output)
-        }
+        SubscriberAction::List(list) => lists::subscribers(client, &list, output).await,
         SubscriberAction::Show { id } => {
             let view = client
                 .show_subscriber(pb::ShowSubscriberRequest {
@@ -200,16 +211,16 @@ pub async fn subscribers(
                 .await
                 .map_err(refused)?
                 .into_inner();
-            let sessions = all_sessions(&mut client, &id, true).await?;
+            let sessions = lists::sessions_of(&client, &id).await?;
             if output == Output::Json {
                 let sessions: Vec<_> = sessions.into_iter().map(views::Session::from).collect();
                 let mut value = serde_json::to_value(views::Subscriber::from(view))?;
                 value["session_list"] = serde_json::to_value(sessions)?;
                 return json(&value);
             }
-            tables::subscribers(vec![view], output)?;
+            print(&tables::subscribers(vec![view]))?;
             print("\n")?;
-            tables::sessions(sessions, output)
+            print(&tables::sessions(sessions))
         }
         SubscriberAction::Plan { id, plan, .. } => {
             let view = client
@@ -223,7 +234,7 @@ pub async fn subscribers(
             if output == Output::Json {
                 return json(&views::Subscriber::from(view));
             }
-            tables::subscribers(vec![view], output)
+            print(&tables::subscribers(vec![view]))
         }
         SubscriberAction::ResetSecret { id } => {
             let credentials = client
@@ -248,11 +259,8 @@ pub async fn subscribers(
 
 pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Output) -> Result<()> {
     let mut client = connect(socket).await?;
-    let detail = match action.unwrap_or(SessionAction::List { all: false }) {
-        SessionAction::List { all } => {
-            let sessions = all_sessions(&mut client, "", all).await?;
-            return tables::sessions(sessions, output);
-        }
+    let detail = match action.unwrap_or(SessionAction::List(lists::SessionList::default())) {
+        SessionAction::List(list) => return lists::sessions(client, list, output).await,
         SessionAction::Connect(given) => return bulk::connect(client, given, output).await,
         SessionAction::Move { id, location } => {
             client
@@ -290,50 +298,5 @@ fn request(service: ServiceArgs) -> pb::SetSessionServiceRequest {
         downstream_bps: service.down,
         shape_downstream: (service.shape || service.police).then_some(service.shape),
         priority: service.priority,
-    }
-}
-
-async fn all_subscribers(client: &mut OperatorClient<Channel>) -> Result<Vec<pb::SubscriberView>> {
-    let mut all: Vec<pb::SubscriberView> = Vec::new();
-    loop {
-        let page = client
-            .list_subscribers(pb::ListSubscribersRequest {
-                after: all
-                    .last()
-                    .map(|s| s.subscriber_id.clone())
-                    .unwrap_or_default(),
-                limit: 0,
-            })
-            .await
-            .map_err(refused)?
-            .into_inner();
-        all.extend(page.subscribers);
-        if !page.more {
-            return Ok(all);
-        }
-    }
-}
-
-async fn all_sessions(
-    client: &mut OperatorClient<Channel>,
-    subscriber: &str,
-    include_released: bool,
-) -> Result<Vec<pb::SessionView>> {
-    let mut all: Vec<pb::SessionView> = Vec::new();
-    loop {
-        let page = client
-            .list_sessions(pb::ListSessionsRequest {
-                after: all.last().map(|s| s.session_id.clone()).unwrap_or_default(),
-                limit: 0,
-                subscriber_id: subscriber.to_owned(),
-                include_released,
-            })
-            .await
-            .map_err(refused)?
-            .into_inner();
-        all.extend(page.sessions);
-        if !page.more {
-            return Ok(all);
-        }
     }
 }

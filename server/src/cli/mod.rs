@@ -7,6 +7,7 @@ mod bulk_report;
 mod client;
 mod database;
 mod keys;
+mod lists;
 mod pki;
 mod plans;
 mod run;
@@ -132,8 +133,8 @@ struct Socket {
 
 #[derive(Debug, Subcommand)]
 enum SubscriberAction {
-    /// All of them (the default)
-    List,
+    /// Them all, in pages (the default)
+    List(lists::SubscriberList),
     /// One of them, with its sessions
     Show { id: String },
     /// Make the subscribers of a file known; those that are known already are skipped (audited)
@@ -154,12 +155,8 @@ enum SubscriberAction {
 
 #[derive(Debug, Subcommand)]
 enum SessionAction {
-    /// All that are not released (the default)
-    List {
-        /// Released ones too
-        #[arg(long)]
-        all: bool,
-    },
+    /// All that are not released, or some of them, in pages (the default)
+    List(lists::SessionList),
     /// One of them, with its history and receipts
     Show { id: String },
     /// Go on without the receipt that a session waits for (audited).

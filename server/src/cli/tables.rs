@@ -10,11 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::views;
 
-pub fn subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
-    if output == Output::Json {
-        let views: Vec<_> = all.into_iter().map(views::Subscriber::from).collect();
-        return json(&views);
-    }
+pub fn subscribers(all: Vec<pb::SubscriberView>) -> String {
     let rows: Vec<_> = all
         .into_iter()
         .map(|view| {
@@ -28,7 +24,7 @@ pub fn subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
             ]
         })
         .collect();
-    print(&table(
+    table(
         &[
             "SUBSCRIBER",
             "PHONE",
@@ -38,14 +34,10 @@ pub fn subscribers(all: Vec<pb::SubscriberView>, output: Output) -> Result<()> {
             "SINCE",
         ],
         &rows,
-    ))
+    )
 }
 
-pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
-    if output == Output::Json {
-        let views: Vec<_> = all.into_iter().map(views::Session::from).collect();
-        return json(&views);
-    }
+pub fn sessions(all: Vec<pb::SessionView>) -> String {
     let rows: Vec<_> = all
         .into_iter()
         .map(|view| {
@@ -68,12 +60,12 @@ pub fn sessions(all: Vec<pb::SessionView>, output: Output) -> Result<()> {
             ]
         })
         .collect();
-    print(&table(
+    table(
         &[
             "SESSION", "LOCATION", "GATEWAY", "GEN", "STATE", "SINCE", "IPV4", "IPV6", "DETAIL",
         ],
         &rows,
-    ))
+    )
 }
 
 fn counters(counters: Option<pb::Counters>) -> String {

@@ -23,6 +23,8 @@ pub struct Status {
     receipts: u64,
     watches: u32,
     identity_keys: Vec<IdentityKey>,
+    /// As of when `receipts` and `identity_keys` are; null: not counted yet.
+    counted_unix_ms: Option<i64>,
     /// Load not taken since the start, by reason.
     refused: BTreeMap<String, u64>,
 }
@@ -74,6 +76,7 @@ impl From<pb::OperatorStatusResponse> for Status {
                 .into_iter()
                 .map(IdentityKey::from)
                 .collect(),
+            counted_unix_ms: Some(status.counted_unix_ms).filter(|at| *at != 0),
             refused: status
                 .refused
                 .into_iter()
@@ -326,6 +329,22 @@ impl From<pb::SubscriberView> for Subscriber {
             plan: view.plan,
         }
     }
+}
+
+/// A part of the list.
+#[derive(Serialize)]
+pub struct Sessions {
+    pub sessions: Vec<Session>,
+    /// Null: there is no more.
+    pub next_page_token: Option<String>,
+}
+
+/// A part of the list.
+#[derive(Serialize)]
+pub struct Subscribers {
+    pub subscribers: Vec<Subscriber>,
+    /// Null: there is no more.
+    pub next_page_token: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@
 mod access;
 mod bulk;
 pub mod contact;
+mod counts;
 mod enroll;
 mod gateway;
 mod identity;
@@ -21,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use access::{AccessKind, AccessRequest, Granted};
 pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
+pub use counts::Counted;
 use doorstep_location::sealed::Keyring;
 pub use gateway::{Applied, GatewayEvent};
 pub use identity::{IdentityKey, retire_offline};
@@ -112,6 +114,7 @@ pub struct Engine {
     refused_requests: refused::RefusedRequests,
     /// Has the walk over rows of older identity keys begin at once.
     walk_now: Notify,
+    counts: counts::Counts,
 }
 
 impl Engine {
@@ -141,6 +144,7 @@ impl Engine {
             keyring: keys.keyring,
             vault: RwLock::new(Arc::new(keys.vault)),
             walk_now: Notify::new(),
+            counts: counts::Counts::default(),
         });
         engine.follow_pools().await?;
         Ok(engine)

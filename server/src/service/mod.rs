@@ -9,5 +9,6 @@ pub mod health;
 pub mod operator;
 mod operator_bulk;
 mod operator_why;
+mod paging;
 pub mod pki;
 pub mod reflection;

@@ -13,14 +13,11 @@ use uuid::Uuid;
 
 use super::convert::{self, Violations};
 use super::operator_bulk::{Bulk, Outcomes};
-use super::operator_why;
+use super::{operator_why, paging};
 use crate::config::Plan;
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError, IdentityKey};
 use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
 use crate::vault::KeyId;
-
-const DEFAULT_PAGE: u32 = 500;
-const MAX_PAGE: u32 = 1000;
 
 pub struct OperatorService {
     engine: Arc<Engine>,
@@ -66,6 +63,25 @@ impl OperatorService {
         let row =
             row.ok_or_else(|| Status::not_found("subscriber_id: there is no such subscriber"))?;
         self.subscriber_view(&row)
+    }
+
+    /// That a gateway is configured, or was: a mistyped name would look like one without sessions.
+    async fn check_gateway(&self, id: &str) -> Result<(), Status> {
+        let is_configured = self.engine.config.gateways.iter().any(|own| own.id == id);
+        let was = is_configured
+            || self
+                .engine
+                .store
+                .gateways()
+                .await
+                .map_err(failed)?
+                .contains_key(id);
+        was.then_some(()).ok_or_else(|| {
+            Status::not_found(
+                "gateway_id: no such gateway is configured, or has ever been connected; \
+                 `doorstep-server gateways` has all that are configured",
+            )
+        })
     }
 
     async fn session_detail(&self, id: Uuid) -> Result<pb::SessionDetail, Status> {
@@ -116,23 +132,7 @@ fn id(field: &str, text: &str) -> Result<Uuid, Status> {
         .ok_or_else(|| violations.status())
 }
 
-fn optional_id(field: &str, text: &str) -> Result<Option<Uuid>, Status> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        id(field, text).map(Some)
-    }
-}
-
-fn page(limit: u32) -> u32 {
-    if limit == 0 {
-        DEFAULT_PAGE
-    } else {
-        limit.min(MAX_PAGE)
-    }
-}
-
-fn identity_key_view(key: IdentityKey) -> pb::IdentityKeyView {
+fn identity_key_view(key: &IdentityKey) -> pb::IdentityKeyView {
     let needs = key.needs.unwrap_or_default();
     pb::IdentityKeyView {
         key: key.id.number(),
@@ -150,17 +150,18 @@ impl Operator for OperatorService {
         _request: Request<pb::OperatorStatusRequest>,
     ) -> Result<Response<pb::OperatorStatusResponse>, Status> {
         let store = &self.engine.store;
-        let counts = store.status_counts().await.map_err(failed)?;
+        let tallies = store.tallies().await.map_err(failed)?;
+        let counted = self.engine.counted().await.map_err(engine_failed)?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Response::new(pb::OperatorStatusResponse {
             operator: self.engine.config.operator.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             listen: self.listen.to_string(),
             started_unix_ms: self.started_ms,
-            subscribers: counts.subscribers,
-            sessions_by_state: counts
-                .sessions
-                .into_iter()
+            subscribers: tallies.subscribers,
+            sessions_by_state: tallies
+                .by_state()
+                .filter(|(_, count)| *count > 0)
                 .map(|(state, count)| pb::StateCount {
                     state: convert::state(state).into(),
                     count,
@@ -171,14 +172,12 @@ impl Operator for OperatorService {
             gateways_configured: count(self.engine.config.gateways.len()),
             legacy_seal_enabled: self.engine.allows_legacy_seals(),
             legacy_seal_uses: store.audit_count(AUDIT_LEGACY_SEAL).await.map_err(failed)?,
-            receipts: counts.receipts,
+            counted_unix_ms: counted.as_ref().map_or(0, |counted| counted.at_ms),
+            receipts: counted.as_ref().map_or(0, |counted| counted.receipts),
             watches: count(self.engine.hub.watches_open()),
-            identity_keys: self
-                .engine
-                .identity_keys()
-                .await
-                .map_err(engine_failed)?
-                .into_iter()
+            identity_keys: counted
+                .iter()
+                .flat_map(|counted| &counted.identity_keys)
                 .map(identity_key_view)
                 .collect(),
             refused: self
@@ -208,11 +207,11 @@ impl Operator for OperatorService {
         &self,
         request: Request<pb::ListSubscribersRequest>,
     ) -> Result<Response<pb::ListSubscribersResponse>, Status> {
-        let request = request.into_inner();
+        let asked = paging::subscribers(request.get_ref())?;
         let page = self
             .engine
             .store
-            .subscribers(optional_id("after", &request.after)?, page(request.limit))
+            .subscribers(asked.which, asked.after.as_ref(), asked.limit)
             .await
             .map_err(failed)?;
         Ok(Response::new(pb::ListSubscribersResponse {
@@ -221,7 +220,7 @@ impl Operator for OperatorService {
                 .iter()
                 .map(|row| self.subscriber_view(row))
                 .collect::<Result<_, _>>()?,
-            more: page.more,
+            next_page_token: asked.token(page.next.as_ref()),
         }))
     }
 
@@ -249,16 +248,13 @@ impl Operator for OperatorService {
         &self,
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
-        let request = request.into_inner();
-        let subscriber = optional_id("subscriber_id", &request.subscriber_id)?;
+        let asked = paging::sessions(request.get_ref())?;
         let store = &self.engine.store;
+        if let Some(gateway) = &asked.which.gateway {
+            self.check_gateway(gateway).await?;
+        }
         let page = store
-            .sessions(
-                optional_id("after", &request.after)?,
-                page(request.limit),
-                subscriber,
-                request.include_released,
-            )
+            .sessions(&asked.which, asked.after.as_ref(), asked.limit)
             .await
             .map_err(failed)?;
         let ids: Vec<Uuid> = page.rows.iter().map(|row| row.session.id).collect();
@@ -288,7 +284,7 @@ impl Operator for OperatorService {
             .collect();
         Ok(Response::new(pb::ListSessionsResponse {
             sessions,
-            more: page.more,
+            next_page_token: asked.token(page.next.as_ref()),
         }))
     }
 
@@ -432,7 +428,7 @@ impl Operator for OperatorService {
     ) -> Result<Response<pb::ListGatewaysResponse>, Status> {
         let mut gateways = Vec::with_capacity(self.engine.config.gateways.len());
         let store = &self.engine.store;
-        let live = store.live_by_gateway().await.map_err(failed)?;
+        let live = store.tallies().await.map_err(failed)?.live;
         let mut all = store.gateways().await.map_err(failed)?;
         for configured in &self.engine.config.gateways {
             let link = self.engine.hub.link(&configured.id);

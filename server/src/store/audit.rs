@@ -2,7 +2,7 @@
 
 use super::database;
 use super::sql::{Backend, Row, Statement, Takes, Value};
-use super::{Database, Result, Store, StoreError};
+use super::{Database, Result, StoreError};
 use crate::audit::{AuditKey, Chained, Entry, Event, Head, Link};
 
 const WRITE: (&str, &str) = (
@@ -160,13 +160,5 @@ impl AuditLog {
             return Box::pin(self.next()).await;
         }
         Ok(entries)
-    }
-}
-
-impl Store {
-    /// How often `action` stands in the audit log.
-    pub async fn audit_count(&self, action: &str) -> Result<u64> {
-        let text = "SELECT COUNT(*) FROM audit WHERE action = ?";
-        self.count(text, vec![action.into()]).await
     }
 }

@@ -13,7 +13,9 @@ use super::measures::Measures;
 use super::others::Others;
 use super::sql::Backend;
 use super::work::{Changes, Need, Rows};
-use super::{Result, SessionRow, StepRow, StoreError, Work, flush::statements, load::load};
+use super::{
+    Result, SessionRow, StepRow, StoreError, Work, flush::statements, load::load, tallies,
+};
 use crate::audit::{AuditKey, Head};
 
 /// Jobs that wait.
@@ -241,6 +243,8 @@ impl Writer {
 
     async fn write(&mut self, changes: &Changes) -> Result<()> {
         let mut statements = statements(changes, self.backend.is_own());
+        let tallies = tallies::statement(self.others.counts_as(&self.backend), changes);
+        statements.extend((!tallies.rows.is_empty()).then_some(tallies));
         statements.extend(self.others.tell(changes));
         if changes.audits.is_empty() {
             return self.backend.commit(statements).await;

@@ -1,37 +1,9 @@
-//! What people look at: counts, pages of sessions, gateways.
+//! What people look at: receipts and gateways.
 
 use std::collections::HashMap;
 
-use uuid::Uuid;
-
-use super::sessions::{read, select_sessions};
 use super::work::GatewaySeen;
-use super::{Result, SessionRow, Store, sql::Value};
-use crate::session::State;
-
-/// A part of a list.
-#[derive(Clone, Debug)]
-pub struct Page<T> {
-    pub rows: Vec<T>,
-    pub more: bool,
-}
-
-impl<T> Page<T> {
-    /// Of `limit + 1` rows asked for, the last only tells that there are more.
-    pub(super) fn cut(mut rows: Vec<T>, limit: u32) -> Self {
-        let limit = limit as usize;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        Page { rows, more }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct StatusCounts {
-    pub subscribers: u64,
-    pub sessions: Vec<(State, u64)>,
-    pub receipts: u64,
-}
+use super::{Result, Store, sql::Value};
 
 #[derive(Clone, Debug)]
 pub struct GatewayRow {
@@ -63,60 +35,10 @@ impl GatewaySeen {
 }
 
 impl Store {
-    pub(super) async fn count(&self, text: &'static str, values: Vec<Value>) -> Result<u64> {
-        let rows = self.select(text, values).await?;
+    /// Counted by walking over all.
+    pub async fn receipt_count(&self) -> Result<u64> {
+        let rows = self.select("SELECT COUNT(*) FROM receipts", vec![]).await?;
         rows.first().map_or(Ok(0), |row| row.read().number())
-    }
-
-    pub async fn status_counts(&self) -> Result<StatusCounts> {
-        let sessions = self.sessions_by_state().await?;
-        Ok(StatusCounts {
-            subscribers: self
-                .count("SELECT COUNT(*) FROM subscribers", vec![])
-                .await?,
-            sessions,
-            receipts: self.count("SELECT COUNT(*) FROM receipts", vec![]).await?,
-        })
-    }
-
-    /// Sessions behind the id `after`; of one subscriber, or of all.
-    pub async fn sessions(
-        &self,
-        after: Option<Uuid>,
-        limit: u32,
-        subscriber: Option<Uuid>,
-        include_released: bool,
-    ) -> Result<Page<SessionRow>> {
-        let mut values: Vec<Value> = vec![
-            after.unwrap_or_default().into(),
-            i64::from(include_released).into(),
-        ];
-        let limit_rows = i64::from(limit) + 1;
-        let rows = match subscriber {
-            None => {
-                values.push(limit_rows.into());
-                self.select(
-                    select_sessions!(
-                        "WHERE id > ? AND (? <> 0 OR state <> 'released') ORDER BY id LIMIT ?"
-                    ),
-                    values,
-                )
-                .await?
-            }
-            Some(subscriber) => {
-                values.extend([subscriber.into(), limit_rows.into()]);
-                self.select(
-                    select_sessions!(
-                        "WHERE id > ? AND (? <> 0 OR state <> 'released') AND subscriber = ? \
-                         ORDER BY id LIMIT ?"
-                    ),
-                    values,
-                )
-                .await?
-            }
-        };
-        let rows = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
-        Ok(Page::cut(rows, limit))
     }
 
     /// Every gateway that was ever connected, by its id.
@@ -137,23 +59,6 @@ impl Store {
                 last_receipt: row.number()?,
             };
             Ok((id, seen))
-        })
-        .collect()
-    }
-
-    /// How many sessions are live at each gateway.
-    pub async fn live_by_gateway(&self) -> Result<HashMap<String, u64>> {
-        self.select(
-            "SELECT gateway, COUNT(*) FROM sessions WHERE state IN ('connecting', \
-             'establishing', 'established', 'disconnecting', 'disconnecting-unconfirmed') \
-             GROUP BY gateway",
-            vec![],
-        )
-        .await?
-        .iter()
-        .map(|row| {
-            let row = &mut row.read();
-            Ok((row.text()?, row.number()?))
         })
         .collect()
     }

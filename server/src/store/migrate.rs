@@ -6,7 +6,7 @@ use super::sql::{postgres, sqlite};
 use super::{Result, StoreError};
 
 /// In their order; none is ever changed once it is released.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_enrollments.sql"),
     include_str!("migrations/0003_claims.sql"),
@@ -16,6 +16,8 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0007_plans_in_use.sql"),
     include_str!("migrations/0008_why.sql"),
     include_str!("migrations/0009_room.sql"),
+    include_str!("migrations/0010_pages.sql"),
+    include_str!("migrations/0011_tallies.sql"),
 ];
 
 const VERSION_TABLE: &str =

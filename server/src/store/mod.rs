@@ -19,6 +19,7 @@ mod measures;
 mod migrate;
 mod numbers;
 mod others;
+mod pages;
 mod pools;
 mod receipts;
 mod requests;
@@ -28,6 +29,7 @@ mod sql;
 mod standings;
 mod steps;
 mod subscribers;
+mod tallies;
 pub mod transfer;
 mod work;
 
@@ -40,10 +42,11 @@ use uuid::Uuid;
 pub use audit::AuditLog;
 pub use database::Database;
 pub use group::Committed;
-pub use lists::{GatewayRow, Page, StatusCounts};
+pub use lists::GatewayRow;
 pub use measures::Measures;
 pub use numbers::{Kind, Needs, Renewal};
 pub use others::Hint;
+pub use pages::{Key, Page, Sessions};
 pub use pools::Pools;
 pub use receipts::{Counters, CountersRow, ReceiptRow};
 pub use requests::Answer;
@@ -51,6 +54,7 @@ pub use retention::{Aged, Piece};
 pub use sessions::SessionRow;
 pub use steps::{StepRow, Who};
 pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
+pub use tallies::Tallies;
 pub use work::{GatewaySeen, Need, Work};
 
 use crate::audit::AuditKey;
@@ -235,6 +239,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod pages_tests;
 #[cfg(test)]
 mod sessions_tests;
 #[cfg(test)]

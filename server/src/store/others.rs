@@ -63,6 +63,16 @@ impl Others {
         self.stop.cancel();
     }
 
+    /// Under which id this server counts what it writes. A database of its own has one for all of
+    /// its servers, one after the other.
+    pub fn counts_as(&self, backend: &Backend) -> Uuid {
+        if backend.is_own() {
+            Uuid::nil()
+        } else {
+            self.own
+        }
+    }
+
     /// What says in a transaction what it changes; told once it is committed.
     pub fn tell(&self, changes: &Changes) -> Option<Statement> {
         if !self.are_there.load(Ordering::Relaxed) {

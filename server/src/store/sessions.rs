@@ -25,7 +25,7 @@ pub struct SessionRow {
 }
 
 macro_rules! select_sessions {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT id, version, subscriber, generation, state, location, gateway, place, ipv4, \
              ipv6, ipv6_line, session_key, target_generation, target_location, target_gateway, \
@@ -34,7 +34,7 @@ macro_rules! select_sessions {
              service_acknowledged, \
              service_problem, detail, since_ms, created_ms, terminal_mac, line, route, last_step, \
              establishment FROM sessions ",
-            $rest
+            $($rest),+
         )
     };
 }

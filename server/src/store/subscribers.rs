@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::sql::{Row, Value};
-use super::{Page, Result, Store};
+use super::{Result, Store};
 
 #[derive(Clone)]
 pub struct NewSubscriber {
@@ -159,25 +159,8 @@ impl Store {
         Ok(counted.pop())
     }
 
-    pub async fn subscribers(
-        &self,
-        after: Option<Uuid>,
-        limit: u32,
-    ) -> Result<Page<SubscriberRow>> {
-        let rows = self
-            .select(
-                select_subscribers!("WHERE id > ? ORDER BY id LIMIT ?"),
-                vec![
-                    after.unwrap_or_default().into(),
-                    (i64::from(limit) + 1).into(),
-                ],
-            )
-            .await?;
-        Ok(Page::cut(self.counted(&rows).await?, limit))
-    }
-
     /// Subscribers with how many sessions each has.
-    async fn counted(&self, rows: &[Row]) -> Result<Vec<SubscriberRow>> {
+    pub(super) async fn counted(&self, rows: &[Row]) -> Result<Vec<SubscriberRow>> {
         let subscribers = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
         let ids: Vec<Uuid> = subscribers.iter().map(|row| row.id).collect();
         let counts: HashMap<Uuid, u64> = self

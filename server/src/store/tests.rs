@@ -206,3 +206,35 @@ async fn owner(store: &Store, claim: u8) -> Option<Uuid> {
     let owners = store.owners([[claim].as_slice()]).await.unwrap();
     owners.get([claim].as_slice()).copied()
 }
+
+#[tokio::test]
+async fn what_something_else_has_counted_wrong_is_corrected() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    for number in 1..=3 {
+        insert(&store, new(number)).await.unwrap();
+    }
+    store
+        .change(|work| {
+            work.audit(Who::Operator, "reset-secret", None, None, "", 1);
+            Ok::<(), StoreError>(())
+        })
+        .await
+        .unwrap();
+    let right = store.tallies().await.unwrap();
+    assert_eq!(right.subscribers, 3);
+    assert_eq!(store.audit_count("reset-secret").await.unwrap(), 1);
+    assert_eq!(store.correct_tallies().await.unwrap(), 0);
+    let wrong = [
+        "UPDATE tallies SET count = count + 5 WHERE what = 'subscriber'",
+        "INSERT INTO tallies (server, what, part, count) VALUES (x'07', 'established', 'gw1', 9)",
+        "DELETE FROM tallies WHERE what = 'audit'",
+    ];
+    let wrong = wrong.map(|text| Statement::marks(text, vec![]));
+    store.backend.write(wrong.to_vec()).await.unwrap();
+    assert_eq!(store.tallies().await.unwrap().live["gw1"], 9);
+    assert_eq!(store.correct_tallies().await.unwrap(), 3);
+    assert_eq!(store.tallies().await.unwrap().subscribers, 3);
+    assert_eq!(store.audit_count("reset-secret").await.unwrap(), 1);
+    assert_eq!(store.correct_tallies().await.unwrap(), 0);
+}

@@ -250,8 +250,9 @@ impl Work<'_> {
             row.line.clear();
             row.route.clear();
         }
-        if row.session.state != after.state {
-            self.goes(Some(row.session.state), after, at_ms);
+        let gateway = &row.session.connection.gateway;
+        if row.session.state != after.state || *gateway != after.connection.gateway {
+            self.goes(Some((row.session.state, gateway.clone())), after, at_ms);
         }
         row.session = after.clone();
         for gateway in &change.free_addresses_at {
@@ -299,11 +300,12 @@ impl Work<'_> {
     }
 
     /// Ids are made here, so that each step can name the one before: those of one process rise.
-    fn goes(&mut self, before: Option<State>, session: &Session, at_ms: i64) {
+    fn goes(&mut self, before: Option<(State, String)>, session: &Session, at_ms: i64) {
         self.changes.transitions.push(Transition {
             session: session.id,
             before,
             after: session.state,
+            gateway: session.connection.gateway.clone(),
             moves: session.target.is_some(),
             at_ms,
         });

@@ -127,13 +127,19 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
     add("Control", refusal);
     // Lists take any text to go on after; who refuses it must not repeat it.
     let list = operator.list_subscribers(pb::ListSubscribersRequest {
-        after: id(),
+        page_token: id(),
         ..Default::default()
     });
     refused.extend(list.await.err().map(|status| ("ListSubscribers", status)));
     let list = operator.list_sessions(pb::ListSessionsRequest {
-        after: id(),
+        page_token: id(),
         subscriber_id: id(),
+        location_prefix: id(),
+        ..Default::default()
+    });
+    refused.extend(list.await.err().map(|status| ("ListSessions", status)));
+    let list = operator.list_sessions(pb::ListSessionsRequest {
+        gateway_id: id(),
         ..Default::default()
     });
     refused.extend(list.await.err().map(|status| ("ListSessions", status)));

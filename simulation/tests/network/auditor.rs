@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorstep_proto::v1::SessionState;
 use doorstep_server::session::State;
-use doorstep_server::store::SessionRow;
+use doorstep_server::store::{SessionRow, Sessions};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -74,9 +74,18 @@ impl Auditor {
         let Some(engine) = self.server.engine() else {
             return Err("the server is away".to_owned());
         };
-        let page = engine.store.sessions(None, ALL, None, true).await;
-        page.map(|page| page.rows)
-            .map_err(|error| error.to_string())
+        let page = engine.store.sessions(&Sessions::default(), None, ALL).await;
+        let rows = page.map_err(|error| error.to_string())?.rows;
+        let tallies = engine.store.tallies().await;
+        for (state, kept) in tallies.map_err(|error| error.to_string())?.by_state() {
+            let counted = rows.iter().filter(|row| row.session.state == state).count();
+            if u64::try_from(counted) != Ok(kept) {
+                return Err(format!(
+                    "{kept} of {counted} sessions are counted as {state}"
+                ));
+            }
+        }
+        Ok(rows)
     }
 
     /// What the server's table, the gateways' maps and the terminals do not agree on.

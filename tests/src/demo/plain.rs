@@ -129,7 +129,14 @@ fn imported(street: &Street) -> Result<String> {
     struct Subscriber {
         subscriber_id: String,
     }
-    let known = || -> Result<Vec<Subscriber>> { street.server().ask_json(&["subscribers"]) };
+    #[derive(Deserialize)]
+    struct Listed {
+        subscribers: Vec<Subscriber>,
+    }
+    let known = || -> Result<Vec<Subscriber>> {
+        let listed: Listed = street.server().ask_json(&["subscribers"])?;
+        Ok(listed.subscribers)
+    };
     let before = known()?;
     let file = street.dir().join("plain.csv");
     std::fs::write(&file, format!("phone\n{}\n", street.homes[HOME].phone()))?;

@@ -32,8 +32,8 @@ fn street() -> Result<(Street, String)> {
     std::fs::write(&file, format!("phone\n{}\n", street.homes[0].phone()))?;
     let file = file.to_string_lossy();
     street.server().ask(&["subscribers", "import", &file])?;
-    let all: Vec<Value> = street.server().ask_json(&["subscribers"])?;
-    let first = all.first().context("nobody is known")?;
+    let all: Value = street.server().ask_json(&["subscribers"])?;
+    let first = all["subscribers"].get(0).context("nobody is known")?;
     let subscriber = text(first, "subscriber_id");
     Ok((street, subscriber))
 }

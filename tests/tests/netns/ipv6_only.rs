@@ -42,8 +42,10 @@ pub fn sessions() -> CaseResult {
         "{shown}"
     );
 
-    let all: Vec<serde_json::Value> = street.server().ask_json(&["subscribers"])?;
-    let subscriber = all[0]["subscriber_id"].as_str().unwrap_or_default();
+    let all: serde_json::Value = street.server().ask_json(&["subscribers"])?;
+    let subscriber = all["subscribers"][0]["subscriber_id"]
+        .as_str()
+        .unwrap_or_default();
     let location = street.location(0, 0);
     let words = ["sessions", "connect", &location, "--subscriber", subscriber];
     let words = [&words[..], &["--additional", "--establishment", "dhcp"]].concat();

@@ -108,7 +108,12 @@ impl Rig {
 
     /// The subscriber's sessions that are not released.
     fn rows(&self) -> Result<Vec<Row>> {
-        self.street.server().ask_json(&["sessions", "list"])
+        #[derive(Deserialize)]
+        struct Listed {
+            sessions: Vec<Row>,
+        }
+        let listed: Listed = self.street.server().ask_json(&["sessions", "list"])?;
+        Ok(listed.sessions)
     }
 
     /// The terminal's session, once it is established.

@@ -135,8 +135,9 @@ pub fn bridged() -> CaseResult {
     std::fs::write(&file, format!("phone\n{}\n", home.phone()))?;
     let file = file.to_string_lossy();
     street.server().ask(&["subscribers", "import", &file])?;
-    let all: Vec<Value> = street.server().ask_json(&["subscribers"])?;
-    let subscriber = all[0]["subscriber_id"].as_str().context("nobody")?;
+    let all: Value = street.server().ask_json(&["subscribers"])?;
+    let subscriber = &all["subscribers"][0]["subscriber_id"];
+    let subscriber = subscriber.as_str().context("nobody")?;
     let location = street.location(0, 0);
     let words = ["sessions", "connect", &location, "--subscriber", subscriber];
     let words = [&words[..], &["--establishment", "dhcp"]].concat();

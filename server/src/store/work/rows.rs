@@ -53,13 +53,14 @@ pub(in crate::store) struct Rows {
     pub(super) now: Changes,
 }
 
-/// A session has gone from one state to another.
-#[derive(Clone, Copy, Debug)]
+/// A session has gone from one state or gateway to another.
+#[derive(Clone, Debug)]
 pub(in crate::store) struct Transition {
     pub session: Uuid,
-    /// None: it is new.
-    pub before: Option<State>,
+    /// With its gateway; none: it is new.
+    pub before: Option<(State, String)>,
     pub after: State,
+    pub gateway: String,
     /// There is somewhere for it to go on.
     pub moves: bool,
     pub at_ms: i64,
