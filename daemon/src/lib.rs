@@ -8,6 +8,7 @@
 //! | [`manual`] | man pages, completions for shells |
 //! | [`metrics`] | what Prometheus may read, and where |
 //! | [`stop`] | the token that SIGTERM and SIGINT cancel |
+//! | [`supervisor`] | what the service manager is told |
 //! | [`output`] | results as JSON, tables and fields |
 //! | [`rate`] | rates as people write them |
 //! | [`network`] | how clients reach servers |
@@ -31,3 +32,4 @@ pub mod secrets;
 pub mod socket;
 pub mod stop;
 pub mod support;
+pub mod supervisor;

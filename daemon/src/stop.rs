@@ -5,6 +5,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::supervisor;
+
 /// A token that SIGTERM and SIGINT cancel. Called within a runtime.
 pub fn on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -17,6 +19,7 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             _ = interrupt.recv() => "SIGINT",
         };
         info!(signal = name, "stopping");
+        supervisor::stopping();
         token.cancel();
     });
     Ok(stop)

@@ -8,6 +8,8 @@ use anyhow::{Context as _, anyhow, bail};
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
+use doorstep_daemon::supervisor;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -20,7 +22,7 @@ use crate::engine::{LinePort, Settings};
 use crate::inventory::Inventory;
 use crate::journal::Journal;
 use crate::metrics::GatewayMetrics;
-use crate::runtime::{self, Feeds, Frame, FrameSender, Runtime};
+use crate::runtime::{self, Feeds, Frame, FrameSender, Input, Query, Runtime};
 
 /// Reports that may wait for a server, besides two for each session.
 const REPORTS: usize = 1024;
@@ -110,6 +112,11 @@ async fn run_once(
         };
         clients.spawn(renewal.run(stop.clone()));
     }
+    let alive = {
+        let inputs = inputs.clone();
+        move || answers(inputs.clone())
+    };
+    clients.spawn(supervisor::follow(alive, stop.clone()));
     let punts = follow_punts(punt, frames);
     let tracing = tokio::spawn(tracing.run(stop.clone()));
     if let Some(metrics) = metrics {
@@ -228,6 +235,13 @@ fn access_port(config: &Config) -> impl Fn(&str) -> Option<u32> {
 /// Index of an interface of this network namespace.
 fn ifindex(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
+}
+
+/// Whether the loop and the thread of the fast path answer.
+async fn answers(inputs: mpsc::Sender<Input>) -> bool {
+    let (reply, answer) = oneshot::channel();
+    let asked = inputs.send(Input::Query(Query::Alive(reply))).await;
+    asked.is_ok() && answer.await.is_ok()
 }
 
 /// Feeds the loop with frames; returns when there can be no more.

@@ -129,6 +129,8 @@ pub(super) enum Command {
         line: LineKey,
         key: ProbeKey,
     },
+    /// Says when all before it is done.
+    Alive(oneshot::Sender<()>),
     /// Says when all before it is done, and what of the lines could not be.
     Tell(oneshot::Sender<Result<(), String>>),
     Change {
@@ -310,6 +312,10 @@ impl<F: FastPath> Work<F> {
             }
             Command::ExpectProbes { slot, line, key } => {
                 self.fast_path.expect_probes(slot, &line, &key);
+                return None;
+            }
+            Command::Alive(reply) => {
+                let _ = reply.send(());
                 return None;
             }
             Command::Tell(reply) => {

@@ -17,6 +17,8 @@ use crate::session::Reading;
 /// A question, and where its answer goes.
 #[derive(Debug)]
 pub enum Query {
+    /// Whether the loop and the thread of the fast path do anything at all.
+    Alive(oneshot::Sender<()>),
     Measure(oneshot::Sender<(Measured, oneshot::Receiver<Result<MapsRead, String>>)>),
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
@@ -68,6 +70,9 @@ impl Runtime {
     /// asked may have gone away: then nobody minds.
     pub(super) fn answer(&self, query: Query) {
         match query {
+            Query::Alive(reply) => {
+                let _ = self.fast_path.send(Command::Alive(reply));
+            }
             Query::Measure(reply) => {
                 let (sender, read) = oneshot::channel();
                 let _ = self.fast_path.send(Command::ReadMaps(sender));

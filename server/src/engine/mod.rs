@@ -18,7 +18,7 @@ mod why;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use access::{AccessKind, AccessRequest, Granted};
 pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
@@ -40,6 +40,9 @@ use crate::session::Session;
 use crate::session::machine::{self, Denied, Event, Outcome};
 use crate::store::{Database, Store, StoreError, Who, Work};
 use crate::vault::{Vault, VaultError};
+
+/// For an answer of the database in this process.
+const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Audit action of every legacy seal presented, accepted or refused.
 pub const AUDIT_LEGACY_SEAL: &str = "legacy-seal";
@@ -152,6 +155,13 @@ impl Engine {
 
     pub fn allows_legacy_seals(&self) -> bool {
         self.keyring.allows_legacy()
+    }
+
+    /// Whether the server's own parts work. An error of the database is an answer; and one elsewhere
+    /// that says nothing is not brought back by a new start of this server.
+    pub async fn is_alive(&self) -> bool {
+        let asked = tokio::time::timeout(ALIVE_PATIENCE, self.store.answers());
+        asked.await.is_ok() || matches!(self.config.database, Database::Postgres(_))
     }
 
     /// Lets the state machine decide about one event and makes its change.

@@ -71,6 +71,8 @@ pub(super) enum Command {
         request: pb::TerminalReleaseRequest,
         reply: ReleaseReply,
     },
+    /// Not by a client: whether the loop answers.
+    Alive { reply: oneshot::Sender<()> },
     Status {
         reply: oneshot::Sender<pb::TerminalStatus>,
     },

@@ -18,8 +18,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
+use doorstep_daemon::supervisor;
 use rtnetlink::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
@@ -29,6 +30,7 @@ use self::core::apply::Declared;
 use self::core::operators::clients;
 use self::core::{Core, Outside};
 use self::ears::Ears;
+use self::events::{Command, Event};
 use self::metrics::{Counts, TerminalMetrics};
 use self::rooms::Rooms;
 use crate::config::Config;
@@ -76,10 +78,23 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
             metrics.serve(source, stop.clone()).await;
         }
     };
+    let alive = {
+        let events = events.clone();
+        move || answers(events.clone())
+    };
+    let told = supervisor::follow(alive, stop.clone());
     let admin = socket.serve(admin::router(events), stop.clone());
-    let (served, (), ()) = tokio::join!(admin, scraped, core.run(inbox, stop.clone()));
+    let work = core.run(inbox, stop.clone());
+    let (served, (), (), ()) = tokio::join!(admin, scraped, told, work);
     info!("stopped; the links stay");
     served
+}
+
+/// Whether the event loop answers.
+async fn answers(events: mpsc::Sender<Event>) -> bool {
+    let (reply, answer) = oneshot::channel();
+    let asked = events.send(Event::Command(Command::Alive { reply })).await;
+    asked.is_ok() && answer.await.is_ok()
 }
 
 /// Takes down everything that the terminal has made, without a daemon.

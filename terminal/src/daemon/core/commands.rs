@@ -25,6 +25,9 @@ impl Core {
                 self.request(request, listener);
             }
             Command::Release { request, reply } => self.release(&request, reply),
+            Command::Alive { reply } => {
+                let _ = reply.send(());
+            }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
             }
