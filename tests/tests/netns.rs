@@ -38,6 +38,8 @@ mod operators;
 mod options;
 #[path = "netns/own_rooms.rs"]
 mod own_rooms;
+#[path = "netns/packages.rs"]
+mod packages;
 #[path = "netns/port_changes.rs"]
 mod port_changes;
 #[path = "netns/ports.rs"]
@@ -137,6 +139,7 @@ fn main() -> ExitCode {
             metrics::{scraped},
             journal::{has_fields},
             support_bundle::{tells_what_helps_and_nothing_private},
+            packages::{contents},
             dhcp::{
                 routers_come_and_go,
                 released,

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod cargo;
 mod demo;
+mod dist;
 mod docs;
 mod folder;
 mod fuzz;
@@ -42,6 +43,7 @@ enum Task {
     Unload(load::Args),
     Bench(bench::Args),
     Demo(demo::Args),
+    Dist(dist::Args),
     Docs(docs::Args),
     Fuzz(fuzz::Args),
     Simulate(simulate::Args),
@@ -68,6 +70,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Unload(args) => load::unload(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Docs(args) => docs::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Simulate(args) => simulate::run(&args),

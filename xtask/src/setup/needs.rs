@@ -93,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 22] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -126,6 +126,16 @@ const NEEDS: [Need; 20] = [
         &["binutils"],
         "strips what goes into the virtual machine",
         || has("strip"),
+    ),
+    program(
+        &["dpkg-dev"],
+        "packages name what they are linked with",
+        || has("dpkg-shlibdeps"),
+    ),
+    program(
+        &["systemd"],
+        "tests have its systemd-analyze judge the daemons' units",
+        || has("systemd-analyze"),
     ),
     component("rustfmt", "the gate checks the format", || {
         has_component("cargo-fmt")
