@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<_> = [
         "access",
+        "admin_accounts",
         "admin_gateway",
         "admin_server",
         "admin_terminal",

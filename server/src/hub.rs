@@ -5,18 +5,20 @@
 //! nothing is told that is not durable.
 
 mod silence;
+pub mod traffic;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::session::{Session, State};
 use crate::store::{Committed, Hint, SessionRow, StepRow};
 pub use silence::{Liveness, Said, Silence};
+use traffic::Traffic;
 
 /// Steps kept for a Watch that is slow; behind more it reads the table.
 const STEPS_KEPT: usize = 8;
@@ -27,6 +29,10 @@ pub struct Hub {
     watches: Mutex<HashMap<Uuid, broadcast::Sender<News>>>,
     watch_places: Arc<Semaphore>,
     max_watches: usize,
+    /// What goes through the gateways that report here.
+    pub traffic: Traffic,
+    /// Counts whatever people may look at.
+    changes: watch::Sender<u64>,
 }
 
 /// What a Watch hears.
@@ -99,6 +105,8 @@ impl Drop for Registration {
         {
             gateways.remove(&self.gateway);
         }
+        drop(gateways);
+        self.hub.note_change();
     }
 }
 
@@ -143,6 +151,8 @@ impl Hub {
             watches: Mutex::default(),
             watch_places: Arc::new(Semaphore::new(max_watches)),
             max_watches,
+            traffic: Traffic::default(),
+            changes: watch::Sender::new(0),
         })
     }
 
@@ -169,6 +179,7 @@ impl Hub {
         if let Some(former) = former {
             former.replaced.cancel();
         }
+        self.note_change();
         Registration {
             hub: Arc::clone(self),
             gateway: gateway.to_owned(),
@@ -226,6 +237,7 @@ impl Hub {
             );
         }
         if !committed.steps.is_empty() {
+            self.note_change();
             let watches = lock(&self.watches);
             for step in &committed.steps {
                 if let Some(sender) = watches.get(&step.session) {
@@ -240,11 +252,23 @@ impl Hub {
         match hint {
             Hint::Gateway(gateway, session) => self.wake_gateway(&gateway, session),
             Hint::Steps(session) => {
+                self.note_change();
                 if let Some(sender) = lock(&self.watches).get(&session) {
                     let _ = sender.send(News::Look);
                 }
             }
         }
+    }
+
+    /// Something has changed that people may look at.
+    pub fn note_change(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Hears of changes, without what has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// A row asks something of a gateway; what, must be read.

@@ -1,13 +1,15 @@
 //! The operator's server: subscribers ask it for broadband, gateways carry it out.
 //!
 //! `session` decides, `store` remembers, `engine` joins the two, `service` speaks gRPC, `hub` wakes
-//! who must look again, `why` finds the first link of a connection that does not hold, `serve` composes
-//! the daemon.
+//! who must look again, `why` finds the first link of a connection that does not hold, `console` serves
+//! people's browsers, `serve` composes the daemon.
 
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod audit;
 pub mod config;
+pub mod console;
 pub mod engine;
 pub mod enroll;
 pub mod hub;

@@ -11,6 +11,7 @@ use doorstep_daemon::blocking;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_proto::v1::access_server::{self, AccessServer};
+use doorstep_proto::v1::accounts_server::AccountsServer;
 use doorstep_proto::v1::enrollment_server::{self, EnrollmentServer};
 use doorstep_proto::v1::gateway_control_server::{self, GatewayControlServer};
 use doorstep_proto::v1::operator_server::OperatorServer;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::config::Config;
+use crate::console;
 use crate::engine::{Engine, contact, now_ms};
 use crate::enroll::{Enroller, Revocations};
 use crate::keys;
@@ -30,6 +32,7 @@ use crate::limits::Admission;
 use crate::listener::{self, Listener};
 use crate::metrics::ServerMetrics;
 use crate::service::access::AccessService;
+use crate::service::accounts::AccountsService;
 use crate::service::control::ControlService;
 use crate::service::enrollment::EnrollmentService;
 use crate::service::health::{self, Health, Looks};
@@ -60,6 +63,8 @@ pub struct Running {
     pub listen: SocketAddr,
     /// Where it answers Prometheus.
     pub metrics: Option<SocketAddr>,
+    /// Where it serves people's browsers.
+    pub console: Option<SocketAddr>,
     pub engine: Arc<Engine>,
     shutdown: CancellationToken,
     tasks: Vec<(&'static str, JoinHandle<Result<()>>)>,
@@ -110,6 +115,10 @@ pub async fn start_on<L: Listener>(
         None => None,
         Some(metrics) => Some(Metrics::bind(metrics).await?),
     };
+    let console = match &config.console {
+        None => None,
+        Some(given) => Some(console::bind(given).await?),
+    };
     let sockets = bind(&config).await?;
     let listen = sockets
         .public
@@ -156,9 +165,10 @@ pub async fn start_on<L: Listener>(
                 .server()
                 .max_decoding_message_size(MAX_REQUEST_LEN),
         );
+    let own_tls = Arc::clone(&tls);
     let incoming = listener::incoming(
         sockets.public,
-        Arc::clone(&tls),
+        move || own_tls.current(),
         Arc::clone(&engine.guard),
         shutdown.clone(),
     );
@@ -179,15 +189,33 @@ pub async fn start_on<L: Listener>(
     ))
     .max_decoding_message_size(MAX_REQUEST_LEN);
     let pki = PkiServer::new(PkiService::new(enroller)).max_decoding_message_size(MAX_REQUEST_LEN);
+    let accounts = AccountsServer::new(AccountsService::new(Arc::clone(&engine)))
+        .max_decoding_message_size(MAX_REQUEST_LEN);
     let admin_health = Health::of(&reflection::SERVICES).await;
     let operator = Server::builder()
         .add_service(operator)
         .add_service(pki)
+        .add_service(accounts)
         .add_service(admin_health.server())
         .add_service(reflection::reflection()?);
     let admin = sockets
         .admin
         .map(|admin| tokio::spawn(admin.serve(operator, shutdown.clone())));
+
+    let console_address = console
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()
+        .context("console: no bound address")?;
+    let console = console.map(|listener| {
+        let serving = console::serve(
+            listener,
+            Arc::clone(&engine),
+            Arc::clone(&tls),
+            shutdown.clone(),
+        );
+        tokio::spawn(serving)
+    });
 
     let keeper = tokio::spawn(keep(
         tls,
@@ -249,6 +277,7 @@ pub async fn start_on<L: Listener>(
         ("follower of plans", planner),
     ];
     tasks.extend(admin.map(|admin| ("administration socket", admin)));
+    tasks.extend(console.map(|console| ("console", console)));
     let metrics_address = metrics.as_ref().map(Metrics::local_addr).transpose()?;
     if let Some(metrics) = metrics {
         let source = ServerMetrics::new(Arc::clone(&engine), started_ms);
@@ -262,6 +291,7 @@ pub async fn start_on<L: Listener>(
     Ok(Running {
         listen,
         metrics: metrics_address,
+        console: console_address,
         engine,
         shutdown,
         tasks,

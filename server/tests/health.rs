@@ -24,7 +24,11 @@ const PUBLIC: [&str; 3] = [
     "doorstep.v1.GatewayControl",
     "doorstep.v1.Enrollment",
 ];
-const ADMIN: [&str; 2] = ["doorstep.v1.Operator", "doorstep.v1.Pki"];
+const ADMIN: [&str; 3] = [
+    "doorstep.v1.Operator",
+    "doorstep.v1.Pki",
+    "doorstep.v1.Accounts",
+];
 
 fn about(service: &str) -> HealthCheckRequest {
     HealthCheckRequest {

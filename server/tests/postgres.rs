@@ -6,6 +6,8 @@
 
 #[path = "bulk.rs"]
 mod bulk;
+#[path = "console.rs"]
+mod console;
 #[path = "crashes.rs"]
 mod crashes;
 #[path = "dhcp.rs"]

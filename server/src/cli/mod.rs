@@ -1,5 +1,6 @@
 //! The command line.
 
+mod accounts;
 mod audit;
 mod bulk;
 mod bulk_csv;
@@ -77,6 +78,13 @@ enum Command {
         socket: Socket,
         #[command(subcommand)]
         action: Option<plans::Action>,
+    },
+    /// The operator's people, who sign in to the console
+    Accounts {
+        #[command(flatten)]
+        socket: Socket,
+        #[command(subcommand)]
+        action: Option<accounts::Action>,
     },
     /// Which gateways are configured, and which are connected
     Gateways {
@@ -347,6 +355,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Status { socket } => client::block_on(client::status(&socket.socket, output)),
         Command::Plans { socket, action } => {
             client::block_on(plans::plans(&socket.socket, action, output))
+        }
+        Command::Accounts { socket, action } => {
+            client::block_on(accounts::accounts(&socket.socket, action, output))
         }
         Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),
         Command::SupportBundle(args) => client::block_on(support::bundle(args, output)),

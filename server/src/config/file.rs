@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::claims::Claims;
+use super::console::ConsoleFile;
 use super::{
     Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
     Plan, Plans, Retention, is_name, verification::VerificationFile,
@@ -42,6 +43,7 @@ pub(super) struct File {
     limits: Limits,
     retention: Option<Spanned<Retention>>,
     metrics: Option<metrics::Config>,
+    console: Option<Spanned<ConsoleFile>>,
     #[serde(default)]
     register: RegisterFile,
     #[serde(default)]
@@ -180,6 +182,14 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
                 .map_err(|problem| (at, format!("register.verification: {problem}")))
         })
         .transpose()?;
+    let console = file
+        .console
+        .map(|given| {
+            let at = given.span().start;
+            let checked = given.into_inner().check(folder);
+            checked.map_err(|problem| (at, problem))
+        })
+        .transpose()?;
     let certificates = Certificates {
         gateway: lifetime("gateway_hours", file.certificates.gateway_hours, 7 * 24)?,
         server: lifetime("server_hours", file.certificates.server_hours, 30 * 24)?,
@@ -215,6 +225,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         limits,
         retention,
         metrics: file.metrics,
+        console,
         verification,
         certificates,
         dhcp,

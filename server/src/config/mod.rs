@@ -1,6 +1,7 @@
 //! The configuration file: TOML, every default here, errors with file, line and column.
 
 mod claims;
+mod console;
 mod file;
 mod gateways;
 mod limits;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use console::{Console, Files};
 use doorstep_daemon::metrics;
 use doorstep_location::{LocationId, LocationPrefix};
 pub use doorstep_pki::token::is_name;
@@ -83,6 +85,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where Prometheus may ask; without it nowhere.
     pub metrics: Option<metrics::Config>,
+    /// Where people sign in; without it nowhere.
+    pub console: Option<Console>,
     /// Who says whether a number is its owner's; without it every registration is believed.
     pub verification: Option<Verification>,
     pub certificates: Certificates,

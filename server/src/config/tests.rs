@@ -242,3 +242,41 @@ fn errors_name_file_line_and_what_is_wrong() {
         assert!(error.contains(want), "{want}: {error}");
     }
 }
+
+#[test]
+fn a_console_without_tls_is_for_this_host_only() {
+    let parse = |section: &str| {
+        let text = format!("{GOOD}\n[console]\n{section}");
+        Config::parse(&text, Path::new("/etc/doorstep/server.toml"))
+    };
+    let console = parse("listen = \"[::]:8443\"").unwrap().console.unwrap();
+    assert!(console.tls);
+    assert_eq!(console.certificate, None);
+    let own = "listen = \"[::]:8443\"\ncertificate = \"web.pem\"\nkey = \"web.key\"";
+    let files = parse(own).unwrap().console.unwrap().certificate.unwrap();
+    assert_eq!(files.key, Path::new("/etc/doorstep/web.key"));
+    assert!(parse("listen = \"127.0.0.1:8080\"\ntls = false").is_ok());
+    for (section, problem) in [
+        ("listen = \"0.0.0.0:8080\"\ntls = false", "loopback only"),
+        (
+            "listen = \"0.0.0.0:8443\"\nkey = \"web.key\"",
+            "belong together",
+        ),
+        (
+            "listen = \"127.0.0.1:1\"\ntls = false\ncertificate = \"c\"\nkey = \"k\"",
+            "of no use",
+        ),
+        ("listen = \"[::]:8443\"\nidle_minutes = 0", "1 to 1440"),
+        ("listen = \"[::]:8443\"\nhours = 1000", "1 to 168"),
+        (
+            "listen = \"[::]:8443\"\nsign_in_rate = { per_minute = 0 }",
+            "guessed",
+        ),
+        ("", "listen"),
+        ("listen = \"[::]:8443\"\nport = 1", "port"),
+    ] {
+        let error = parse(section).unwrap_err().to_string();
+        assert!(error.contains(problem), "{section}: {error}");
+        assert!(error.starts_with("/etc/doorstep/server.toml:"), "{error}");
+    }
+}

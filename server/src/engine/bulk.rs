@@ -9,8 +9,10 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::access::Ask;
+use super::accounts::allowed;
 use super::plans::known_plan;
 use super::{Engine, EngineError, Result, now_ms};
+use crate::account::{Actor, Right};
 use crate::identity::{IdCard, Phone};
 use crate::session::{Establishment, SealedSecret};
 use crate::store::{Answer, Need, SessionRow, Who, Work};
@@ -136,7 +138,12 @@ impl Engine {
     }
 
     /// Opens sessions; outcomes in the order of the rows.
-    pub async fn bind_sessions(self: &Arc<Self>, rows: Vec<ToBind>) -> Result<Vec<Result<Bound>>> {
+    pub async fn bind_sessions(
+        self: &Arc<Self>,
+        actor: Actor,
+        rows: Vec<ToBind>,
+    ) -> Result<Vec<Result<Bound>>> {
+        let who = allowed(actor, Right::Serve)?;
         let numbers: Vec<_> = rows
             .iter()
             .map(|row| match &row.subscriber {
@@ -155,7 +162,7 @@ impl Engine {
                     "no subscriber is registered with what is given",
                 ))?;
                 let wanted = (row.additional, row.establishment);
-                self.bind_one(subscriber, row.location, wanted).await
+                self.bind_one(who, subscriber, row.location, wanted).await
             }
         });
         Ok(join_all(bound).await)
@@ -163,6 +170,7 @@ impl Engine {
 
     async fn bind_one(
         self: &Arc<Self>,
+        who: Who,
         subscriber: Uuid,
         location: LocationId,
         wanted: (bool, Establishment),
@@ -179,7 +187,7 @@ impl Engine {
                     subscriber: &row,
                     location: &location,
                     gateway: gateway.ok_or(EngineError::NoGateway)?,
-                    who: Who::Operator,
+                    who,
                     at_ms,
                 };
                 engine.bind(work, &ask, wanted)
@@ -242,7 +250,7 @@ impl Engine {
         // As if it had been asked for under the session's own id: see `opened_for`.
         work.record_answer(subscriber, session, &opened);
         work.audit(
-            Who::Operator,
+            ask.who,
             "connect-session",
             Some(subscriber),
             Some(session),

@@ -2,6 +2,7 @@
 //! who must look again.
 
 mod access;
+mod accounts;
 mod bulk;
 pub mod contact;
 mod counts;
@@ -21,6 +22,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use access::{AccessKind, AccessRequest, Granted};
+pub use accounts::AccountChange;
 pub use bulk::{Bound, Imported, ToBind, ToImport, Which};
 pub use counts::Counted;
 use doorstep_location::sealed::Keyring;
@@ -32,6 +34,7 @@ pub use service::Wanted;
 use tokio::sync::{Mutex, Notify};
 pub use why::{Explained, Subject};
 
+use crate::account::Right;
 use crate::config::{Config, Plans};
 use crate::hub::Hub;
 use crate::keys::Keys;
@@ -58,6 +61,8 @@ pub enum EngineError {
         "a number given is registered already; use its credentials, or ask the operator for a new secret"
     )]
     AlreadyRegistered,
+    #[error("this account's role may not {}; it needs the role {}", .0.name(), .0.least())]
+    Forbidden(Right),
     #[error("no gateway of this operator serves this location")]
     NoGateway,
     #[error("{0}")]

@@ -6,7 +6,9 @@ use doorstep_location::LocationId;
 use uuid::Uuid;
 
 use super::access::Ask;
+use super::accounts::allowed;
 use super::{Engine, EngineError, Result, now_ms};
+use crate::account::{Actor, Right};
 use crate::identity::{IdCard, Phone};
 use crate::session::Establishment;
 use crate::session::machine::{Event, Outcome};
@@ -15,17 +17,25 @@ use crate::vault::{Purpose, Secret};
 
 impl Engine {
     /// Goes on without a receipt.
-    pub async fn force(&self, session: Uuid) -> Result<()> {
-        self.operate(session, "force-session", false).await
+    pub async fn force(&self, actor: Actor, session: Uuid) -> Result<()> {
+        let who = allowed(actor, Right::Force)?;
+        self.operate(who, session, "force-session", false).await
     }
 
     /// Ends a session on the operator's behalf.
-    pub async fn disconnect(&self, session: Uuid) -> Result<()> {
-        self.operate(session, "disconnect-session", true).await
+    pub async fn disconnect(&self, actor: Actor, session: Uuid) -> Result<()> {
+        let who = allowed(actor, Right::Serve)?;
+        self.operate(who, session, "disconnect-session", true).await
     }
 
     /// Moves a session that comes up by DHCP, on the operator's behalf.
-    pub async fn relocate(self: &Arc<Self>, session: Uuid, location: LocationId) -> Result<()> {
+    pub async fn relocate(
+        self: &Arc<Self>,
+        actor: Actor,
+        session: Uuid,
+        location: LocationId,
+    ) -> Result<()> {
+        let who = allowed(actor, Right::Serve)?;
         let engine = Arc::clone(self);
         let at_ms = now_ms();
         self.store
@@ -48,12 +58,12 @@ impl Engine {
                         .ok_or(EngineError::NotFound("there is no such subscriber"))?,
                     location: &location,
                     gateway: gateway.ok_or(EngineError::NoGateway)?,
-                    who: Who::Operator,
+                    who,
                     at_ms,
                 };
                 let (id, generation, _) = engine.start_move(work, &ask, &session)?;
                 work.audit(
-                    Who::Operator,
+                    who,
                     "move-session",
                     Some(session.subscriber),
                     Some(id),
@@ -65,7 +75,13 @@ impl Engine {
             .await
     }
 
-    async fn operate(&self, session: Uuid, action: &'static str, release: bool) -> Result<()> {
+    async fn operate(
+        &self,
+        who: Who,
+        session: Uuid,
+        action: &'static str,
+        release: bool,
+    ) -> Result<()> {
         let at_ms = now_ms();
         self.store
             .change(move |work| {
@@ -79,12 +95,12 @@ impl Engine {
                 } else {
                     Event::Force
                 };
-                let outcome = Self::drive(work, &row.session, event, Who::Operator, at_ms)?;
+                let outcome = Self::drive(work, &row.session, event, who, at_ms)?;
                 if let Outcome::Denied(denied) = outcome {
                     return Err(denied.into());
                 }
                 work.audit(
-                    Who::Operator,
+                    who,
                     action,
                     Some(row.session.subscriber),
                     Some(session),
@@ -95,6 +111,20 @@ impl Engine {
                     at_ms,
                 );
                 Ok(())
+            })
+            .await
+    }
+
+    /// Whose a phone number is; that somebody has found out is written down.
+    pub async fn find_subscriber(&self, actor: Actor, phone: &Phone) -> Result<Option<Uuid>> {
+        let who = allowed(actor, Right::Serve)?;
+        let Some(id) = self.subscriber_by_phone(phone).await? else {
+            return Ok(None);
+        };
+        self.store
+            .change(move |work| {
+                work.audit(who, "find-subscriber", Some(id), None, "", now_ms());
+                Ok::<_, EngineError>(Some(id))
             })
             .await
     }

@@ -40,7 +40,7 @@ impl RefusedRequests {
             | EngineError::Exhausted(_)
             | EngineError::NotFound(_)
             | EngineError::AlreadyRegistered => (Ground::Standing, error.to_string()),
-            EngineError::Invalid(_) | EngineError::Unauthenticated => {
+            EngineError::Invalid(_) | EngineError::Forbidden(_) | EngineError::Unauthenticated => {
                 (Ground::Request, error.to_string())
             }
         };

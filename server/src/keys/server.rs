@@ -8,17 +8,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::{Context, Result};
 use doorstep_pki::certificate::{self, Certificate};
 use doorstep_pki::files;
-use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, version};
 use zeroize::Zeroizing;
 
 use super::pki::{self, Authority};
 use super::{authority, ca_pem, existing_dir};
-use crate::config::Config;
+use crate::config::{Config, Console};
 
 const SERVER: &str = "server.pem";
 /// A key of its own file, where `server.pem` was put there by somebody else and holds none.
@@ -90,6 +90,8 @@ pub struct ServerTls {
 
 struct Loaded {
     tls: Arc<ServerConfig>,
+    /// For browsers, where a console is served with TLS.
+    console: Option<Arc<ServerConfig>>,
     /// Of the files that it was made from.
     digest: [u8; 32],
 }
@@ -109,6 +111,12 @@ impl ServerTls {
     pub fn current(&self) -> Arc<ServerConfig> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.tls)
+    }
+
+    /// The same for the next browser; none: the console has no TLS, or there is none.
+    pub fn console(&self) -> Option<Arc<ServerConfig>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.console.clone()
     }
 
     /// Renews the certificate if that is due and this server can, and takes up files that have
@@ -164,6 +172,14 @@ fn load(config: &Config) -> Result<Loaded> {
             .with_context(|| format!("{}: not an authority's certificate", ca_path.display()))?;
     }
     let provider = Arc::new(ring::default_provider());
+    let mut digest = Sha256::new();
+    let console = match &config.console {
+        Some(console) if console.tls => {
+            let own = (chain.clone(), key.clone_key());
+            Some(console_tls(console, own, &provider, &mut digest)?)
+        }
+        _ => None,
+    };
     // Terminals have no certificate; services of gateways insist on one themselves.
     let clients =
         WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(&provider))
@@ -185,13 +201,52 @@ fn load(config: &Config) -> Result<Loaded> {
     // A resumed session would show a certificate that nobody has looked at again.
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
-    let mut digest = Sha256::new();
     for part in [&ca, &*pem, &*key_file] {
-        digest.update(part.len().to_be_bytes());
-        digest.update(part.as_bytes());
+        add(&mut digest, part);
     }
     Ok(Loaded {
         tls: Arc::new(tls),
+        console,
         digest: digest.finalize().into(),
     })
+}
+
+fn add(digest: &mut Sha256, part: &str) {
+    digest.update(part.len().to_be_bytes());
+    digest.update(part.as_bytes());
+}
+
+/// What the console speaks with browsers: nobody is asked for a certificate.
+fn console_tls(
+    console: &Console,
+    own: (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    provider: &Arc<CryptoProvider>,
+    digest: &mut Sha256,
+) -> Result<Arc<ServerConfig>> {
+    let (chain, key) = match &console.certificate {
+        None => own,
+        Some(files) => {
+            let path = &files.certificate;
+            let pem = std::fs::read_to_string(path)
+                .with_context(|| format!("console: cannot read {}", path.display()))?;
+            let chain = certificate::chain(pem.as_bytes())
+                .with_context(|| format!("console: {}", path.display()))?;
+            let key_pem = files::read_private(&files.key).context("console")?;
+            let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+                .ok()
+                .with_context(|| {
+                    format!("console: {} holds no private key", files.key.display())
+                })?;
+            add(digest, &pem);
+            add(digest, &key_pem);
+            (chain, key)
+        }
+    };
+    let mut tls = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("console: certificate and key do not belong together")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(tls))
 }

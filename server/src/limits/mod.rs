@@ -15,8 +15,7 @@ use std::sync::Arc;
 
 pub use admission::Admission;
 pub use answered::Answered;
-pub use bucket::Bucket;
-use bucket::Buckets;
+pub use bucket::{Bucket, Buckets};
 pub use places::Place;
 use places::{Full, Places};
 pub use refusal::{Reason, Refusals, exhausted};

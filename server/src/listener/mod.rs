@@ -1,4 +1,4 @@
-//! The public port: TLS with whatever certificate is in force when a client comes.
+//! The public port, and the console's: TLS with whatever certificate is in force when a client comes.
 
 mod guarded;
 
@@ -7,17 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guarded::Guarded;
+pub use guarded::Guarded;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::keys::server::ServerTls;
 use crate::limits::{Guard, Source};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl Listener for TcpListener {
 /// Connections whose handshake has succeeded, until told to stop.
 pub fn incoming<L: Listener>(
     listener: L,
-    tls: Arc<ServerTls>,
+    tls: impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static,
     guard: Arc<Guard>,
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Guarded<TlsStream<L::Stream>>>> {
@@ -84,7 +84,7 @@ pub fn incoming<L: Listener>(
                 tracing::debug!(%peer, "too many connections; closed");
                 continue;
             };
-            let acceptor = TlsAcceptor::from(tls.current());
+            let acceptor = TlsAcceptor::from(tls());
             let (sender, stop) = (sender.clone(), stop.clone());
             tokio::spawn(async move {
                 let _slot = slot;

@@ -61,6 +61,7 @@ pub fn status(error: &EngineError) -> Status {
     let text = error.to_string();
     match error {
         EngineError::Invalid(_) => Status::invalid_argument(text),
+        EngineError::Forbidden(_) => Status::permission_denied(text),
         EngineError::Unauthenticated => Status::unauthenticated(text),
         EngineError::AlreadyRegistered => Status::already_exists(text),
         EngineError::NoGateway | EngineError::NotFound(_) => Status::not_found(text),

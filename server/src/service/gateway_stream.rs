@@ -371,6 +371,8 @@ impl GatewayStream<'_> {
             }
         };
         self.link.silence.forget(std::iter::once(session));
+        let traffic = &self.engine.hub.traffic;
+        traffic.forget(self.gateway, std::iter::once(session));
         let row = ReceiptRow {
             gateway: self.gateway.to_owned(),
             number: receipt.number,
@@ -410,8 +412,14 @@ impl GatewayStream<'_> {
             .unzip();
         // Before anything is waited for: a receipt that comes next is to find it.
         self.link.silence.take(said.into_iter());
+        let traffic = &self.engine.hub.traffic;
+        traffic.take(self.gateway, &reports, now_ms());
+        self.engine.hub.note_change();
         match self.engine.accounting(self.gateway, &reports).await {
-            Ok(refused) => self.link.silence.forget(refused.into_iter()),
+            Ok(refused) => {
+                traffic.forget(self.gateway, refused.iter().copied());
+                self.link.silence.forget(refused.into_iter());
+            }
             Err(error) => {
                 let unknown = reports.iter().map(|(session, ..)| *session);
                 self.link.silence.forget(unknown);

@@ -1,6 +1,7 @@
 //! The gRPC services: protobuf in, engine calls, protobuf out.
 
 pub mod access;
+pub mod accounts;
 pub mod control;
 pub mod convert;
 pub mod enrollment;

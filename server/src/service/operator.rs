@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::convert::{self, Violations};
 use super::operator_bulk::{Bulk, Outcomes};
 use super::{operator_why, paging};
+use crate::account::Actor;
 use crate::config::Plan;
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError, IdentityKey};
 use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
@@ -312,7 +313,10 @@ impl Operator for OperatorService {
         request: Request<pb::ForceSessionRequest>,
     ) -> Result<Response<pb::SessionDetail>, Status> {
         let id = id("session_id", &request.get_ref().session_id)?;
-        self.engine.force(id).await.map_err(engine_failed)?;
+        self.engine
+            .force(Actor::Operator, id)
+            .await
+            .map_err(engine_failed)?;
         Ok(Response::new(self.session_detail(id).await?))
     }
 
@@ -321,7 +325,10 @@ impl Operator for OperatorService {
         request: Request<pb::DisconnectSessionRequest>,
     ) -> Result<Response<pb::SessionDetail>, Status> {
         let id = id("session_id", &request.get_ref().session_id)?;
-        self.engine.disconnect(id).await.map_err(engine_failed)?;
+        self.engine
+            .disconnect(Actor::Operator, id)
+            .await
+            .map_err(engine_failed)?;
         Ok(Response::new(self.session_detail(id).await?))
     }
 
@@ -337,7 +344,7 @@ impl Operator for OperatorService {
             return Err(violations.status());
         };
         self.engine
-            .relocate(id, location)
+            .relocate(Actor::Operator, id, location)
             .await
             .map_err(engine_failed)?;
         Ok(Response::new(self.session_detail(id).await?))

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::convert::{self, Violations};
+use crate::account::Actor;
 use crate::engine::{Bound, Engine, Imported, ToBind, ToImport, Which};
 
 /// Rows of a group: half of what the store writes at once.
@@ -140,7 +141,7 @@ async fn connect(
         .into_iter()
         .map(|row| (row.line, keep(&mut good, to_bind(row, country_code))))
         .collect();
-    let done = engine.bind_sessions(good).await;
+    let done = engine.bind_sessions(Actor::Operator, good).await;
     let done = done.map_err(|error| convert::status(&error))?;
     Ok(outcomes(lines, done, |bound: Bound| pb::RowOutcome {
         result: if bound.present {

@@ -2,13 +2,17 @@
 
 use anyhow::{Context as _, Result};
 use doorstep_proto::FILE_DESCRIPTOR_SET;
-use doorstep_proto::v1::{operator_server, pki_server};
+use doorstep_proto::v1::{accounts_server, operator_server, pki_server};
 use tonic_health::pb::health_server;
 use tonic_reflection::server::Builder;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 /// Services of the operator's protocol on the administration socket.
-pub const SERVICES: [&str; 2] = [operator_server::SERVICE_NAME, pki_server::SERVICE_NAME];
+pub const SERVICES: [&str; 3] = [
+    operator_server::SERVICE_NAME,
+    pki_server::SERVICE_NAME,
+    accounts_server::SERVICE_NAME,
+];
 
 /// Describes the services of the administration socket.
 pub fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>> {

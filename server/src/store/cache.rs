@@ -168,7 +168,8 @@ impl Kept {
             | Need::Places { .. }
             | Need::Claim(_)
             | Need::Walk(_)
-            | Need::Token(_) => false,
+            | Need::Token(_)
+            | Need::Account(_) => false,
         }
     }
 

@@ -4,7 +4,9 @@ use uuid::Uuid;
 
 use super::sql::{Statement, Takes, Value};
 use super::work::{Changes, Lease, waits};
-use super::{enrollments, lists, numbers, receipts, requests, sessions, steps, subscribers};
+use super::{
+    accounts, enrollments, lists, numbers, receipts, requests, sessions, steps, subscribers,
+};
 use crate::session::State;
 
 const WAITING: (&str, &str) = (
@@ -83,6 +85,15 @@ pub(super) fn statements(changes: &Changes, is_own: bool) -> Vec<Statement> {
                     cell.row.used_ms.into(),
                 ]
             },
+        ),
+    ));
+    all.push(Statement::new(
+        Takes::InsertAll,
+        accounts::WRITE,
+        by_key(
+            changes.accounts.iter().filter(|(_, cell)| cell.changed),
+            |(name, _)| **name,
+            |(_, cell)| cell.row.values(),
         ),
     ));
     let insert = |text, rows| Statement::new(Takes::Insert, text, rows);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::sql::{Backend, Statement, Takes, Value};
 use super::work::{Need, Rows, WINDOW};
-use super::{Result, enrollments, numbers, requests, sessions, subscribers};
+use super::{Result, accounts, enrollments, numbers, requests, sessions, subscribers};
 
 pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Need>) -> Result<()> {
     let mut by_session = Vec::new();
@@ -14,6 +14,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
     let mut claims = Vec::new();
     let mut walks = Vec::new();
     let mut tokens = Vec::new();
+    let mut people = Vec::new();
     let mut places = Vec::new();
     let mut place_by_place = Vec::new();
     for need in &needs {
@@ -25,6 +26,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Need::Claim(claim) => claims.push(Value::from(claim.as_slice())),
             Need::Walk(key) => walks.push(Value::from(i64::from(key.number()))),
             Need::Token(hash) => tokens.push(Value::from(hash.as_str())),
+            Need::Account(name) => people.push(Value::from(name.as_str())),
             Need::Place { gateway, place } => {
                 place_by_place.push(vec![gateway.as_str().into(), (*place).into()]);
             }
@@ -49,6 +51,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
             Statement::keys(numbers::SELECT_CLAIMS, claims),
             Statement::keys(numbers::SELECT_WALKS, walks),
             Statement::keys(enrollments::SELECT_TOKENS, tokens),
+            Statement::keys(accounts::select_accounts!("WHERE name"), people),
             Statement::new(Takes::Match, PLACE, place_by_place),
             Statement::new(Takes::Join, PLACES, places),
         ])
@@ -72,6 +75,7 @@ pub(super) async fn load(backend: &Backend, rows: &mut Rows, needs: BTreeSet<Nee
                 }
                 5 => rows.put_walk(numbers::read_walk(row)?),
                 6 => rows.put_token(enrollments::read_token(row)?),
+                7 => rows.put_account(accounts::read(row)?),
                 _ => {
                     let row = &mut row.read();
                     rows.put_taken(row.text()?, row.int()?);

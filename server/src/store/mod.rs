@@ -6,6 +6,7 @@
 //! (`flush`). A write names the version of the
 //! row that it was decided from, so that no server ever overwrites what another one has changed.
 
+mod accounts;
 mod audit;
 mod cache;
 mod database;
@@ -20,6 +21,7 @@ mod migrate;
 mod numbers;
 mod others;
 mod pages;
+mod places;
 mod pools;
 mod receipts;
 mod requests;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+pub use accounts::Account;
 pub use audit::AuditLog;
 pub use database::Database;
 pub use group::Committed;
@@ -47,6 +50,7 @@ pub use measures::Measures;
 pub use numbers::{Kind, Needs, Renewal};
 pub use others::Hint;
 pub use pages::{Key, Page, Sessions};
+pub use places::{Below, BuildingCount};
 pub use pools::Pools;
 pub use receipts::{Counters, CountersRow, ReceiptRow};
 pub use requests::Answer;

@@ -1,9 +1,12 @@
 //! The history of sessions.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use super::sql::{Row, Value};
 use super::{Result, Store, StoreError};
+use crate::account::Name;
 use crate::session::State;
 
 /// On whose account something happened.
@@ -11,17 +14,21 @@ use crate::session::State;
 pub enum Who {
     Subscriber,
     Gateway,
+    /// Whoever may use the administration socket.
     Operator,
+    /// One of the operator's people.
+    Account(Name),
     Server,
 }
 
 impl Who {
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Who::Subscriber => "subscriber",
-            Who::Gateway => "gateway",
-            Who::Operator => "operator",
-            Who::Server => "server",
+            Who::Subscriber => "subscriber".into(),
+            Who::Gateway => "gateway".into(),
+            Who::Operator => "operator".into(),
+            Who::Account(name) => format!("account {name}").into(),
+            Who::Server => "server".into(),
         }
     }
 }

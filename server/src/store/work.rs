@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{
-    Answer, CountersRow, NewSubscriber, ReceiptRow, Result, SessionRow, StepRow, StoreError,
-    Subscriber, Who,
+    Account, Answer, CountersRow, NewSubscriber, ReceiptRow, Result, SessionRow, StepRow,
+    StoreError, Subscriber, Who,
 };
+use crate::account::Name;
 use crate::audit::Event;
 use crate::enroll::TokenRow;
 use crate::session::machine::Change;
@@ -133,6 +134,20 @@ impl Work<'_> {
         }
         self.need(Need::Token(hash.to_owned()))?;
         Ok(self.rows.now.tokens.get(hash).map(|cell| cell.row.clone()))
+    }
+
+    /// An account of the operator's people.
+    pub fn account(&mut self, name: Name) -> Result<Option<Account>> {
+        if let Some(cell) = self.changes.accounts.get(&name) {
+            return Ok(Some(cell.row.clone()));
+        }
+        self.need(Need::Account(name))?;
+        Ok(self
+            .rows
+            .now
+            .accounts
+            .get(&name)
+            .map(|cell| cell.row.clone()))
     }
 }
 
@@ -321,7 +336,7 @@ impl Work<'_> {
             state: session.state,
             gateway: session.connection.gateway.clone(),
             detail: session.detail.clone(),
-            who: who.name().to_owned(),
+            who: who.name().into_owned(),
             at_ms,
         };
         row.last_step = Some(step.id);
@@ -413,6 +428,11 @@ impl Work<'_> {
         self.changes.tokens.insert(hash.to_owned(), cell);
     }
 
+    pub fn write_account(&mut self, row: Account) {
+        let cell = Cell { row, changed: true };
+        self.changes.accounts.insert(cell.row.name, cell);
+    }
+
     /// Certificates of this gateway that were issued until then, in Unix milliseconds, are void.
     pub fn revoke(&mut self, gateway: &str, until_ms: i64) {
         self.changes
@@ -435,7 +455,7 @@ impl Work<'_> {
     ) {
         self.changes.audits.push(Event {
             at_ms,
-            who: who.name().into(),
+            who: who.name(),
             action: action.into(),
             subscriber,
             session,

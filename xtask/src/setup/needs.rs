@@ -93,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 22] = [
+const NEEDS: [Need; 23] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -178,6 +178,11 @@ const NEEDS: [Need; 22] = [
         &["dnsmasq-base"],
         "terminals give the devices in rooms their addresses with it",
         || has("dnsmasq"),
+    ),
+    program(
+        &["chromium-headless-shell", "fonts-dejavu-core"],
+        "tests use the web console as a person's browser does",
+        || has("chromium-headless-shell") || has("chromium"),
     ),
     program(
         &["xz-utils", "zstd"],

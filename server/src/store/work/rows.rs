@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 use super::Work;
+use crate::account::Name;
 use crate::audit::Event;
 use crate::enroll::TokenRow;
 use crate::session::State;
-use crate::store::{Answer, CountersRow, ReceiptRow, SessionRow, StepRow, Subscriber};
+use crate::store::{Account, Answer, CountersRow, ReceiptRow, SessionRow, StepRow, Subscriber};
 use crate::vault::KeyId;
 
 /// What a job needs to see.
@@ -39,6 +40,8 @@ pub enum Need {
     Walk(KeyId),
     /// An enrollment token, by its hash.
     Token(String),
+    /// An account of the operator's people.
+    Account(Name),
 }
 
 /// Places looked at together.
@@ -84,6 +87,7 @@ pub(in crate::store) struct Changes {
     pub walks: BTreeMap<KeyId, Cell<i64>>,
     /// Enrollment tokens, by their hashes.
     pub tokens: BTreeMap<String, Cell<TokenRow>>,
+    pub accounts: BTreeMap<Name, Cell<Account>>,
     /// By gateway: until when its certificates are void, in Unix milliseconds.
     pub revocations: BTreeMap<String, i64>,
     /// By subscriber.
@@ -160,7 +164,8 @@ impl Rows {
             | Need::Places { .. }
             | Need::Claim(_)
             | Need::Walk(_)
-            | Need::Token(_) => true,
+            | Need::Token(_)
+            | Need::Account(_) => true,
         };
         let doubtful = self.assumed.iter().filter(|need| !is_sure(need));
         doubtful.cloned().collect()
@@ -190,7 +195,8 @@ impl Rows {
             | Need::Places { .. }
             | Need::Claim(_)
             | Need::Walk(_)
-            | Need::Token(_) => true,
+            | Need::Token(_)
+            | Need::Account(_) => true,
         })
     }
 
@@ -246,6 +252,13 @@ impl Rows {
 
     pub fn put_token(&mut self, (hash, row): (String, TokenRow)) {
         self.now.tokens.entry(hash).or_insert(Cell {
+            row,
+            changed: false,
+        });
+    }
+
+    pub fn put_account(&mut self, row: Account) {
+        self.now.accounts.entry(row.name).or_insert(Cell {
             row,
             changed: false,
         });
@@ -308,6 +321,7 @@ impl Changes {
         self.claims.extend(newer.claims);
         self.walks.extend(newer.walks);
         self.tokens.extend(newer.tokens);
+        self.accounts.extend(newer.accounts);
         self.revocations.extend(newer.revocations);
         self.unreleased.extend(newer.unreleased);
         self.steps.extend(newer.steps);
@@ -327,6 +341,7 @@ impl Changes {
             && !self.claims.values().any(|cell| cell.changed)
             && !self.walks.values().any(|cell| cell.changed)
             && !self.tokens.values().any(|cell| cell.changed)
+            && !self.accounts.values().any(|cell| cell.changed)
             && self.revocations.is_empty()
             && self.leases.values().all(|lease| *lease == Lease::Taken)
             && self.receipts.is_empty()
