@@ -8,6 +8,7 @@ use std::path::Path;
 
 use common::browser::{CONSOLE, PASSWORD, add_account};
 use common::{Gateway, HOME_1, HOME_1B, HOME_2, Server, UNHURRIED, config_with};
+use doorstep_proto::v1::{NackReason, SessionState};
 use doorstep_server::account::{Actor, Role};
 use doorstep_server::engine::{Imported, ToBind, ToImport, Which, now_ms};
 use doorstep_server::hub::traffic::SAMPLE_MS;
@@ -24,6 +25,16 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// A home with an ordinary router, whose session flows.
 async fn home(server: &Server, gateway: &mut Gateway, phone: &str, location: &str) -> Uuid {
+    let session = bind(server, phone, location).await;
+    gateway.establish().await;
+    server
+        .reaches(&session.to_string(), SessionState::Established)
+        .await;
+    session
+}
+
+/// A session of a new subscriber.
+async fn bind(server: &Server, phone: &str, location: &str) -> Uuid {
     let engine = &server.running.as_ref().unwrap().engine;
     let known = ToImport {
         phone: Some(Phone::parse(phone, None).unwrap()),
@@ -41,9 +52,7 @@ async fn home(server: &Server, gateway: &mut Gateway, phone: &str, location: &st
         establishment: Establishment::Dhcp,
     };
     let bound = engine.bind_sessions(Actor::Operator, vec![wanted]).await;
-    let session = bound.unwrap().remove(0).unwrap().session;
-    gateway.establish().await;
-    session
+    bound.unwrap().remove(0).unwrap().session
 }
 
 /// A quarter of an hour of an evening, as a gateway would have told it.
@@ -112,6 +121,21 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
     let mut gw2 = server.synced_gateway("gw2").await;
     let session = home(&server, &mut gw1, "13812345678", HOME_1).await;
     home(&server, &mut gw1, "13900001234", HOME_1B).await;
+    home(
+        &server,
+        &mut gw2,
+        "13900001235",
+        "110103-xinjingjiayuan-002-003-001",
+    )
+    .await;
+    bind(&server, "13900001236", "110103-xinjingjiayuan-002-003-002").await;
+    let refused = gw2.connect().await;
+    let reason = NackReason::UnknownLocation;
+    gw2.nack(&refused.session_id, refused.generation, reason)
+        .await;
+    server
+        .reaches(&refused.session_id, SessionState::Refused)
+        .await;
     evening(&server, session);
     add_account(&server, "wang", Role::Agent).await;
     let origin = origin(&server);
@@ -126,13 +150,14 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
             page.prefer("light");
             sign_in(&page, &origin, "wang");
             page.until_text("live");
-            follow(&page, "a[href='/?at=1101']", "/");
-            follow(&page, "a[href='/?at=110103']", "/");
-            follow(&page, "a[href='/?at=110103-xinjingjiayuan']", "/");
+            for place in ["1101", "110103", "110103-xinjingjiayuan"] {
+                let path = format!("/?at={place}");
+                follow(&page, &format!("main table a[href='{path}']"), &path);
+            }
             page.until_text("Buildings");
             keep("overview", &page);
-            let building = "a[href='/sessions?at=110103-xinjingjiayuan-001']";
-            follow(&page, building, "/sessions");
+            let building = "/sessions?at=110103-xinjingjiayuan-001";
+            follow(&page, &format!("a[href='{building}']"), building);
             follow(&page, &format!("a[href='{path}']"), &path);
             page.until_text("Timeline");
             keep("session", &page);
@@ -230,6 +255,10 @@ async fn pages_fit_a_phone_in_light_and_dark() {
         }
         assert_ne!(backgrounds[0], backgrounds[1]);
         is_quiet(&page, &origin);
+        // What the policy refuses is heard of: silence says something.
+        let refused = page.value("document.body.setAttribute('style', 'color: red')");
+        assert_eq!(refused, Some(serde_json::Value::Null));
+        page.until_complaint("Content Security Policy");
     });
     look.await.unwrap();
 }

@@ -203,7 +203,9 @@ fn plots(samples: &[Sample]) -> Markup {
         say,
     };
     html! {
-        (plot("Throughput", &throughput[..], bits as fn(f64) -> String).draw())
-        (plot("Packets above their session's rate", &drops[..], packets).draw())
+        div.plots {
+            (plot("Throughput", &throughput[..], bits as fn(f64) -> String).draw())
+            (plot("Packets above their session's rate", &drops[..], packets).draw())
+        }
     }
 }

@@ -74,9 +74,7 @@ impl Page {
         let answer = self.ask("Page.navigate", &json!({ "url": url }));
         assert_eq!(answer["errorText"], Value::Null, "{url}");
         let path = url.splitn(4, '/').nth(3).unwrap_or("");
-        self.until(&format!(
-            "document.readyState === 'complete' && (location.pathname + location.search) === '/{path}'"
-        ));
+        self.until_at(&format!("/{path}"));
     }
 
     /// What an expression is; none while a page makes room for the next one.
@@ -114,11 +112,11 @@ impl Page {
         self.until(&format!("document.body.innerText.includes({text})"));
     }
 
-    /// Waits until the page is at this path, and whole.
+    /// Waits until the page is at this path with its query, and whole.
     pub fn until_at(&self, path: &str) {
         let path = Value::from(path);
         self.until(&format!(
-            "document.readyState === 'complete' && location.pathname === {path}"
+            "document.readyState === 'complete' && (location.pathname + location.search) === {path}"
         ));
     }
 
@@ -208,6 +206,19 @@ impl Page {
         complaints
             .map(|event| event["params"].to_string())
             .collect()
+    }
+
+    /// Waits until there is a complaint of this kind.
+    pub fn until_complaint(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self
+            .complaints()
+            .iter()
+            .any(|complaint| complaint.contains(text))
+        {
+            assert!(Instant::now() < end, "nobody complains of {text}");
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Every address that was asked for.
