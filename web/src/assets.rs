@@ -49,7 +49,6 @@ static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
 });
 
 /// The routes of all assets.
-#[must_use]
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let mut router = Router::new();
     for (asset, tag) in ASSETS.iter().zip(&*TAGS) {

@@ -36,9 +36,11 @@ mod tests {
 
     use super::*;
 
+    type Sent = &'static [(&'static str, &'static str)];
+
     #[test]
     fn another_origin_is_told_apart() {
-        let cases: [(&[(&str, &str)], &str, bool); 9] = [
+        let cases: [(Sent, &str, bool); 9] = [
             (&[("host", "a:1")], "/", true),
             (&[("host", "a:1"), ("origin", "https://a:1")], "/", true),
             (&[("host", "a:1"), ("origin", "http://a:1")], "/", true),

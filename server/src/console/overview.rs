@@ -219,15 +219,20 @@ fn bar(counts: Counts) -> Markup {
         ("bad", &[S::Refused]),
     ];
     let mut before = 0;
+    let parts: Vec<_> = parts
+        .into_iter()
+        .map(|(class, states)| {
+            let (from, sessions) = (before, counts.of(states));
+            before += sessions;
+            (class, from, sessions)
+        })
+        .filter(|(.., sessions)| *sessions > 0)
+        .collect();
     html! {
         @if all > 0 {
             svg.bar viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
-                @for (class, states) in parts {
-                    @let sessions = counts.of(states);
-                    @if sessions > 0 {
-                        rect class=(class) x=(share(before, all)) y="0" width=(share(sessions, all)) height="6" {}
-                    }
-                    @let _ = before += sessions;
+                @for (class, from, sessions) in parts {
+                    rect class=(class) x=(share(from, all)) y="0" width=(share(sessions, all)) height="6" {}
                 }
             }
         }

@@ -60,10 +60,13 @@ impl Plot<'_> {
                         @let value = most * f64::from(row) / f64::from(ROWS);
                         @let y = height(value, most);
                         line.grid x1=(LEFT) x2=(RIGHT) y1=(point(y)) y2=(point(y)) {}
-                        text x=(LEFT) y=(point(y - 3.0)) { ((self.say)(value)) }
                     }
                     @for line in self.lines {
                         polyline class={ "line " (line.class) } points=(points(&line.values, most)) {}
+                    }
+                    @for row in 0..=ROWS {
+                        @let value = most * f64::from(row) / f64::from(ROWS);
+                        text x=(LEFT) y=(point(height(value, most) - 3.0)) { ((self.say)(value)) }
                     }
                     text x=(LEFT) y=(HEIGHT - 4.0) { (self.ago(count)) }
                     text x=(RIGHT) y=(HEIGHT - 4.0) text-anchor="end" { "now" }
