@@ -107,16 +107,16 @@ fn follow(page: &Page, selector: &str, path: &str) {
     page.until_at(path);
 }
 
-fn origin(server: &Server) -> String {
-    format!(
-        "http://{}",
-        server.running.as_ref().unwrap().console.unwrap()
-    )
+fn origin(server: &Server, scheme: &str) -> String {
+    let address = server.running.as_ref().unwrap().console.unwrap();
+    format!("{scheme}://{address}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
-    let server = Server::start_with(&config_with(&format!("{CONSOLE}\n{UNHURRIED}"))).await;
+    // Over TLS, and so over HTTP/2.
+    let console = CONSOLE.replace("tls = false\n", "");
+    let server = Server::start_with(&config_with(&format!("{console}\n{UNHURRIED}"))).await;
     let mut gw1 = server.synced_gateway("gw1").await;
     let mut gw2 = server.synced_gateway("gw2").await;
     let session = home(&server, &mut gw1, "13812345678", HOME_1).await;
@@ -138,7 +138,7 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
         .await;
     evening(&server, session);
     add_account(&server, "wang", Role::Agent).await;
-    let origin = origin(&server);
+    let origin = origin(&server, "https");
     let path = format!("/sessions/{session}");
 
     let walk = tokio::task::spawn_blocking({
@@ -150,6 +150,8 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
             page.prefer("light");
             sign_in(&page, &origin, "wang");
             page.until_text("live");
+            let protocol = "performance.getEntriesByType('navigation')[0].nextHopProtocol";
+            assert_eq!(page.value(protocol), Some("h2".into()));
             for place in ["1101", "110103", "110103-xinjingjiayuan"] {
                 let path = format!("/?at={place}");
                 follow(&page, &format!("main table a[href='{path}']"), &path);
@@ -215,7 +217,7 @@ async fn pages_fit_a_phone_in_light_and_dark() {
     add_account(&server, "zhao", Role::Admin).await;
     let subscriber = server.detail(&session.to_string()).await.session.unwrap();
     let subscriber = subscriber.subscriber_id;
-    let origin = origin(&server);
+    let origin = origin(&server, "http");
     let look = tokio::task::spawn_blocking(move || {
         let chromium = Chromium::start();
         let page = chromium.page();

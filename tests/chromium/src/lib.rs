@@ -62,6 +62,8 @@ impl Chromium {
                 "--disable-extensions",
                 "--disable-sync",
                 "--hide-scrollbars",
+                // Those of tests are of authorities that no browser knows.
+                "--ignore-certificate-errors",
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             ])
             .env("HOME", profile.path())
