@@ -162,7 +162,6 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
             follow(&page, &format!("a[href='{building}']"), building);
             follow(&page, &format!("a[href='{path}']"), &path);
             page.until_text("Timeline");
-            keep("session", &page);
 
             follow(&page, "#move", &format!("{path}/move"));
             page.tab_to("#location");
@@ -189,6 +188,9 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
     let seen = tokio::task::spawn_blocking(move || {
         page.until("document.querySelector('#live .state').innerText === 'established'");
         page.until_text(HOME_2);
+        page.resize(DESK_WIDTH, 1500);
+        keep("session", &page);
+        page.resize(DESK_WIDTH, HEIGHT);
         follow(&page, "a[href='/gateways']", "/gateways");
         follow(&page, "a[href='/gateways/gw1']", "/gateways/gw1");
         page.until("document.querySelectorAll('svg.plot polyline').length === 3");

@@ -41,9 +41,10 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
+use doorstep_daemon::blocking;
 use doorstep_web::cookie::Cookie;
 use doorstep_web::session::Sessions;
-use doorstep_web::{assets, headers};
+use doorstep_web::{assets, headers, password};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,8 @@ pub async fn serve(
         stop: stop.clone(),
         engine: Arc::clone(&engine),
     });
+    // What an unknown account is compared with is made now, not by the first who tries one.
+    let _ = blocking::run(|| password::is_right("", None)).await;
     let incoming = if config.tls {
         Incoming::tls(listener, tls, Arc::clone(&engine.guard), stop.clone())?
     } else {
