@@ -41,7 +41,8 @@ enum LayerName {
     Netns,
     /// The benchmark with few packets, so that it does not rot; needs root.
     Bench,
-    /// The program and netns layers on a distribution's kernel, in a virtual machine.
+    /// The program and netns layers on a distribution's kernel, in a virtual machine; packages, in one
+    /// that systemd runs.
     Vm,
 }
 
@@ -115,6 +116,9 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
     if needs_vm {
         let default = args.kernel.unwrap_or_default();
         layers.push(suites::in_vm(&built, default, &[PROGRAM, NETNS], select)?);
+        if default == Kernel::default() {
+            layers.extend(suites::packages_in_vm(&built, default, filter)?);
+        }
         if args.kernel.is_none() && filter.is_none() {
             for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != default) {
                 layers.push(suites::in_vm(

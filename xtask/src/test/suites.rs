@@ -1,5 +1,5 @@
 //! The suites with named cases: `program`, `netns` and `bench`, on this host and, without `bench`,
-//! in virtual machines.
+//! in virtual machines; `packages` in one with systemd.
 
 use std::{
     collections::BTreeMap,
@@ -14,19 +14,24 @@ use doorstep_ebpf_build::target_dir;
 use super::report::{Case, CaseFile, Layer, Outcome};
 use crate::{
     cargo::{BENCH as BENCH_PACKAGE, DAEMONS, Metadata, Profile, TESTS, build_tests, folder},
-    process::{command, describe},
-    vm::{self, Guest, kernel::Kernel},
+    dist::{self, Making},
+    folder::make_anew,
+    process::{command, describe, text},
+    vm::{self, First, Guest, kernel::Kernel},
 };
 
 pub const PROGRAM: &str = "program";
 pub const NETNS: &str = "netns";
+/// Runs in a virtual machine of its own only: it installs packages.
+pub const PACKAGES: &str = "packages";
 /// Runs on this host only: it is about speed, which a virtual machine in software has none of.
 pub const BENCH: &str = "bench";
 
 /// Each suite, the package that it is a test of, and that package's folder.
-const SUITES: [(&str, &str, &str); 3] = [
+const SUITES: [(&str, &str, &str); 4] = [
     (PROGRAM, TESTS, "tests"),
     (NETNS, TESTS, "tests"),
+    (PACKAGES, TESTS, "tests"),
     (BENCH, BENCH_PACKAGE, "bench"),
 ];
 
@@ -123,8 +128,80 @@ pub fn in_vm(
     suites: &[&'static str],
     select: Select<'_>,
 ) -> Result<Layer> {
+    println!("vm: on Debian's kernel {kernel}");
+    let daemons = DAEMONS.iter().map(|name| built.bin_dir.join(name));
+    let besides = Besides {
+        files: daemons.collect(),
+        first: First::Script,
+    };
+    boot(
+        built,
+        kernel,
+        Layer::new(kernel.layer()),
+        suites,
+        select,
+        besides,
+    )
+}
+
+/// Installs the daemons' packages in a virtual machine that systemd runs, and upgrades the gateway's.
+/// None if no case has that in its name.
+pub fn packages_in_vm(
+    built: &Built,
+    kernel: Kernel,
+    filter: Option<&str>,
+) -> Result<Option<Layer>> {
+    let Some(suite) = built.suites.get(PACKAGES) else {
+        return Ok(None);
+    };
+    if text(command(suite).arg("--list").args(filter))?.is_empty() {
+        return Ok(None);
+    }
+    println!("vm: packages, under systemd on Debian's kernel {kernel}");
+    let folder = target_dir().join("vm").join(PACKAGES);
+    make_anew(&folder)?;
+    let gateway = [DAEMONS[0].to_owned()];
+    let mut files = Vec::new();
+    for (revision, only) in [(1, &[][..]), (2, &gateway)] {
+        files.extend(dist::make(&Making {
+            bin_dir: &built.bin_dir,
+            out: &folder,
+            revision,
+            uncompressed: true,
+            only,
+        })?);
+    }
+    let besides = Besides {
+        files,
+        first: First::Systemd,
+    };
+    let layer = Layer::new("systemd");
+    boot(
+        built,
+        kernel,
+        layer,
+        &[PACKAGES],
+        Select::All(filter),
+        besides,
+    )
+    .map(Some)
+}
+
+/// What suites are run with in a virtual machine.
+struct Besides {
+    files: Vec<PathBuf>,
+    first: First,
+}
+
+fn boot(
+    built: &Built,
+    kernel: Kernel,
+    mut layer: Layer,
+    suites: &[&'static str],
+    select: Select<'_>,
+    besides: Besides,
+) -> Result<Layer> {
     let start = Instant::now();
-    let mut layer = Layer::new(kernel.layer());
     let suites = || {
         let built = built.suites.iter();
         built.filter(|(suite, _)| suites.contains(suite))
@@ -133,11 +210,7 @@ pub fn in_vm(
         layer.note("no tests yet");
         return Ok(layer);
     }
-    println!("vm: on Debian's kernel {kernel}");
-    let mut programs: Vec<PathBuf> = DAEMONS
-        .iter()
-        .map(|name| built.bin_dir.join(name))
-        .collect();
+    let mut programs = besides.files;
     let mut script = String::new();
     for (suite, executable) in suites() {
         programs.push(executable.clone());
@@ -154,6 +227,7 @@ pub fn in_vm(
         kernel,
         programs: &programs,
         script: &script,
+        first: besides.first,
         timeout: VM_TIMEOUT,
         kvm: false,
     });
