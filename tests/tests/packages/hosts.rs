@@ -82,6 +82,7 @@ impl Hosts {
         term.ip("route add 198.51.100.0/24 via 172.16.0.1")?;
         for room in ["lan0", "lan1"] {
             term.ip(&format!("link add {room} type dummy"))?;
+            term.ip(&format!("link set {room} up"))?;
         }
         Ok(hosts)
     }
@@ -98,7 +99,10 @@ pub fn state(host: &Netns) -> Result<String> {
         "-4 rule",
         "-6 rule",
     ] {
-        state.push_str(&host.ip(words)?);
+        // Those the kernel joins anew where a port answers ARP again, and leaves once.
+        let lines = host.ip(words)?;
+        let lines = lines.lines().filter(|line| !line.starts_with("anycast "));
+        state.extend(lines.map(|line| format!("{line}\n")));
     }
     for words in [
         &["nft", "list", "tables"][..],

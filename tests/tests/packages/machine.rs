@@ -100,6 +100,16 @@ pub fn process(unit: &str, line: &str) -> Result<String> {
         .to_owned())
 }
 
+/// Whether a program of this name runs.
+pub fn runs(program: &str) -> Result<bool> {
+    let processes = fs::read_dir("/proc")?.flatten();
+    let mut names = processes.filter_map(|entry| {
+        // Not each is a process, and those may end meanwhile.
+        fs::read_to_string(entry.path().join("comm")).ok()
+    });
+    Ok(names.any(|name| name.trim() == program))
+}
+
 /// Waits until something is so.
 pub fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + PATIENCE;

@@ -56,7 +56,7 @@ const FILES: &[(&str, &str)] = &[
          Description=What this machine was started for\n\
          [Service]\n\
          Type=oneshot\n\
-         Environment=PATH=/doorstep/bin:/usr/sbin:/usr/bin HOME=/root LANG=C.UTF-8 TERM=dumb NO_COLOR=1\n\
+         Environment=PATH=/doorstep/bin:/usr/sbin:/usr/bin HOME=/root LANG=C TERM=dumb NO_COLOR=1\n\
          ExecStart=/usr/bin/bash /doorstep/session\n\
          TimeoutStartSec=infinity\n",
     ),
