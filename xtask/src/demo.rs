@@ -14,7 +14,7 @@ use crate::{
     cargo::{DAEMONS, Profile, TESTS, build_binaries},
     process::is_root,
     setup,
-    vm::{self, BIN_DIR, Guest, kernel::Kernel},
+    vm::{self, BIN_DIR, First, Guest, kernel::Kernel},
 };
 
 const DEMO: &str = "doorstep-demo";
@@ -84,6 +84,7 @@ fn in_vm(args: &Args, bin_dir: &Path) -> Result<ExitCode> {
         kernel: args.kernel,
         programs: &programs,
         script: &vm::line(&words),
+        first: First::Script,
         timeout: VM_TIMEOUT,
         kvm: false,
     })?;

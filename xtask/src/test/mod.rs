@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all tests, in layers, with one summary.
 
 mod gate;
+mod machine;
 mod report;
 mod suites;
 mod unit;
@@ -11,9 +12,10 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{process::is_root, setup, vm::kernel::Kernel};
+use machine::Select;
 use report::{Layer, Summary};
 pub use suites::NETNS;
-use suites::{BENCH, Built, PROGRAM, Select};
+use suites::{BENCH, Built, PROGRAM};
 
 /// Run the tests: all layers, or one.
 #[derive(clap::Args)]
@@ -41,7 +43,8 @@ enum LayerName {
     Netns,
     /// The benchmark with few packets, so that it does not rot; needs root.
     Bench,
-    /// The program and netns layers on a distribution's kernel, in a virtual machine.
+    /// The program and netns layers on a distribution's kernel, in a virtual machine; packages, in one
+    /// that systemd runs.
     Vm,
 }
 
@@ -114,10 +117,13 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
     }
     if needs_vm {
         let default = args.kernel.unwrap_or_default();
-        layers.push(suites::in_vm(&built, default, &[PROGRAM, NETNS], select)?);
+        layers.push(machine::in_vm(&built, default, &[PROGRAM, NETNS], select)?);
+        if default == Kernel::default() {
+            layers.extend(machine::packages_in_vm(&built, default, filter)?);
+        }
         if args.kernel.is_none() && filter.is_none() {
             for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != default) {
-                layers.push(suites::in_vm(
+                layers.push(machine::in_vm(
                     &built,
                     kernel,
                     &[PROGRAM, NETNS],

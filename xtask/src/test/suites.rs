@@ -1,5 +1,4 @@
-//! The suites with named cases: `program`, `netns` and `bench`, on this host and, without `bench`,
-//! in virtual machines.
+//! The suites with named cases, and those of them that run on this host: `program`, `netns` and `bench`.
 
 use std::{
     collections::BTreeMap,
@@ -13,25 +12,26 @@ use doorstep_ebpf_build::target_dir;
 
 use super::report::{Case, CaseFile, Layer, Outcome};
 use crate::{
-    cargo::{BENCH as BENCH_PACKAGE, DAEMONS, Metadata, Profile, TESTS, build_tests, folder},
+    cargo::{BENCH as BENCH_PACKAGE, Metadata, Profile, TESTS, build_tests, folder},
     process::{command, describe},
-    vm::{self, Guest, kernel::Kernel},
 };
 
 pub const PROGRAM: &str = "program";
 pub const NETNS: &str = "netns";
+/// Runs in a virtual machine of its own only: it installs packages.
+pub const PACKAGES: &str = "packages";
 /// Runs on this host only: it is about speed, which a virtual machine in software has none of.
 pub const BENCH: &str = "bench";
 
 /// Each suite, the package that it is a test of, and that package's folder.
-const SUITES: [(&str, &str, &str); 3] = [
+const SUITES: [(&str, &str, &str); 4] = [
     (PROGRAM, TESTS, "tests"),
     (NETNS, TESTS, "tests"),
+    (PACKAGES, TESTS, "tests"),
     (BENCH, BENCH_PACKAGE, "bench"),
 ];
 
 const HOST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const VM_TIMEOUT: Duration = Duration::from_secs(50 * 60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long a suite that was told to end may take to clean up.
@@ -39,8 +39,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The suites' executables and the daemons that they start.
 pub struct Built {
-    suites: BTreeMap<&'static str, PathBuf>,
-    bin_dir: PathBuf,
+    pub suites: BTreeMap<&'static str, PathBuf>,
+    pub bin_dir: PathBuf,
 }
 
 impl Built {
@@ -107,76 +107,8 @@ pub fn on_host(built: &Built, suite: &'static str, filter: Option<&str>) -> Resu
     Ok(layer)
 }
 
-/// Which of the cases a virtual machine runs.
-#[derive(Clone, Copy)]
-pub enum Select<'a> {
-    /// Those whose names contain this.
-    All(Option<&'a str>),
-    /// Those that this kernel has a say in.
-    ByKernel,
-}
-
-/// Runs these suites in a virtual machine.
-pub fn in_vm(
-    built: &Built,
-    kernel: Kernel,
-    suites: &[&'static str],
-    select: Select<'_>,
-) -> Result<Layer> {
-    let start = Instant::now();
-    let mut layer = Layer::new(kernel.layer());
-    let suites = || {
-        let built = built.suites.iter();
-        built.filter(|(suite, _)| suites.contains(suite))
-    };
-    if suites().next().is_none() {
-        layer.note("no tests yet");
-        return Ok(layer);
-    }
-    println!("vm: on Debian's kernel {kernel}");
-    let mut programs: Vec<PathBuf> = DAEMONS
-        .iter()
-        .map(|name| built.bin_dir.join(name))
-        .collect();
-    let mut script = String::new();
-    for (suite, executable) in suites() {
-        programs.push(executable.clone());
-        let mut words = vec![vm::in_guest(executable)?];
-        match select {
-            Select::All(filter) => words.extend(filter.map(str::to_owned)),
-            Select::ByKernel => words.extend(["--kernel", kernel.place()].map(str::to_owned)),
-        }
-        words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
-        script.push_str(&vm::line(&words));
-        script.push_str(&format!("echo $? > /out/{suite}.code\n"));
-    }
-    let guest = vm::run_guest(&Guest {
-        kernel,
-        programs: &programs,
-        script: &script,
-        timeout: VM_TIMEOUT,
-        kvm: false,
-    });
-    match guest {
-        Ok(finished) => {
-            for (suite, _) in suites() {
-                let code = finished.file(&format!("{suite}.code"))?;
-                let cases = finished.file(&format!("{suite}.json"));
-                record(&mut layer, suite, cases, &Ended::Code(code == b"0\n"));
-            }
-        }
-        Err(error) => {
-            eprintln!("vm: {error:#}");
-            layer.count(Outcome::Failed);
-            layer.note("the virtual machine failed; see above");
-        }
-    }
-    layer.duration = start.elapsed();
-    Ok(layer)
-}
-
 /// How a suite ended.
-enum Ended {
+pub enum Ended {
     /// By itself, with success or not.
     Code(bool),
     Timeout,
@@ -184,7 +116,7 @@ enum Ended {
 
 /// Takes over a suite's results. A suite that failed without a failed case, or gave none, is
 /// itself a failed case.
-fn record(layer: &mut Layer, suite: &'static str, cases: Result<Vec<u8>>, ended: &Ended) {
+pub fn record(layer: &mut Layer, suite: &'static str, cases: Result<Vec<u8>>, ended: &Ended) {
     let cases = cases.and_then(|text| {
         serde_json::from_slice::<CaseFile>(&text).context("its results cannot be read")
     });

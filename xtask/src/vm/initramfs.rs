@@ -15,13 +15,24 @@ use super::{
     cpio::Archive,
     kernel::Unpacked,
     modules::{self, AVAILABLE, LOADED},
+    systemd,
 };
 use crate::process::{command, describe, run_quietly, text};
 
 const INIT: &str = include_str!("init.sh");
+const SESSION: &str = include_str!("session.sh");
 
 /// Where a run's own programs lie in the guest.
 pub const BIN_DIR: &str = "/doorstep/bin";
+
+/// The guest's first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// A script, which ends soon after the command.
+    Script,
+    /// systemd, as on Debian; the command is a service.
+    Systemd,
+}
 
 /// The script that init runs.
 pub const COMMAND: &str = "/doorstep/command";
@@ -76,7 +87,8 @@ pub fn base(kernel: &Unpacked) -> Result<PathBuf> {
 
     let partial = image.with_extension("partial");
     let mut root = Root::new(BufWriter::new(File::create(&partial)?))?;
-    root.archive.file("init", INIT.as_bytes())?;
+    root.text("init", INIT)?;
+    root.text("doorstep/session", SESSION)?;
     root.archive
         .file("etc/modules-loaded", LOADED.join("\n").as_bytes())?;
     for (path, content) in FILES {
@@ -106,15 +118,24 @@ fn ingredients() -> String {
         })
         .collect();
     let clients = clients::ingredients();
-    format!("{INIT}{LOADED:?}{AVAILABLE:?}{FILES:?}{tools:?}{clients:?}")
+    format!("{INIT}{SESSION}{LOADED:?}{AVAILABLE:?}{FILES:?}{tools:?}{clients:?}")
 }
 
 /// Writes the whole root file system of one run: the cached part, then the run's own.
-pub fn write(to: &Path, base: &Path, programs: &[PathBuf], script: &str) -> Result<()> {
+pub fn write(
+    to: &Path,
+    base: &Path,
+    programs: &[PathBuf],
+    script: &str,
+    first: First,
+) -> Result<()> {
     let mut file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     std::io::copy(&mut File::open(base)?, &mut file)?;
     let mut root = Root::appended(BufWriter::new(file));
-    root.archive.file(COMMAND, script.as_bytes())?;
+    if first == First::Systemd {
+        systemd::add(&mut root)?;
+    }
+    root.text(COMMAND, script)?;
     let scratch = to.with_extension("stripped");
     for program in programs {
         root.run_program(program, &scratch)?;
@@ -177,6 +198,21 @@ impl<W: Write> Root<W> {
             }
         }
         Ok(())
+    }
+
+    /// Writes a file.
+    pub fn text(&mut self, path: &str, content: &str) -> Result<()> {
+        Ok(self.archive.file(path, content.as_bytes())?)
+    }
+
+    /// Writes a symbolic link.
+    pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        Ok(self.archive.symlink(path, target)?)
+    }
+
+    /// Makes a folder and those above it.
+    pub fn folder(&mut self, path: &str) -> Result<()> {
+        Ok(self.archive.folder(path)?)
     }
 
     /// Ships a file of the host, with the libraries it is linked to.

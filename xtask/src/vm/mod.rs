@@ -7,6 +7,7 @@ mod initramfs;
 pub mod kernel;
 mod modules;
 mod qemu;
+mod systemd;
 
 use std::{
     fs,
@@ -25,7 +26,7 @@ use crate::{
 use kernel::Kernel;
 use qemu::{Boot, End};
 
-pub use initramfs::BIN_DIR;
+pub use initramfs::{BIN_DIR, First};
 
 /// Run programs on a distribution's kernel, in a virtual machine.
 #[derive(clap::Args)]
@@ -54,6 +55,9 @@ struct RunArgs {
     /// Seconds after which the guest is taken for hung.
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
+    /// Have systemd start it, as a service.
+    #[arg(long)]
+    systemd: bool,
     /// Use /dev/kvm, which must work.
     #[arg(long)]
     kvm: bool,
@@ -65,6 +69,16 @@ struct RunArgs {
         value_name = "PROGRAM"
     )]
     command: Vec<String>,
+}
+
+impl RunArgs {
+    fn first(&self) -> First {
+        if self.systemd {
+            First::Systemd
+        } else {
+            First::Script
+        }
+    }
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -81,6 +95,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         kernel: args.kernel,
         programs: &programs,
         script: &line(&words),
+        first: args.first(),
         timeout: Duration::from_secs(args.timeout),
         kvm: args.kvm,
     })?;
@@ -114,6 +129,7 @@ pub struct Guest<'a> {
     pub programs: &'a [PathBuf],
     /// A bash script; its exit code is the guest's.
     pub script: &'a str,
+    pub first: First,
     pub timeout: Duration,
     pub kvm: bool,
 }
@@ -153,12 +169,18 @@ pub fn run_guest(guest: &Guest<'_>) -> Result<Finished> {
         "export DOORSTEP_BIN_DIR={BIN_DIR} DOORSTEP_IN_VM=1\ncd /root\n{}",
         guest.script
     );
-    initramfs::write(&run.initramfs(), &base, guest.programs, &script)?;
+    let (programs, first) = (guest.programs, guest.first);
+    initramfs::write(&run.initramfs(), &base, programs, &script, first)?;
     let end = qemu::boot(&Boot {
         image: &kernel.image,
         initramfs: &run.initramfs(),
         kernel_log: &run.kernel_log(),
         output_disk: &run.disk(),
+        memory_mib: match guest.first {
+            First::Script => 1024,
+            // What is installed lies in memory, too.
+            First::Systemd => 2048,
+        },
         timeout: guest.timeout,
         kvm: guest.kvm,
     })?;

@@ -40,6 +40,7 @@ pub struct Boot<'a> {
     pub kernel_log: &'a Path,
     /// A disk that the guest writes its files to, as a tar archive.
     pub output_disk: &'a Path,
+    pub memory_mib: u32,
     pub timeout: Duration,
     pub kvm: bool,
 }
@@ -103,7 +104,8 @@ pub fn boot(boot: &Boot<'_>) -> Result<End> {
 fn qemu(boot: &Boot<'_>) -> std::process::Command {
     let mut qemu = command("qemu-system-x86_64");
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-no-reboot", "-machine", "q35", "-smp", "2", "-m", "1024"]);
+        .args(["-no-reboot", "-machine", "q35", "-smp", "2"])
+        .args(["-m", &boot.memory_mib.to_string()]);
     if boot.kvm {
         qemu.args(["-accel", "kvm", "-cpu", "host"]);
     } else {
