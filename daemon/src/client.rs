@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::exit::{self, Exit};
 
 /// Connects to the daemon at `socket`; `daemon` is what errors call it, such as "server".
 pub async fn connect(socket: &Path, daemon: &str) -> anyhow::Result<Channel> {
@@ -19,11 +21,12 @@ pub async fn connect(socket: &Path, daemon: &str) -> anyhow::Result<Channel> {
         .connect()
         .await
         .map_err(|error| {
-            anyhow!(
+            let text = format!(
                 "cannot reach the {daemon} at {text}: {}; is it running, and are you its user? \
                  --socket names another socket",
                 root_cause(&error)
-            )
+            );
+            exit::because(Exit::Unreachable, text)
         })
 }
 
@@ -36,12 +39,13 @@ fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static)
     cause
 }
 
-/// The daemon's own words, without the framing of the protocol.
+/// The daemon's own words, without the framing of the protocol; and the exit code for it.
 #[must_use]
 pub fn refused(status: Status) -> anyhow::Error {
+    let exit = Exit::from(&status);
     match status.message() {
-        "" => anyhow!("the daemon: {}", status.code()),
-        text => anyhow!("{text}"),
+        "" => exit::because(exit, format_args!("the daemon: {}", status.code())),
+        text => exit::because(exit, text),
     }
 }
 
@@ -87,7 +91,9 @@ mod tests {
             (&missing, "No such file or directory"),
             (&stale, "Connection refused"),
         ] {
-            let error = connect(path, "server").await.unwrap_err().to_string();
+            let error = connect(path, "server").await.unwrap_err();
+            assert_eq!(exit::of(&error), Exit::Unreachable);
+            let error = error.to_string();
             let expected = format!("cannot reach the server at {}: {cause}", path.display());
             assert!(error.starts_with(&expected), "{error}");
             assert!(error.contains("--socket"), "{error}");
@@ -96,17 +102,21 @@ mod tests {
 
     #[test]
     fn answers_are_passed_on() {
-        for (status, text) in [
+        for (status, text, exit) in [
             (
                 Status::not_found("there is no such session"),
                 "there is no such session",
+                Exit::NotFound,
             ),
             (
                 Status::unavailable(""),
                 "the daemon: The service is currently unavailable",
+                Exit::NotNow,
             ),
         ] {
-            assert_eq!(refused(status).to_string(), text);
+            let error = refused(status);
+            assert_eq!(error.to_string(), text);
+            assert_eq!(exit::of(&error), exit);
         }
     }
 }

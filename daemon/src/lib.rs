@@ -16,11 +16,13 @@
 //! | [`secrets`] | keeps a daemon's memory out of core dumps |
 //! | [`support`] | what may be told to whoever helps, in one file |
 //! | [`exit`] | how a command ends |
+//! | [`dry_run`] | commands that only tell what they would change |
 
 #![forbid(unsafe_code)]
 
 pub mod blocking;
 pub mod client;
+pub mod dry_run;
 pub mod exit;
 pub mod log;
 pub mod manual;

@@ -14,6 +14,9 @@ use anyhow::Context as _;
 use clap::{Args, Command};
 use clap_complete::aot::{Shell, generate_to};
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use crate::exit::Exit;
 
 /// System administration commands and daemons.
 const SECTION: &str = "8";
@@ -49,9 +52,12 @@ impl Manual {
                 .section(SECTION)
                 .source(source.trim_end())
                 .manual("Doorstep");
-            page.generate_to(&pages).with_context(|| {
-                format!("cannot write {}", pages.join(page.get_filename()).display())
-            })?;
+            let mut text = Vec::new();
+            let file = pages.join(page.get_filename());
+            page.render(&mut text)
+                .and_then(|()| exit_status().to_writer(&mut text))
+                .and_then(|()| fs::write(&file, text))
+                .with_context(|| format!("cannot write {}", file.display()))?;
         }
         for (shell, name) in SHELLS {
             let folder = self.folder(name)?;
@@ -67,6 +73,18 @@ impl Manual {
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(folder)
     }
+}
+
+/// The codes that any of the commands may end with.
+fn exit_status() -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", ["EXIT STATUS"]);
+    for exit in Exit::ALL {
+        section.control("TP", []);
+        section.text([bold(exit.number().to_string())]);
+        section.text([roman(exit.meaning())]);
+    }
+    section
 }
 
 /// What of a command line, hidden commands left out, has no page or is in no completion below a folder
@@ -170,6 +188,14 @@ mod tests {
         assert!(page.contains("All lines of a tool"), "{page}");
         let head = ".TH DOORSTEP-TOOL-LINES-LIST 8  \"doorstep-tool 1.2\" Doorstep";
         assert!(page.contains(head), "{page}");
+        let status = page
+            .split(".SH \"EXIT STATUS\"\n")
+            .nth(1)
+            .expect("the section");
+        for exit in Exit::ALL {
+            let row = format!("\\fB{}\\fR\n{}", exit.number(), exit.meaning());
+            assert!(status.contains(&row), "{row}: {status}");
+        }
         assert_eq!(lacking(&tool(), &out), [""; 0]);
         // Again, over it.
         manual.write(&tool()).expect("written");

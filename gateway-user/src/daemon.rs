@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use doorstep_daemon::dry_run::Run;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
@@ -166,10 +167,14 @@ async fn run_once(
 }
 
 /// Puts the programs of another object on the ports that a daemon has left its own on.
-pub async fn upgrade(mut config: Config, object: &Object) -> anyhow::Result<Vec<Attachment>> {
+pub async fn upgrade(
+    mut config: Config,
+    object: &Object,
+    run: Run,
+) -> anyhow::Result<Vec<Attachment>> {
     // Held to the end, as below.
     let _journal = Journal::admit(&mut config)?;
-    Ok(Dataplane::upgrade_alone(&config, object).await?)
+    Ok(Dataplane::upgrade_alone(&config, object, run).await?)
 }
 
 /// Loads and attaches everything, and leaves it. The sessions of the journal are forwarded for.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use doorstep_daemon::blocking;
 use doorstep_daemon::metrics::Metrics;
+use doorstep_daemon::refuse;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_proto::v1::access_server::{self, AccessServer};
 use doorstep_proto::v1::accounts_server::AccountsServer;
@@ -507,7 +508,7 @@ pub fn lock_data_dir(config: &Config) -> Result<File> {
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
+        Err(TryLockError::WouldBlock) => refuse!(
             "another server runs on {}; stop it first",
             config.data_dir.display()
         ),

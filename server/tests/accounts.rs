@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use common::Server;
+use doorstep_daemon::dry_run::Run;
 use doorstep_server::account::Name;
 use serde_json::{Value, json};
 
@@ -108,7 +109,7 @@ async fn no_password_lies_in_the_clear() {
     let (name, role) = ("li".parse().unwrap(), doorstep_server::account::Role::Admin);
     let actor = doorstep_server::account::Actor::Operator;
     let password = "correct horse battery";
-    let added = engine.add_account(actor, name, role, password.to_owned().into());
+    let added = engine.add_account(actor, name, role, password.to_owned().into(), Run::Real);
     added.await.unwrap();
     assert!(signs_in(&server, "li", password).await);
     server.stop().await;

@@ -65,7 +65,7 @@ fn keys_daemon_and_clients() {
     let made = json(dir, &["pki", "init", "--config", config]);
     assert!(made["sealing_key"].as_str().unwrap().starts_with("dk1."));
     let (code, error) = fails(dir, &["pki", "init", "--config", config]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 6);
     assert!(error.contains("never overwritten"), "{error}");
     for entry in std::fs::read_dir(dir.join("data/keys")).unwrap() {
         let entry = entry.unwrap();
@@ -92,16 +92,18 @@ fn keys_daemon_and_clients() {
     let rotated = json(dir, &["keys", "rotate-seal", "--config", config]);
     assert_ne!(rotated["sealing_key"], made["sealing_key"]);
     assert_eq!(rotated["ca_sha256"], made["ca_sha256"]);
-    let (_, error) = fails(
+    let (code, error) = fails(
         dir,
         &["keys", "seal", "--legacy", HOME_1, "--config", config],
     );
+    assert_eq!(code, 6);
     assert!(error.contains("the legacy form is off"), "{error}");
-    let (_, error) = fails(dir, &["keys", "seal", "nowhere", "--config", config]);
+    let (code, error) = fails(dir, &["keys", "seal", "nowhere", "--config", config]);
+    assert_eq!(code, 2);
     assert!(error.contains("location id is not valid"), "{error}");
 
     let (code, error) = fails(dir, &["status"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 4);
     assert!(error.contains("cannot reach the server at"), "{error}");
     assert!(error.contains("No such file"), "{error}");
     assert_eq!(fails(dir, &["sessions", "explode"]).0, 2);
@@ -161,7 +163,7 @@ fn keys_daemon_and_clients() {
         &["subscribers", "plan", nobody, "--default"],
     ] {
         let (code, error) = fails(dir, arguments);
-        assert_eq!(code, 1);
+        assert_eq!(code, 5);
         assert!(
             error.starts_with("error: ") && error.contains("there is no such"),
             "{error}"
@@ -180,7 +182,8 @@ fn keys_daemon_and_clients() {
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
     assert_eq!(fails(dir, &["subscribers", "plan", nobody]).0, 2);
-    let (_, error) = fails(dir, &["subscribers", "plan", nobody, "gold"]);
+    let (code, error) = fails(dir, &["subscribers", "plan", nobody, "gold"]);
+    assert_eq!(code, 2);
     assert!(error.contains("no [[plan]] is configured"), "{error}");
     let made = json(dir, &["pki", "token", "gw1", "--expires", "10m"]);
     let token = made["token"].as_str().unwrap();
@@ -192,7 +195,8 @@ fn keys_daemon_and_clients() {
     let listed = json(dir, &["pki", "tokens"]);
     assert_eq!(listed.as_array().unwrap().len(), 2);
     assert!(listed[0]["used_unix_ms"].is_null());
-    let (_, error) = fails(dir, &["pki", "token", "gw9"]);
+    let (code, error) = fails(dir, &["pki", "token", "gw9"]);
+    assert_eq!(code, 6);
     assert!(error.contains("add a [[gateway]]"), "{error}");
     assert_eq!(fails(dir, &["pki", "token", "gw1", "--expires", "8d"]).0, 2);
     let revoked = json(dir, &["pki", "revoke", "gw1"]);
@@ -207,10 +211,11 @@ fn keys_daemon_and_clients() {
     assert_eq!(listed[0]["state"], "current");
     assert!(listed[0]["subscribers"].is_null(), "not counted for it");
     identity(&["add"]);
-    let (_, error) = fails(
+    let (code, error) = fails(
         dir,
         &["keys", "identity", "retire", "1", "--config", config],
     );
+    assert_eq!(code, 6);
     assert!(error.contains("identity key 0001 seals"), "{error}");
     let listed = identity(&["use", "2"]);
     assert_eq!(listed[1]["state"], "old");
@@ -234,7 +239,8 @@ fn keys_daemon_and_clients() {
     assert_eq!(keys.as_array().unwrap().len(), 1);
     assert_eq!(keys[0]["key"], 2);
     // A second daemon on the same folder is refused, and the first goes on.
-    let (_, error) = fails(dir, &["run", "--config", config]);
+    let (code, error) = fails(dir, &["run", "--config", config]);
+    assert_eq!(code, 6);
     assert!(error.contains("another server runs"), "{error}");
     json(dir, &["status"]);
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::browser::{Browser, CONSOLE, PASSWORD, add_account, answer, form};
 use common::{HOME_1, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::account::{Actor, Role};
 use doorstep_server::engine::AccountChange;
@@ -137,7 +138,7 @@ async fn who_is_disabled_or_has_another_password_is_out_at_once() {
     let server = with_console().await;
     let engine = Arc::clone(&server.running.as_ref().unwrap().engine);
     let li = "li".parse().unwrap();
-    let change = |change| engine.change_account(Actor::Operator, li, change);
+    let change = |change| engine.change_account(Actor::Operator, li, change, Run::Real);
     let mut browser = Browser::signed_in(&server, "li", Role::Viewer).await;
 
     change(AccountChange::Role(Role::Agent)).await.unwrap();

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use common::browser::{CONSOLE, PASSWORD, add_account};
 use common::{Gateway, HOME_1, HOME_1B, HOME_2, Server, UNHURRIED, config_with};
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1::{NackReason, SessionState};
 use doorstep_server::account::{Actor, Role};
 use doorstep_server::engine::{Imported, ToBind, ToImport, Which, now_ms};
@@ -40,9 +41,10 @@ async fn bind(server: &Server, phone: &str, location: &str) -> Uuid {
         phone: Some(Phone::parse(phone, None).unwrap()),
         id_card: None,
         plan: None,
+        run: Run::Real,
     };
     let imported = engine.import_subscribers(vec![known]).await.unwrap();
-    let Some(Ok(Imported::New(subscriber, _))) = imported.into_iter().next() else {
+    let Some(Ok(Imported::New(subscriber, ..))) = imported.into_iter().next() else {
         panic!("a new subscriber");
     };
     let wanted = ToBind {
@@ -50,6 +52,7 @@ async fn bind(server: &Server, phone: &str, location: &str) -> Uuid {
         location: location.parse().unwrap(),
         additional: false,
         establishment: Establishment::Dhcp,
+        run: Run::Real,
     };
     let bound = engine.bind_sessions(Actor::Operator, vec![wanted]).await;
     bound.unwrap().remove(0).unwrap().session

@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{CONFIG, HOME_1, HOME_2, PHONE, configure};
+use doorstep_daemon::dry_run::Run;
 use doorstep_server::config::Config;
 use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent, Wanted};
 use doorstep_server::identity::Phone;
@@ -208,7 +209,7 @@ async fn a_crash_after_each_step_loses_nothing() {
     };
     world
         .engine()
-        .set_service(first.session, &slower)
+        .set_service(first.session, &slower, Run::Real)
         .await
         .unwrap();
     world.crash().await;

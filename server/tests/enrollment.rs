@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{CONFIG, Gateway, Server};
+use doorstep_daemon::dry_run::Run;
 use doorstep_pki::identity::NewKey;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::enrollment_client::EnrollmentClient;
@@ -33,6 +34,7 @@ async fn token(server: &Server, gateway: &str) -> String {
     let request = pb::CreateTokenRequest {
         gateway_id: gateway.to_owned(),
         lifetime_s: 60,
+        dry_run: false,
     };
     let created = pki_client(server).await.create_token(request).await;
     created.unwrap().into_inner().token
@@ -171,6 +173,7 @@ async fn tokens_that_are_refused() {
         let request = pb::CreateTokenRequest {
             gateway_id,
             lifetime_s,
+            dry_run: false,
         };
         pki_client(&server).await.create_token(request).await
     };
@@ -191,7 +194,10 @@ async fn tokens_that_are_refused() {
         expires_ms: doorstep_server::engine::now_ms() - 60_000,
         used_ms: None,
     };
-    engine.add_token(&old.hash(), &row).await.unwrap();
+    engine
+        .add_token(&old.hash(), &row, Run::Real)
+        .await
+        .unwrap();
     for (token, expected) in [(old, "expired"), (made("south-net"), "another operator's")] {
         let request = key.request("gw1").unwrap();
         let status = enroll(&server, &token.to_text(), request)
@@ -383,12 +389,15 @@ async fn no_token_and_no_revocation_without_its_line() {
     // (table, statement that fails): the change, then the log.
     for (table, how) in [("enrollments", "INSERT"), ("audit", "INSERT")] {
         fails(table, how);
-        engine.add_token("a", &row("gw1")).await.unwrap_err();
+        engine
+            .add_token("a", &row("gw1"), Run::Real)
+            .await
+            .unwrap_err();
         works();
         assert!(tokens().await.is_empty(), "{table}");
         assert_eq!(lines().await, [0; 4], "{table}");
     }
-    engine.add_token("a", &row("gw1")).await.unwrap();
+    engine.add_token("a", &row("gw1"), Run::Real).await.unwrap();
     assert_eq!(lines().await, [1, 0, 0, 0]);
 
     for (table, how) in [("enrollments", "UPDATE"), ("audit", "INSERT")] {
@@ -410,13 +419,13 @@ async fn no_token_and_no_revocation_without_its_line() {
 
     for (table, how) in [("revocations", "INSERT"), ("audit", "INSERT")] {
         fails(table, how);
-        engine.revoke_gateway("gw1").await.unwrap_err();
+        engine.revoke_gateway("gw1", Run::Real).await.unwrap_err();
         works();
         let revoked = engine.store.revocations().await.unwrap();
         assert!(revoked.is_empty(), "{table}");
         assert_eq!(lines().await, [1, 1, 0, 8], "{table}");
     }
-    let until_ms = engine.revoke_gateway("gw1").await.unwrap();
+    let until_ms = engine.revoke_gateway("gw1", Run::Real).await.unwrap();
     let revoked = engine.store.revocations().await.unwrap();
     assert_eq!(revoked, [("gw1".to_owned(), until_ms)]);
     assert_eq!(lines().await, [1, 1, 1, 8]);
@@ -437,21 +446,21 @@ async fn another_authority_takes_over_and_no_stream_breaks() {
     let first = enrolled(&server, "gw1").await;
     let mut gateway = stream(&server, "gw1", first.clone()).await.unwrap();
     assert!(
-        rotation::rotate(&config, Activate, true).is_err(),
+        rotation::rotate(&config, Activate, true, Run::Real).is_err(),
         "not prepared"
     );
 
-    rotation::rotate(&config, Prepare, false).unwrap();
-    rotation::rotate(&config, Prepare, false).unwrap();
+    rotation::rotate(&config, Prepare, false, Run::Real).unwrap();
+    rotation::rotate(&config, Prepare, false, Run::Real).unwrap();
     let both = keys::ca_pem(&config).unwrap();
     assert_eq!(pki::pem_blocks(&both).count(), 2);
-    let error = rotation::rotate(&config, Activate, false).unwrap_err();
+    let error = rotation::rotate(&config, Activate, false, Run::Real).unwrap_err();
     assert!(error.to_string().contains("--force"), "{error}");
     assert!(
-        rotation::rotate(&config, Finish, true).is_err(),
+        rotation::rotate(&config, Finish, true, Run::Real).is_err(),
         "does not sign"
     );
-    rotation::rotate(&config, Activate, true).unwrap();
+    rotation::rotate(&config, Activate, true, Run::Real).unwrap();
     let new = keys::authority(&config).unwrap().unwrap().cert_pem;
     assert_ne!(new, old);
     dials(&server, &new).await;
@@ -460,7 +469,7 @@ async fn another_authority_takes_over_and_no_stream_breaks() {
     alive(&mut gateway).await;
     stream(&server, "gw1", first.clone()).await.unwrap();
 
-    rotation::rotate(&config, Finish, true).unwrap();
+    rotation::rotate(&config, Finish, true, Run::Real).unwrap();
     assert_eq!(keys::ca_pem(&config).unwrap(), new);
     let refused = async {
         while stream(&server, "gw1", first.clone()).await.is_ok() {
@@ -483,7 +492,10 @@ async fn a_revoked_gateway_is_out_until_it_enrolls_anew() {
     let gateway_id = "gw1".to_owned();
     let revoked = pki_client(&server)
         .await
-        .revoke_gateway(pb::RevokeGatewayRequest { gateway_id })
+        .revoke_gateway(pb::RevokeGatewayRequest {
+            gateway_id,
+            dry_run: false,
+        })
         .await;
     assert!(revoked.unwrap().into_inner().issued_until_unix_ms > 0);
     let status = loop {
@@ -536,7 +548,10 @@ async fn two_servers_on_one_database_take_a_token_once_and_both_know_who_is_revo
     let gateway_id = "gw1".to_owned();
     let revoked = pki_client(&one)
         .await
-        .revoke_gateway(pb::RevokeGatewayRequest { gateway_id })
+        .revoke_gateway(pb::RevokeGatewayRequest {
+            gateway_id,
+            dry_run: false,
+        })
         .await;
     revoked.unwrap();
     // A renewal looks at the database, whatever the server has heard.

@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
 use doorstep_server::keys;
@@ -69,7 +70,7 @@ async fn only_the_named_gateway_may_speak() {
     let dir = tempfile::tempdir().unwrap();
     let other = Config::parse(CONFIG, &dir.path().join("server.toml")).unwrap();
     keys::init(&other).unwrap();
-    keys::issue_gateway(&other, "gw1", dir.path()).unwrap();
+    keys::issue_gateway(&other, "gw1", dir.path(), Run::Real).unwrap();
     let foreign = common::read_identity(dir.path(), "gw1");
     match server.control(Some(foreign)).await {
         Err(_) => {}

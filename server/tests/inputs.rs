@@ -97,6 +97,7 @@ async fn who_is_unknown_or_has_the_wrong_secret_learns_nothing() {
         .await
         .reset_secret(pb::ResetSecretRequest {
             subscriber_id: home.credentials.subscriber_id.clone(),
+            dry_run: false,
         })
         .await
         .unwrap()

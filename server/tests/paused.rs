@@ -239,6 +239,7 @@ async fn audited(
     while !stop.is_cancelled() {
         let reset = operator.reset_secret(pb::ResetSecretRequest {
             subscriber_id: subscriber.clone(),
+            dry_run: false,
         });
         let done = timeout(ASK, reset).await;
         written += u64::from(matches!(done, Ok(Ok(_))));

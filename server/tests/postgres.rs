@@ -12,6 +12,8 @@ mod console;
 mod crashes;
 #[path = "dhcp.rs"]
 mod dhcp;
+#[path = "dry_run.rs"]
+mod dry_run;
 #[path = "gateways.rs"]
 mod gateways;
 #[path = "inputs.rs"]

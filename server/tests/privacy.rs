@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{HOME_1, ID_CARD, PHONE, Server, Subscriber, planted};
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::keys;
 use doorstep_server::vault::KeyId;
@@ -162,8 +163,8 @@ async fn planted_numbers_and_keys_are_nowhere() {
     look(&server);
 
     // Another identity key comes to seal; what the first one has sealed is renewed.
-    keys::identity::add(&server.config).unwrap();
-    keys::identity::begin_use(&server.config, KeyId::new(2).unwrap()).unwrap();
+    keys::identity::add(&server.config, Run::Real).unwrap();
+    keys::identity::begin_use(&server.config, KeyId::new(2).unwrap(), Run::Real).unwrap();
     server.restart().await;
     look(&server);
     Subscriber::register(&server, OTHER_PHONE).await;
@@ -210,7 +211,10 @@ async fn planted_numbers_and_keys_are_nowhere() {
         .await
         .expect("rows are not renewed");
     look(&server);
-    let request = pb::RetireIdentityKeyRequest { key: 1 };
+    let request = pb::RetireIdentityKeyRequest {
+        key: 1,
+        dry_run: false,
+    };
     let kept = server.operator().await.retire_identity_key(request).await;
     let first_key = PathBuf::from(kept.unwrap().into_inner().file);
     server.restart().await;

@@ -6,6 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with};
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::retire_offline;
 use doorstep_server::identity::Phone;
@@ -94,7 +95,10 @@ async fn told(server: &Server, action: &str) {
 }
 
 async fn retire(server: &Server, number: u32) -> Result<String, tonic::Status> {
-    let request = pb::RetireIdentityKeyRequest { key: number };
+    let request = pb::RetireIdentityKeyRequest {
+        key: number,
+        dry_run: false,
+    };
     let answer = server.operator().await.retire_identity_key(request).await?;
     Ok(answer.into_inner().file)
 }
@@ -114,17 +118,17 @@ async fn everything_goes_on_while_rows_are_renewed() {
     assert_eq!(keys(&server).await.len(), 1);
 
     // Every server has the new key before one of them seals with it.
-    identity::add(&server.config).unwrap();
+    identity::add(&server.config, Run::Real).unwrap();
     assert!(refresh(&server));
     let replica = server.replica().await;
     let listed = keys(&server).await;
     let states: Vec<_> = listed.iter().map(|k| (k.key, k.state.as_str())).collect();
     assert_eq!(states, [(2, "next"), (1, "current")]);
     assert_eq!(server.audited("identity-rows-renewed").await, 0);
-    identity::begin_use(&server.config, key(2)).unwrap();
+    identity::begin_use(&server.config, key(2), Run::Real).unwrap();
     assert!(refresh(&server));
     let during = register_all(&[&server, &replica], 10_000..10_000 + MEANWHILE).await;
-    identity::begin_use(&replica.config, key(2)).unwrap();
+    identity::begin_use(&replica.config, key(2), Run::Real).unwrap();
     assert!(refresh(&replica) || keys(&replica).await[0].state == "current");
 
     // Cut off in the middle, and gone on with; the other server does not notice.
@@ -207,10 +211,10 @@ async fn everything_goes_on_while_rows_are_renewed() {
 async fn a_number_is_registered_once_by_servers_that_seal_with_different_keys() {
     let server = start().await;
     register(&server, &phone(1)).await.unwrap();
-    identity::add(&server.config).unwrap();
+    identity::add(&server.config, Run::Real).unwrap();
     refresh(&server);
     let ahead = server.replica().await;
-    identity::begin_use(&ahead.config, key(2)).unwrap();
+    identity::begin_use(&ahead.config, key(2), Run::Real).unwrap();
     refresh(&ahead);
     let state = |keys: Vec<pb::IdentityKeyView>| keys[0].state.clone();
     assert_eq!(state(keys(&server).await), "next");
@@ -259,15 +263,21 @@ async fn a_key_is_retired_only_when_no_row_needs_it() {
     refused(&server, 0, "numbered from 1").await;
     refused(&server, 1, "identity key 0001 seals").await;
     refused(&server, 2, "holds no identity key 0002").await;
-    let told = retire_offline(&server.config, key(1)).await.unwrap_err();
+    let told = retire_offline(&server.config, key(1), Run::Real)
+        .await
+        .unwrap_err();
     assert!(told.to_string().contains("another server runs"), "{told}");
 
     server.stop().await;
-    identity::add(&server.config).unwrap();
-    let told = retire_offline(&server.config, key(2)).await.unwrap_err();
+    identity::add(&server.config, Run::Real).unwrap();
+    let told = retire_offline(&server.config, key(2), Run::Real)
+        .await
+        .unwrap_err();
     assert!(told.to_string().contains("not in use yet"), "{told}");
-    identity::begin_use(&server.config, key(2)).unwrap();
-    let told = retire_offline(&server.config, key(1)).await.unwrap_err();
+    identity::begin_use(&server.config, key(2), Run::Real).unwrap();
+    let told = retire_offline(&server.config, key(1), Run::Real)
+        .await
+        .unwrap_err();
     let want = "1 subscribers, 0 sessions, 0 answered requests still need identity key 0001";
     assert!(told.to_string().starts_with(want), "{told}");
     let states = || -> Vec<&str> {
@@ -280,9 +290,13 @@ async fn a_key_is_retired_only_when_no_row_needs_it() {
     renewed(&server).await;
     told_once(&server).await;
     server.stop().await;
-    let kept = retire_offline(&server.config, key(1)).await.unwrap();
+    let kept = retire_offline(&server.config, key(1), Run::Real)
+        .await
+        .unwrap();
     assert!(kept.exists(), "a backup may need it");
-    let told = retire_offline(&server.config, key(1)).await.unwrap_err();
+    let told = retire_offline(&server.config, key(1), Run::Real)
+        .await
+        .unwrap_err();
     assert!(told.to_string().contains("retired already"), "{told}");
     server.resume().await;
     assert_eq!(server.audited("retire-identity-key").await, 1);

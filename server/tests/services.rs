@@ -69,6 +69,7 @@ async fn set_plan(server: &Server, subscriber: &str, plan: &str) -> Result<Strin
     let request = pb::SetSubscriberPlanRequest {
         subscriber_id: subscriber.to_owned(),
         plan: plan.to_owned(),
+        dry_run: false,
     };
     let view = operator.set_subscriber_plan(request).await?.into_inner();
     Ok(view.plan)

@@ -241,6 +241,7 @@ async fn a_forced_move_is_audited_and_the_old_gateway_told() {
     let mut operator = server.operator().await;
     let force = pb::ForceSessionRequest {
         session_id: id.clone(),
+        dry_run: false,
     };
     let early = operator.force_session(force.clone()).await.unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition);

@@ -122,6 +122,7 @@ async fn a_time_that_the_gateway_has_not_acknowledged_is_not_relied_on() {
     let request = pb::SetSubscriberPlanRequest {
         subscriber_id: home.credentials.subscriber_id.clone(),
         plan: "other".to_owned(),
+        dry_run: false,
     };
     operator.set_subscriber_plan(request).await.unwrap();
     let change = gw1.change_service().await;

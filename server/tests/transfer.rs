@@ -9,6 +9,7 @@ use common::{
     CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with, configure,
     on_postgres,
 };
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::audit::Verifier;
 use doorstep_server::config::Config;
@@ -44,6 +45,7 @@ async fn filled() -> Server {
         let other = Subscriber::register(&server, phone).await;
         let request = pb::ResetSecretRequest {
             subscriber_id: other.credentials.subscriber_id,
+            dry_run: false,
         };
         server.operator().await.reset_secret(request).await.unwrap();
     }
@@ -67,7 +69,7 @@ async fn export(database: &Database) -> (Vec<u8>, Summary) {
 }
 
 async fn import(database: &Database, file: &[u8]) -> Result<Summary, TransferError> {
-    transfer::import(database, OPERATOR, file).await
+    transfer::import(database, OPERATOR, file, Run::Real).await
 }
 
 /// A database of the kind that these tests are about, and nothing in it.
@@ -231,7 +233,7 @@ async fn what_is_not_as_it_was_written_leaves_nothing() {
     ];
     let dir = tempfile::tempdir().unwrap();
     let database = empty(&dir);
-    transfer::migrate(&database).await.unwrap();
+    transfer::migrate(&database, Run::Real).await.unwrap();
     for (changed, want) in cases {
         assert_ne!(changed, text, "{want}: nothing was changed");
         let error = import(&database, changed.as_bytes()).await.unwrap_err();
@@ -252,16 +254,16 @@ async fn what_is_not_as_it_was_written_leaves_nothing() {
 async fn a_schema_is_brought_up_to_date_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let database = empty(&dir);
-    let made = transfer::migrate(&database).await.unwrap();
+    let made = transfer::migrate(&database, Run::Real).await.unwrap();
     assert_eq!(made.from, 0);
     assert!(made.to >= 2);
-    let again = transfer::migrate(&database).await.unwrap();
+    let again = transfer::migrate(&database, Run::Real).await.unwrap();
     assert_eq!((again.from, again.to), (made.to, made.to));
     let old = Database::Sqlite(dir.path().join("old.db"));
     let Database::Sqlite(path) = &old else {
         unreachable!()
     };
-    transfer::migrate(&old).await.unwrap();
+    transfer::migrate(&old, Run::Real).await.unwrap();
     let connection = rusqlite::Connection::open(path).unwrap();
     connection
         .execute_batch(&format!(
@@ -293,6 +295,7 @@ async fn write_on(server: &Server, from: u32, stop: tokio_util::sync::Cancellati
         let home = Subscriber::register(server, &format!("137{number:08}")).await;
         let request = pb::ResetSecretRequest {
             subscriber_id: home.credentials.subscriber_id,
+            dry_run: false,
         };
         operator.reset_secret(request).await.unwrap();
         number += 1;
@@ -371,7 +374,8 @@ fn succeeds(dir: &Path, arguments: &[&str]) -> serde_json::Value {
 
 fn fails(dir: &Path, arguments: &[&str], want: &str) {
     let output = command(dir, arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    let code = if want.starts_with("cannot") { 1 } else { 6 };
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains(want), "{arguments:?}: {error}");
 }

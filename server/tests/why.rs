@@ -279,11 +279,11 @@ async fn the_command_tells_by_text_json_and_exit_code() {
         (
             &["--phone", "1390000123x"],
             "",
-            1,
+            2,
             "phone: it may hold only digits",
         ),
-        (&["--location", "nowhere"], "", 1, "location_id: "),
-        (&["--session", "no"], "", 1, "must be a UUID"),
+        (&["--location", "nowhere"], "", 2, "location_id: "),
+        (&["--session", "no"], "", 2, "must be a UUID"),
         (&[], "", 2, "required"),
         (
             &["--phone", PHONE, "--session", "no"],

@@ -326,6 +326,15 @@ pub(crate) fn is_transient(status: &Status) -> bool {
     transient.contains(&status.code()) || hinted(status).is_some()
 }
 
+/// The code that tells a client of this daemon's what became of its request: what the server has no time for
+/// now is no refusal.
+pub(crate) fn code(status: &Status) -> Code {
+    match hinted(status) {
+        Some(_) => Code::Unavailable,
+        None => status.code(),
+    }
+}
+
 /// Whether this is the server's word, and not the lack of one.
 pub(crate) fn has_answered<T>(answer: &Result<T, Status>) -> bool {
     answer

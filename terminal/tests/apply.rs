@@ -141,30 +141,33 @@ fn what_cannot_be_done_is_not_half_done() {
                 new.replace("later0", "lo"),
                 "cannot make lo as a port of br-home",
                 "the former links are as they were",
+                1,
             ),
             (
                 new.replace("[\"wan0\"]", "[\"wan9\"]"),
                 "wan.ports: session",
                 "is on wan0, which is not among them; move or release it first",
+                6,
             ),
-            (new.replace("later0", "room0"), "named twice", "bad.toml"),
+            (new.replace("later0", "room0"), "named twice", "bad.toml", 2),
             (
                 new.replace("[wan]", "[wam]"),
                 "bad.toml",
                 "unknown field `wam`",
+                2,
             ),
         ];
-        for (text, what, next) in cases {
+        for (text, what, next, expected) in cases {
             std::fs::write(folder.path().join("bad.toml"), text).unwrap();
             for words in ["", "--confirm 60s"] {
                 let (code, _, error) = terminal.apply("bad.toml", words).await;
-                assert_eq!(code, 1, "{what}");
+                assert_eq!(code, expected, "{what}");
                 assert!(error.contains(what) && error.contains(next), "{error}");
                 assert_unchanged(&before, what);
             }
         }
         let (code, _, error) = terminal.client("confirm").await;
-        assert_eq!(code, 1);
+        assert_eq!(code, 6);
         assert!(error.contains("nothing waits"), "{error}");
         let (code, _, error) = terminal.apply("nowhere.toml", "").await;
         assert!(code == 1 && error.contains("nowhere.toml"), "{error}");
@@ -208,7 +211,7 @@ fn unconfirmed_links_go_and_confirmed_ones_stay() {
         let (code, _, error) = terminal.apply("new.toml", "--confirm 60s").await;
         assert_eq!(code, 0, "{error}");
         let (code, _, error) = terminal.apply("new.toml", "").await;
-        assert!(code == 1 && error.contains("still waits"), "{error}");
+        assert!(code == 6 && error.contains("still waits"), "{error}");
         let (code, _, error) = terminal.client("confirm --refuse").await;
         assert_eq!(code, 0, "{error}");
         terminal.comes_back(&before, "refused").await;

@@ -3,6 +3,8 @@
 
 #[path = "support/connected.rs"]
 mod connected;
+#[path = "support/exit_codes.rs"]
+mod exit_codes;
 #[path = "support/home.rs"]
 mod home;
 #[path = "support/operator.rs"]
@@ -29,7 +31,7 @@ fn a_home_connects_moves_and_releases() {
         terminal.until("listens", listening).await;
 
         let (code, _, error) = terminal.client("request --sealed d1.x").await;
-        assert_eq!(code, 1);
+        assert_eq!(code, 6);
         assert!(error.contains("error: not registered"), "{error}");
         let (code, registered, error) = terminal.client("register --phone 13800000000").await;
         assert_eq!(code, 0, "{error}");
@@ -41,7 +43,7 @@ fn a_home_connects_moves_and_releases() {
                 .is_ok()
         );
         let (code, _, error) = terminal.client("request --sealed nonsense").await;
-        assert_eq!(code, 1);
+        assert_eq!(code, 2);
         assert!(error.contains("unknown form"), "{error}");
 
         // The gateway's request overtakes the server's answer by 100 ms.
@@ -80,7 +82,7 @@ fn a_home_connects_moves_and_releases() {
         let via = ip("route get 8.8.8.8 from 100.64.1.11");
         assert!(via.contains("table 52501"), "{via}");
         let (code, _, error) = terminal.client("release").await;
-        assert_eq!(code, 1, "which of the two?");
+        assert_eq!(code, 2, "which of the two?");
         assert!(error.contains("--session"), "{error}");
         let name = second.session();
         let (code, _, error) = terminal.client(&format!("release --session {name}")).await;

@@ -40,13 +40,13 @@ fn a_fault_is_named_and_a_healthy_home_has_none() {
         let (code, names) = wrong(&terminal).await;
         assert_eq!(
             (code, &*names),
-            (1, &["operator default", "sessions"].map(String::from)[..])
+            (3, &["operator default", "sessions"].map(String::from)[..])
         );
 
         let _gateway = go_online(&terminal, &mut grants).await;
         // Nobody is beyond this gateway.
         let (code, names) = wrong(&terminal).await;
-        assert_eq!((code, &*names), (1, &["DNS 192.0.2.53".to_owned()][..]));
+        assert_eq!((code, &*names), (3, &["DNS 192.0.2.53".to_owned()][..]));
 
         // A resolver that says anything.
         ip("addr add 192.0.2.53/32 dev lo");
@@ -65,7 +65,7 @@ fn a_fault_is_named_and_a_healthy_home_has_none() {
 
         ip("link set gw0 down");
         let (code, names) = wrong(&terminal).await;
-        assert_eq!(code, 1);
+        assert_eq!(code, 3);
         assert!(names.contains(&"port wan0".to_owned()), "{names:?}");
         answering.abort();
         stop(daemon).await;

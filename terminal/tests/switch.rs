@@ -63,7 +63,7 @@ impl Scene {
         let daemon = terminal.daemon();
         terminal.until("listens", listening).await;
         let (code, _, error) = terminal.client("register --phone 13800000000").await;
-        assert_eq!(code, 1, "at which of the two?");
+        assert_eq!(code, 2, "at which of the two?");
         assert!(error.contains("--operator (north, south)"), "{error}");
         ok(&terminal, "register --phone 13800000000 --operator north").await;
 
@@ -79,7 +79,7 @@ impl Scene {
         );
         let switch = "switch --sealed d1.x --operator south";
         let (code, _, error) = terminal.client(switch).await;
-        assert_eq!(code, 1, "not registered there");
+        assert_eq!(code, 6, "not registered there");
         assert!(
             error.contains("not registered at operator south"),
             "{error}"

@@ -265,7 +265,7 @@ pub fn refused(gateway: &Gateway, object: &Path) -> Result<String> {
     let output = client(gateway, Some(object))?.output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        output.status.code() == Some(1) && said.starts_with("error: "),
+        output.status.code() == Some(6) && said.starts_with("error: "),
         "{}: {said}",
         output.status
     );

@@ -114,6 +114,7 @@ impl Run<'_> {
                     let request = pb::SetSubscriberPlanRequest {
                         subscriber_id: subscriber.credentials.subscriber_id.clone(),
                         plan: PLANS[1].to_owned(),
+                        dry_run: false,
                     };
                     operator.set_subscriber_plan(request).await?;
                 }

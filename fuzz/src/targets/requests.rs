@@ -182,6 +182,7 @@ fn service_seeds() -> Vec<Vec<u8>> {
         downstream_bps: Some(0),
         shape_downstream: Some(true),
         priority: Some(5),
+        dry_run: false,
     };
     let plan = pb::SetSessionServiceRequest {
         session_id: SESSION.to_string(),
@@ -217,6 +218,7 @@ fn check_service(data: &[u8]) {
                     downstream_bps,
                     shape_downstream,
                     priority: priority.map(u32::from),
+                    dry_run: false,
                 },
             };
             asked.session_id.make_ascii_lowercase();

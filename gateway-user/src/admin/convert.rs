@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_gateway_common::Reason;
 use doorstep_proto::v1;
 use ipnet::IpNet;
@@ -121,13 +122,17 @@ fn port(port: &Port) -> v1::GatewayPort {
     }
 }
 
-pub fn attachment(attachment: &Attachment) -> v1::GatewayProgram {
+/// Of a dry run the programs are gone again.
+pub fn attachment(attachment: &Attachment, run: Run) -> v1::GatewayProgram {
     v1::GatewayProgram {
         port: attachment.port.clone(),
         hook: attachment.hook.to_owned(),
         program: attachment.program.to_owned(),
         before: attachment.before.unwrap_or_default(),
-        after: attachment.after,
+        after: match run {
+            Run::Real => attachment.after,
+            Run::Dry => 0,
+        },
     }
 }
 

@@ -10,6 +10,7 @@ pub use convert::attachment;
 use std::sync::Arc;
 use std::time::Instant;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use tokio::sync::{mpsc, oneshot};
@@ -107,13 +108,18 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<v1::GatewayUpgradeRequest>,
     ) -> Result<Response<v1::GatewayUpgrade>, Status> {
-        let object = Object::new(request.into_inner().object);
+        let request = request.into_inner();
+        let run = Run::from(request.dry_run);
+        let object = Object::new(request.object);
         let programs = self
-            .ask(|reply| Query::Upgrade(object, reply))
+            .ask(|reply| Query::Upgrade(object, run, reply))
             .await?
             .map_err(|refusal| Status::failed_precondition(brief(&refusal)))?;
         Ok(Response::new(v1::GatewayUpgrade {
-            programs: programs.iter().map(convert::attachment).collect(),
+            programs: programs
+                .iter()
+                .map(|program| convert::attachment(program, run))
+                .collect(),
         }))
     }
 
@@ -179,19 +185,30 @@ impl GatewayAdmin for Admin {
         let v1::GatewaySetLineBlockedRequest {
             location_id,
             blocked,
+            dry_run,
         } = request.into_inner();
         let location = location_id
             .parse()
             .map_err(|error| Status::invalid_argument(format!("'{location_id}': {error}")))?;
+        let refused = |why: BlockRefusal| match why {
+            BlockRefusal::Unknown(_) => Status::not_found(why.to_string()),
+            BlockRefusal::ByInventory(_) => Status::failed_precondition(why.to_string()),
+        };
+        if dry_run {
+            let query = |reply| Query::WouldBeBlocked {
+                location,
+                blocked,
+                reply,
+            };
+            let line = self.ask(query).await?.map_err(refused)?;
+            return Ok(Response::new(convert::line(line)));
+        }
         let query = |reply| Query::SetBlocked {
             location,
             blocked,
             reply,
         };
-        let (line, done) = self.ask(query).await?.map_err(|why| match why {
-            BlockRefusal::Unknown(_) => Status::not_found(why.to_string()),
-            BlockRefusal::ByInventory(_) => Status::failed_precondition(why.to_string()),
-        })?;
+        let (line, done) = self.ask(query).await?.map_err(refused)?;
         done.await
             .map_err(|_| Status::unavailable("the daemon is stopping"))?
             .map_err(|error| {

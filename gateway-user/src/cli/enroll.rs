@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{self, Output};
 use doorstep_pki::token::Token;
 use zeroize::Zeroizing;
@@ -38,6 +39,8 @@ pub struct Enroll {
     /// Put them in the place of files that are there
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -49,16 +52,20 @@ pub async fn enroll(args: Enroll) -> anyhow::Result<()> {
         (None, token) => Zeroizing::new(token.unwrap_or_default()),
     };
     let token = Token::parse(&text)?;
-    let enrolled = enroll::enroll(&args.server, &token, &args.out, args.replace).await?;
-    let (files, until) = (&enrolled.files, enrolled.certificate.validity.until_ms);
+    let (dry_run, replace) = (args.dry_run, args.replace);
+    let enrolled = enroll::enroll(&args.server, &token, &args.out, replace, dry_run.into()).await?;
+    let files = &enrolled.files;
+    let certificate = enrolled.certificate.as_ref();
+    let until = certificate.map(|certificate| certificate.validity.until_ms);
+    dry_run.tell();
     match args.output {
-        Output::Json => output::json(&serde_json::json!({
+        Output::Json => output::json(&dry_run.with(serde_json::json!({
             "gateway_id": token.gateway,
             "operator": token.operator,
             "ca": files.ca,
             "certificate": files.cert,
             "until_unix_ms": until,
-        })),
+        }))),
         Output::Table => output::print(&format!(
             "{} is a gateway of {} now. In its configuration:\n\n\
              [operator.server]\n\

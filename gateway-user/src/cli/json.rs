@@ -92,7 +92,7 @@ pub fn upgrade(programs: &[v1::GatewayProgram]) -> Value {
             "hook": program.hook,
             "program": program.program,
             "before": (program.before != 0).then_some(program.before),
-            "after": program.after,
+            "after": (program.after != 0).then_some(program.after),
         })).collect::<Vec<_>>(),
     })
 }

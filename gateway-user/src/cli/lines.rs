@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Subcommand;
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{self, Output, table};
 use doorstep_proto::v1;
 
@@ -24,20 +25,26 @@ pub enum Action {
         /// Location id of the line
         #[arg(long, value_name = "ID")]
         location: String,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// Let a line that was blocked by hand pass its packets again
     Unblock {
         /// Location id of the line
         #[arg(long, value_name = "ID")]
         location: String,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
 }
 
 pub async fn lines(socket: &Path, action: Option<Action>, output: Output) -> Result<()> {
     match action.unwrap_or(Action::List { blocked: false }) {
         Action::List { blocked } => list(socket, blocked, output).await,
-        Action::Block { location } => set(socket, location, true, output).await,
-        Action::Unblock { location } => set(socket, location, false, output).await,
+        Action::Block { location, dry_run } => set(socket, location, true, dry_run, output).await,
+        Action::Unblock { location, dry_run } => {
+            set(socket, location, false, dry_run, output).await
+        }
     }
 }
 
@@ -57,15 +64,23 @@ async fn list(socket: &Path, blocked_only: bool, output: Output) -> Result<()> {
     output::print(&table(&header, &rows))
 }
 
-async fn set(socket: &Path, location_id: String, blocked: bool, output: Output) -> Result<()> {
+async fn set(
+    socket: &Path,
+    location_id: String,
+    blocked: bool,
+    dry_run: DryRun,
+    output: Output,
+) -> Result<()> {
     let request = v1::GatewaySetLineBlockedRequest {
         location_id,
         blocked,
+        dry_run: dry_run.dry_run,
     };
     let answer = connect(socket).await?.set_line_blocked(request).await;
     let line = answer.map_err(refused)?.into_inner();
+    dry_run.tell();
     if output == Output::Json {
-        return output::json(&json::line(&line));
+        return output::json(&dry_run.with(json::line(&line)));
     }
     let state = match blocked_by(&line) {
         "" => "is not blocked".to_owned(),

@@ -13,11 +13,14 @@ mod trace;
 mod upgrade;
 mod why;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::Exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::{self, Output};
@@ -41,17 +44,17 @@ struct Cli {
 enum Command {
     /// Run the daemon until SIGTERM; the fast path outlives it
     Run(Run),
-    /// Check configuration, inventory and host; exit 1 if something would not work
+    /// Check configuration, inventory and host; exit code 3 if something would not work
     Check(Check),
     /// Make a key for this gateway, and get its certificate with an operator's one-time token
     Enroll(enroll::Enroll),
     /// Load the programs, attach them to the configured ports and leave them pinned
-    Load(WithConfig),
+    Load(Change),
     /// Put other programs in place of those that forward, without losing a packet
     Upgrade(Upgrade),
     /// Take the programs off, remove every pin, and put the host back
     #[command(visible_alias = "unload")]
-    Detach(WithConfig),
+    Detach(Change),
     /// Show how the running daemon is
     Status(Ask),
     /// Show the sessions with their counters
@@ -84,6 +87,14 @@ struct WithConfig {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct Change {
+    #[command(flatten)]
+    config: WithConfig,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Args)]
@@ -197,6 +208,25 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     runtime.block_on(dispatch(command))
 }
 
+/// Whatever `load` needs is looked at as `check` does.
+async fn would_load(file: &Path, dry_run: DryRun) -> anyhow::Result<ExitCode> {
+    let report = preflight::check(file).await;
+    dry_run.tell();
+    output::print(&report.to_string())?;
+    if report.failed() {
+        return Ok(Exit::Finding.into());
+    }
+    let config = Config::load(file)?;
+    let access = config.access_ports.iter().map(|port| &port.name);
+    let uplinks = config.operators.iter().map(|operator| &operator.uplink);
+    let ports: BTreeSet<_> = access.chain(uplinks).collect();
+    for port in ports {
+        println!("programs on {port}");
+    }
+    println!("pinned below {}", config.pin_path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(run) => {
@@ -210,20 +240,31 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Output::Table => output::print(&report.to_string())?,
             }
             if report.failed() {
-                return Ok(ExitCode::FAILURE);
+                return Ok(Exit::Finding.into());
             }
         }
         Command::Enroll(args) => enroll::enroll(args).await?,
-        Command::Load(WithConfig { config }) => {
-            let config = Config::load(&config)?;
+        Command::Load(Change { config, dry_run }) => {
+            if dry_run.dry_run {
+                return would_load(&config.config, dry_run).await;
+            }
+            let config = Config::load(&config.config)?;
             let pin_path = config.pin_path.clone();
             let dataplane = daemon::load(config).await?;
             print!("{}", show::ports(dataplane.ports()));
             println!("pinned below {}", pin_path.display());
         }
         Command::Upgrade(args) => upgrade::upgrade(&args).await?,
-        Command::Detach(WithConfig { config }) => {
-            let config = Config::load(&config)?;
+        Command::Detach(Change { config, dry_run }) => {
+            let config = Config::load(&config.config)?;
+            if dry_run.dry_run {
+                let pinned = Dataplane::pinned(&config)?;
+                dry_run.tell();
+                for pin in &pinned {
+                    println!("removed: {}", pin.display());
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
             Dataplane::detach(&config).await?;
             println!("nothing is pinned below {}", config.pin_path.display());
         }
@@ -242,7 +283,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use doorstep_daemon::manual;
+    use doorstep_daemon::{dry_run, manual};
     use doorstep_test_docs::{Document, wrong_commands};
 
     use super::*;
@@ -251,6 +292,28 @@ mod tests {
     fn the_documents_have_no_other_commands() {
         let wrong = wrong_commands(&Cli::command(), &Document::all());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn what_changes_something_has_a_dry_run() {
+        const FILE: &str = "it reads, and writes nothing but the new file that it is told of";
+        let without = [
+            ("run", "it is the daemon"),
+            ("check", "it reads"),
+            ("status", "it reads"),
+            ("sessions", "it reads"),
+            ("lines list", "it reads"),
+            ("garden", "it reads"),
+            ("drops", "it reads"),
+            (
+                "trace",
+                "it follows packets; the programs that tell of them go with it",
+            ),
+            ("why", "it runs the programs over packets that go nowhere"),
+            ("support-bundle", FILE),
+            ("manual", FILE),
+        ];
+        assert_eq!(dry_run::unaccounted(&Cli::command(), &without), [""; 0]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::output::{self, Output, table};
 use doorstep_proto::v1;
 
@@ -32,6 +34,8 @@ pub struct Upgrade {
         conflicts_with = "config"
     )]
     socket: PathBuf,
+    #[command(flatten)]
+    dry_run: DryRun,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -45,19 +49,25 @@ pub async fn upgrade(args: &Upgrade) -> anyhow::Result<()> {
         None => Object::built_in(),
     };
     let programs = match &args.config {
-        None => ask(&args.socket, &object).await?,
+        None => ask(&args.socket, &object, args.dry_run).await?,
         Some(file) => {
             let config = Config::load(file)?;
             if runs(&config.admin_socket) {
-                ask(&config.admin_socket, &object).await?
+                ask(&config.admin_socket, &object, args.dry_run).await?
             } else {
-                let programs = daemon::upgrade(config, &object).await?;
-                programs.iter().map(attachment).collect()
+                let run = args.dry_run.into();
+                let programs = daemon::upgrade(config, &object, run).await;
+                // As the daemon does.
+                let refused = |error| exit::because(Exit::Refused, error);
+                let programs = programs.map_err(refused)?;
+                let programs = programs.iter();
+                programs.map(|program| attachment(program, run)).collect()
             }
         }
     };
+    args.dry_run.tell();
     match args.output {
-        Output::Json => output::json(&json::upgrade(&programs)),
+        Output::Json => output::json(&args.dry_run.with(json::upgrade(&programs))),
         Output::Table => output::print(&text(&programs)),
     }
 }
@@ -71,9 +81,14 @@ fn runs(socket: &Path) -> bool {
     }
 }
 
-async fn ask(socket: &Path, object: &Object) -> anyhow::Result<Vec<v1::GatewayProgram>> {
+async fn ask(
+    socket: &Path,
+    object: &Object,
+    dry_run: DryRun,
+) -> anyhow::Result<Vec<v1::GatewayProgram>> {
     let request = v1::GatewayUpgradeRequest {
         object: object.bytes().to_vec(),
+        dry_run: dry_run.dry_run,
     };
     let answer = show::connect(socket).await?.upgrade(request).await;
     Ok(answer.map_err(refused)?.into_inner().programs)
@@ -83,7 +98,7 @@ fn text(programs: &[v1::GatewayProgram]) -> String {
     let rows: Vec<_> = programs
         .iter()
         .map(|program| {
-            let before = match program.before {
+            let id = |id: u32| match id {
                 0 => "-".to_owned(),
                 id => id.to_string(),
             };
@@ -91,8 +106,8 @@ fn text(programs: &[v1::GatewayProgram]) -> String {
                 program.port.clone(),
                 program.hook.clone(),
                 program.program.clone(),
-                before,
-                program.after.to_string(),
+                id(program.before),
+                id(program.after),
             ]
         })
         .collect();

@@ -27,8 +27,10 @@ mod running;
 mod sysctl;
 mod trace;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_establish::{Mac, ProbeKey};
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 
@@ -142,8 +144,16 @@ impl Dataplane {
     /// is lost by it. An object that is refused, by this gateway or by the kernel, changes nothing.
     ///
     /// It is in use as long as the process lives: one that starts puts its own on the ports.
-    pub fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, DataplaneError> {
-        self.running().upgrade(object)
+    /// A dry run has the kernel verify it, and tells what it would take the place of.
+    pub fn upgrade(
+        &mut self,
+        object: &Object,
+        run: Run,
+    ) -> Result<Vec<Attachment>, DataplaneError> {
+        match run {
+            Run::Real => self.running().upgrade(object),
+            Run::Dry => self.running().would_upgrade(object),
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -154,6 +164,7 @@ impl Dataplane {
     pub async fn upgrade_alone(
         config: &Config,
         object: &Object,
+        run: Run,
     ) -> Result<Vec<Attachment>, DataplaneError> {
         let _lock = lock::Lock::take(&config.state_dir)?;
         let pins = pins::Pins::new(&config.pin_path);
@@ -163,7 +174,17 @@ impl Dataplane {
         let netlink = netlink::Netlink::open()?;
         let mut ports = ports::resolve(config, &netlink).await?;
         let ebpf = object::load(config, ports::gateway_mac(&ports)?, &pins, object, 0)?;
-        attach::Programs::load(ebpf)?.attach(config.xdp_mode, &pins, &mut ports)
+        let mut programs = attach::Programs::load(ebpf)?;
+        match run {
+            Run::Real => programs.attach(config.xdp_mode, &pins, &mut ports),
+            Run::Dry => programs.places(&ports),
+        }
+    }
+
+    /// What [`Dataplane::detach`] would remove: pins of programs and maps.
+    pub fn pinned(config: &Config) -> Result<Vec<PathBuf>, DataplaneError> {
+        let _lock = lock::Lock::take(&config.state_dir)?;
+        pins::Pins::new(&config.pin_path).all()
     }
 
     /// Takes the programs off, removes every pin, and puts ports, sysctls, addresses, routes and

@@ -140,6 +140,22 @@ impl Pins {
         })
     }
 
+    /// What [`Pins::remove`] removes.
+    pub(super) fn all(&self) -> Result<Vec<PathBuf>, DataplaneError> {
+        if !self.root.exists() {
+            return Ok(Vec::new());
+        }
+        self.check()?;
+        let mut all = Vec::new();
+        for version in entries(&self.root)?.iter().filter_map(version) {
+            let pins = Self::of_version(&self.root, version);
+            all.extend(pins.links()?);
+            let maps = map::PINNED.iter().chain(&map::FORMER);
+            all.extend(maps.map(|name| pins.map(name)).filter(|pin| pin.exists()));
+        }
+        Ok(all)
+    }
+
     /// Takes the programs off and removes the pins, of every version. What is not the gateway's
     /// stays, and with it the folders that it is in.
     pub(super) fn remove(&self) -> Result<(), DataplaneError> {

@@ -85,6 +85,28 @@ impl Running {
         Ok(attached)
     }
 
+    /// Whether the kernel takes another object's programs; what they would take the place of.
+    pub(super) fn would_upgrade(
+        &mut self,
+        object: &Object,
+    ) -> Result<Vec<Attachment>, DataplaneError> {
+        let mut new = self.load(object, 0)?;
+        if self.telling.is_some() {
+            self.load(object, Globals::TRACE)?;
+        }
+        let present = self.telling.as_mut().unwrap_or(&mut self.plain);
+        let present = present.places(&self.ports)?;
+        let to_come = new.places(&self.ports)?;
+        Ok(present
+            .into_iter()
+            .zip(to_come)
+            .map(|(present, to_come)| Attachment {
+                before: Some(present.after),
+                ..to_come
+            })
+            .collect())
+    }
+
     /// Loads programs that tell of packets, and puts them on the ports. If that fails, the plain ones
     /// are there. Blocks while the kernel verifies them.
     pub(super) fn tell(&mut self) -> Result<(), DataplaneError> {

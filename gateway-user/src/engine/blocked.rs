@@ -47,23 +47,49 @@ impl Engine {
         blocked: bool,
         now: Now,
     ) -> Result<(LineView, Vec<Action>), BlockRefusal> {
-        let known = self.settings.inventory.resolve(location).is_some();
-        let by_hand = self.blocks.contains_key(location);
-        if !known && !by_hand {
-            return Err(BlockRefusal::Unknown(location.clone()));
-        }
-        if !blocked && !by_hand && self.settings.inventory.is_blocked(location) {
-            return Err(BlockRefusal::ByInventory(location.clone()));
-        }
-        if blocked != by_hand {
+        self.check_block(location, blocked)?;
+        if blocked != self.blocks.contains_key(location) {
             self.record_block(location, blocked, now);
             self.bring_into_force(location, now);
             tracing::info!(%location, blocked, "line set by hand");
         }
-        let sessions = self.sessions.values();
-        let sessions = sessions.filter(|held| held.row.connect.location == *location);
-        let view = self.line_view(location, sessions.count());
+        let view = self.line_view(location, self.sessions_at(location));
         Ok((view, std::mem::take(&mut self.out)))
+    }
+
+    /// The line as [`Engine::set_blocked`] would leave it; nothing changes.
+    pub fn would_be_blocked(
+        &self,
+        location: &LocationId,
+        blocked: bool,
+        now: Now,
+    ) -> Result<LineView, BlockRefusal> {
+        self.check_block(location, blocked)?;
+        let view = self.line_view(location, self.sessions_at(location));
+        let at_unix_ms = now.unix_ms;
+        let by_hand = || view.blocked.unwrap_or(Block { at_unix_ms });
+        Ok(LineView {
+            blocked: blocked.then(by_hand),
+            ..view
+        })
+    }
+
+    fn check_block(&self, location: &LocationId, blocked: bool) -> Result<(), BlockRefusal> {
+        let inventory = &self.settings.inventory;
+        let by_hand = self.blocks.contains_key(location);
+        if inventory.resolve(location).is_none() && !by_hand {
+            return Err(BlockRefusal::Unknown(location.clone()));
+        }
+        if !blocked && !by_hand && inventory.is_blocked(location) {
+            return Err(BlockRefusal::ByInventory(location.clone()));
+        }
+        Ok(())
+    }
+
+    fn sessions_at(&self, location: &LocationId) -> usize {
+        let sessions = self.sessions.values();
+        let there = sessions.filter(|held| held.row.connect.location == *location);
+        there.count()
     }
 
     fn record_block(&mut self, location: &LocationId, blocked: bool, now: Now) {

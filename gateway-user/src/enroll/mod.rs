@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use doorstep_daemon::dry_run::Run;
+use doorstep_daemon::exit::{self, Exit};
+use doorstep_daemon::refuse;
 use doorstep_pki::certificate::Certificate as Issued;
 use doorstep_pki::identity::{self, NewKey};
 use doorstep_pki::token::Token;
@@ -26,16 +29,19 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a gateway has got.
 pub struct Enrolled {
     pub files: Server,
-    pub certificate: Issued,
+    /// None of a dry run.
+    pub certificate: Option<Issued>,
 }
 
 /// Enrolls with the server at `url`; writes `ca.pem` and `GATEWAY.pem` into `folder`. Files that are
-/// there are kept unless they may be replaced.
+/// there are kept unless they may be replaced. A dry run goes as far as a connection to the server of the token, and
+/// does not send it: whether it is still good the server tells only by taking it.
 pub async fn enroll(
     url: &str,
     token: &Token,
     folder: &Path,
     replace: bool,
+    run: Run,
 ) -> anyhow::Result<Enrolled> {
     let cert = folder.join(format!("{}.pem", token.gateway));
     let files = Server {
@@ -51,13 +57,15 @@ pub async fn enroll(
     // Before the token is spent.
     for file in [&files.ca, &files.cert] {
         if !replace && file.exists() {
-            bail!(
+            refuse!(
                 "{} exists already; --replace puts another in its place",
                 file.display()
             );
         }
     }
-    writable(folder)?;
+    if !run.is_dry() {
+        writable(folder)?;
+    }
     let key = NewKey::generate()?;
     let request = key.request(&token.gateway)?;
     let authority = witness::authority(url, token).await?;
@@ -74,23 +82,33 @@ pub async fn enroll(
             chain(&error)
         )
     })?;
+    if run.is_dry() {
+        let certificate = None;
+        return Ok(Enrolled { files, certificate });
+    }
     let request = v1::EnrollRequest {
         token: token.to_text().to_string(),
         request,
     };
     let mut client = EnrollmentClient::new(channel);
     let issued = match timeout(ANSWER_TIMEOUT, client.enroll(request)).await {
-        Err(_) => bail!(
-            "the server at {url} does not answer; the token may be used up: \
-             `doorstep-server pki tokens` tells"
-        ),
-        Ok(Err(status)) => bail!("the server refuses: {}", status.message()),
+        Err(_) => {
+            let text = format!(
+                "the server at {url} does not answer; the token may be used up: \
+                 `doorstep-server pki tokens` tells"
+            );
+            return Err(exit::because(Exit::TimedOut, text));
+        }
+        Ok(Err(status)) => {
+            let text = format!("the server refuses: {}", status.message());
+            return Err(exit::because(Exit::from(&status), text));
+        }
         Ok(Ok(issued)) => issued.into_inner(),
     };
     if !identity::holds(&issued.authorities_pem, &token.authority) {
         bail!("the server does not name the authority of the token among those to trust");
     }
-    let certificate = install(&files, &key, &issued, &token.gateway)?;
+    let certificate = Some(install(&files, &key, &issued, &token.gateway)?);
     Ok(Enrolled { files, certificate })
 }
 

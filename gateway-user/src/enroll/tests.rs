@@ -20,20 +20,33 @@ async fn a_gateway_enrolls_and_its_files_open_the_door() {
     let out = tempfile::tempdir().expect("a folder");
     let folder = out.path().join("north-net");
     let token = token(&pki);
-    let first = enroll(&url, &token, &folder, false).await.expect("enrolls");
-    assert_eq!(first.certificate.names, ["gw1"]);
+    let tried = enroll(&url, &token, &folder, false, Run::Dry)
+        .await
+        .expect("would");
+    assert!(tried.certificate.is_none());
+    assert!(!folder.exists(), "a dry run writes nothing");
+    let first = enroll(&url, &token, &folder, false, Run::Real)
+        .await
+        .expect("enrolls");
+    let certificate = first.certificate.expect("issued");
+    assert_eq!(certificate.names, ["gw1"]);
     let mode = std::fs::metadata(&first.files.key).expect("is there");
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     let checked = crate::control::check_server(&first.files, &first.files.address).await;
     assert_eq!(checked, Ok(()));
 
-    let again = enroll(&url, &token, &folder, false).await.err();
-    let again = again.expect("files are there").to_string();
-    assert!(again.contains("--replace"), "{again}");
-    let second = enroll(&url, &token, &folder, true).await.expect("enrolls");
-    assert_ne!(second.certificate.public_key, first.certificate.public_key);
+    for run in [Run::Dry, Run::Real] {
+        let again = enroll(&url, &token, &folder, false, run).await.err();
+        let again = again.expect("files are there").to_string();
+        assert!(again.contains("--replace"), "{again}");
+    }
+    let second = enroll(&url, &token, &folder, true, Run::Real)
+        .await
+        .expect("enrolls");
+    let other = second.certificate.expect("issued");
+    assert_ne!(other.public_key, certificate.public_key);
     server.stop().await;
-    let absent = enroll(&url, &token, &folder, true)
+    let absent = enroll(&url, &token, &folder, true, Run::Real)
         .await
         .err()
         .expect("fails");
@@ -53,7 +66,9 @@ async fn a_server_that_the_token_does_not_name_gets_no_token() {
     ] {
         let server = ScriptedServer::start(server_pki).await;
         let url = format!("https://127.0.0.1:{}", server.port);
-        let error = enroll(&url, &token, out.path(), false).await.err();
+        let error = enroll(&url, &token, out.path(), false, Run::Real)
+            .await
+            .err();
         let error = format!("{:#}", error.expect("is refused"));
         assert!(error.contains(expected), "{error}");
         assert!(error.contains("token has not been sent"), "{error}");
@@ -63,7 +78,14 @@ async fn a_server_that_the_token_does_not_name_gets_no_token() {
         assert_eq!(left, 0, "no file is left");
         server.stop().await;
     }
-    let error = enroll("http://127.0.0.1:1", &token(&pki), out.path(), false).await;
+    let error = enroll(
+        "http://127.0.0.1:1",
+        &token(&pki),
+        out.path(),
+        false,
+        Run::Real,
+    )
+    .await;
     let error = error.err().expect("no TLS").to_string();
     assert!(error.contains("https://host:port"), "{error}");
 }

@@ -6,6 +6,7 @@ use std::thread;
 
 use anyhow::anyhow;
 use doorstep_daemon::blocking;
+use doorstep_daemon::dry_run::Run;
 use doorstep_establish::ProbeKey;
 use doorstep_gateway_common::{LineKey, LineValue, OperatorIndex, Reason, Slot};
 use tokio::sync::{mpsc, oneshot};
@@ -43,7 +44,7 @@ pub trait FastPath: Send + 'static {
     fn silent(&self) -> u64;
     fn reasons(&self) -> Result<Vec<(Reason, u64)>, Self::Error>;
     fn map_use(&self) -> Result<Vec<MapUse>, Self::Error>;
-    fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, Self::Error>;
+    fn upgrade(&mut self, object: &Object, run: Run) -> Result<Vec<Attachment>, Self::Error>;
 }
 
 impl FastPath for Dataplane {
@@ -109,8 +110,8 @@ impl FastPath for Dataplane {
         self.map_use()
     }
 
-    fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, DataplaneError> {
-        self.upgrade(object)
+    fn upgrade(&mut self, object: &Object, run: Run) -> Result<Vec<Attachment>, DataplaneError> {
+        self.upgrade(object, run)
     }
 }
 
@@ -162,7 +163,11 @@ pub(super) enum Command {
     Inspect(oneshot::Sender<Result<Inspection, String>>),
     /// As much of that as costs nothing.
     ReadMaps(oneshot::Sender<Result<MapsRead, String>>),
-    Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
+    Upgrade(
+        Object,
+        Run,
+        oneshot::Sender<Result<Vec<Attachment>, String>>,
+    ),
 }
 
 /// What the data plane says of itself.
@@ -337,9 +342,10 @@ impl<F: FastPath> Work<F> {
                 let _ = reply.send(read);
                 return None;
             }
-            Command::Upgrade(object, reply) => {
-                let done = self.fast_path.upgrade(&object);
+            Command::Upgrade(object, run, reply) => {
+                let done = self.fast_path.upgrade(&object, run);
                 match &done {
+                    _ if run.is_dry() => {}
                     Ok(programs) => info!(?object, ?programs, "upgraded"),
                     Err(error) => warn!(?object, %error, "no upgrade"),
                 }

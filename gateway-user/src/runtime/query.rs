@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_gateway_common::{OperatorIndex, Reason, Slot};
 use doorstep_location::LocationId;
 use tokio::sync::oneshot;
@@ -23,13 +24,23 @@ pub enum Query {
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
     Sessions(oneshot::Sender<SessionShown>),
     /// Puts the programs of another object in place.
-    Upgrade(Object, oneshot::Sender<Result<Vec<Attachment>, String>>),
+    Upgrade(
+        Object,
+        Run,
+        oneshot::Sender<Result<Vec<Attachment>, String>>,
+    ),
     Lines(oneshot::Sender<Vec<LineView>>),
     /// Not only a question: to block a line, or not any more.
     SetBlocked {
         location: LocationId,
         blocked: bool,
         reply: oneshot::Sender<Result<LineSet, BlockRefusal>>,
+    },
+    /// What that would come to.
+    WouldBeBlocked {
+        location: LocationId,
+        blocked: bool,
+        reply: oneshot::Sender<Result<LineView, BlockRefusal>>,
     },
     Garden(oneshot::Sender<GardenShown>),
     /// Whose slots these are.
@@ -88,8 +99,16 @@ impl Runtime {
                 let _ = self.fast_path.send(Command::Inspect(sender));
                 let _ = reply.send((self.engine.summary(), inspection));
             }
-            Query::Upgrade(object, reply) => {
-                let _ = self.fast_path.send(Command::Upgrade(object, reply));
+            Query::Upgrade(object, run, reply) => {
+                let _ = self.fast_path.send(Command::Upgrade(object, run, reply));
+            }
+            Query::WouldBeBlocked {
+                location,
+                blocked,
+                reply,
+            } => {
+                let now = clock::now();
+                let _ = reply.send(self.engine.would_be_blocked(&location, blocked, now));
             }
             Query::Lines(reply) => {
                 let _ = reply.send(self.engine.lines());

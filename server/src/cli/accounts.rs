@@ -3,9 +3,11 @@
 use std::io::{IsTerminal as _, stdin};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Subcommand, ValueEnum};
 use doorstep_daemon::client::{self, refused};
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::accounts_client::AccountsClient;
@@ -16,6 +18,9 @@ use zeroize::Zeroizing;
 
 use super::tables::when;
 
+const NO_PASSWORD: &str = "standard input has no password; give it as one line";
+const TWO_PASSWORDS: &str = "these were two different passwords; nothing was changed";
+
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// All of them (the default)
@@ -25,16 +30,35 @@ pub enum Action {
         name: String,
         #[arg(long, value_enum)]
         role: Role,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// Let nobody sign in with it, and end what is signed in (audited)
-    Disable { name: String },
+    Disable {
+        name: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
     /// Let it be used again (audited)
-    Enable { name: String },
+    Enable {
+        name: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
     /// Give it another role (audited)
-    Role { name: String, role: Role },
+    Role {
+        name: String,
+        role: Role,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
     /// Give it another password, and end what is signed in (audited). The password is asked for, or
     /// read from standard input
-    Password { name: String },
+    Password {
+        name: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,24 +83,33 @@ impl Role {
 }
 
 pub async fn accounts(socket: &Path, action: Option<Action>, output: Output) -> Result<()> {
-    let (name, change) = match action.unwrap_or(Action::List) {
+    let (name, change, dry_run) = match action.unwrap_or(Action::List) {
         Action::List => return list(socket, output).await,
-        Action::Add { name, role } => return add(socket, name, role, output).await,
-        Action::Disable { name } => (name, Change::Disabled(true)),
-        Action::Enable { name } => (name, Change::Disabled(false)),
-        Action::Role { name, role } => (name, Change::Role(role.name())),
-        Action::Password { name } => {
+        Action::Add {
+            name,
+            role,
+            dry_run,
+        } => return add(socket, name, role, dry_run, output).await,
+        Action::Disable { name, dry_run } => (name, Change::Disabled(true), dry_run),
+        Action::Enable { name, dry_run } => (name, Change::Disabled(false), dry_run),
+        Action::Role {
+            name,
+            role,
+            dry_run,
+        } => (name, Change::Role(role.name()), dry_run),
+        Action::Password { name, dry_run } => {
             let password = password()?;
-            (name, Change::Password(password.to_string()))
+            (name, Change::Password(password.to_string()), dry_run)
         }
     };
     let mut client = connect(socket).await?;
     let request = pb::ChangeAccountRequest {
         name: name.clone(),
         change: Some(change),
+        dry_run: dry_run.dry_run,
     };
     client.change_account(request).await.map_err(refused)?;
-    done(&name, "changed", output)
+    done(&name, "changed", dry_run, output)
 }
 
 async fn connect(socket: &Path) -> Result<AccountsClient<Channel>> {
@@ -85,21 +118,29 @@ async fn connect(socket: &Path) -> Result<AccountsClient<Channel>> {
     ))
 }
 
-async fn add(socket: &Path, name: String, role: Role, output: Output) -> Result<()> {
+async fn add(
+    socket: &Path,
+    name: String,
+    role: Role,
+    dry_run: DryRun,
+    output: Output,
+) -> Result<()> {
     let password = password()?;
     let mut client = connect(socket).await?;
     let request = pb::AddAccountRequest {
         name: name.clone(),
         role: role.name(),
         password: password.to_string(),
+        dry_run: dry_run.dry_run,
     };
     client.add_account(request).await.map_err(refused)?;
-    done(&name, "added", output)
+    done(&name, "added", dry_run, output)
 }
 
-fn done(name: &str, what: &str, output: Output) -> Result<()> {
+fn done(name: &str, what: &str, dry_run: DryRun, output: Output) -> Result<()> {
+    dry_run.tell();
     match output {
-        Output::Json => output::json(&json!({ "account": name })),
+        Output::Json => output::json(&dry_run.with(json!({ "account": name }))),
         Output::Table => output::print(&format!("account {name} {what}\n")),
     }
 }
@@ -154,7 +195,7 @@ fn password() -> Result<Zeroizing<String>> {
             .context("cannot read the password from standard input")?;
         let password = line.trim_end_matches(['\r', '\n']);
         if password.is_empty() {
-            bail!("standard input has no password; give it as one line");
+            return Err(exit::because(Exit::Usage, NO_PASSWORD));
         }
         return Ok(Zeroizing::new(password.to_owned()));
     }
@@ -164,7 +205,7 @@ fn password() -> Result<Zeroizing<String>> {
     };
     let first = ask("Password: ")?;
     if *first != *ask("Once more: ")? {
-        bail!("these were two different passwords; nothing was changed");
+        return Err(exit::because(Exit::Usage, TWO_PASSWORDS));
     }
     Ok(first)
 }

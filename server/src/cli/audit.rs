@@ -1,11 +1,13 @@
 //! `audit`: the audit log, entry by entry; it may be longer than memory.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write, stdin, stdout};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::output::{self, Output};
 use doorstep_server::audit::export::{Line, Reader, write_entry, write_head};
 use doorstep_server::audit::{AuditKey, Chained, Head, Verifier};
@@ -180,16 +182,16 @@ fn row(chained: Chained) -> Vec<String> {
 }
 
 fn verify(key: &AuditKey, lines: Lines, anchor: Option<Head>, output: Output) -> Result<()> {
-    let mut verifier = Verifier::new(key, anchor)?;
+    let mut verifier = Verifier::new(key, anchor).map_err(found)?;
     let mut head = None;
     for line in lines {
         match line? {
-            Line::Entry(chained) => verifier.push(&chained)?,
+            Line::Entry(chained) => verifier.push(&chained).map_err(found)?,
             Line::Head(found) => head = Some(found),
         }
     }
-    let Some(head) = head else { bail!(NO_HEAD) };
-    let count = verifier.finish(&head)?;
+    let head = head.ok_or_else(|| found(NO_HEAD))?;
+    let count = verifier.finish(&head).map_err(found)?;
     match output {
         Output::Json => output::json(&json!({
             "entries": count,
@@ -208,6 +210,11 @@ fn verify(key: &AuditKey, lines: Lines, anchor: Option<Head>, output: Output) ->
             ("head", head.to_string()),
         ])),
     }
+}
+
+/// The log is not as it was written.
+fn found(what: impl Display) -> anyhow::Error {
+    exit::because(Exit::Finding, what)
 }
 
 const NO_HEAD: &str =

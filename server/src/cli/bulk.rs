@@ -4,11 +4,14 @@ use std::io::{IsTerminal as _, stderr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base64::Engine as _;
 use clap::{Args, ValueEnum};
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::refuse;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -51,6 +54,8 @@ pub struct ImportArgs {
     /// Write the report to a file as well
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +87,8 @@ pub struct ConnectArgs {
     /// Write the report to a file as well
     #[arg(long, value_name = "FILE", requires = "from")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 /// The names are those of the CSV's column as well.
@@ -106,16 +113,24 @@ pub async fn import(
     given: ImportArgs,
     output: Output,
 ) -> Result<()> {
-    let rows = Rows::open(&given.file, &SUBSCRIBERS, |line, field| {
+    let DryRun { dry_run } = given.dry_run;
+    let rows = Rows::open(&given.file, &SUBSCRIBERS, move |line, field| {
         pb::SubscriberToImport {
             line,
             phone: field("phone"),
             id_card: field("id-card"),
             plan: field("plan"),
+            dry_run,
         }
     })?;
-    let mut secrets = given.secrets.as_deref().map(Secrets::create).transpose()?;
-    let mut report = Report::new("imported", rows.told());
+    let mut secrets = match (&given.secrets, dry_run) {
+        (Some(file), true) if file.exists() => {
+            refuse!("{} is there already; it is not overwritten", file.display())
+        }
+        (Some(file), false) => Some(Secrets::create(file)?),
+        _ => None,
+    };
+    let mut report = Report::new("imported", rows.told(), given.dry_run);
     let total = rows.total();
     let ended = match client.import_subscribers(rows.into_stream()).await {
         Ok(answers) => {
@@ -135,6 +150,7 @@ pub async fn connect(
     output: Output,
 ) -> Result<()> {
     let additional = given.additional;
+    let DryRun { dry_run } = given.dry_run;
     let default = pb::Establishment::from(given.establishment);
     let Some(from) = &given.from else {
         let row = pb::SessionToConnect {
@@ -142,9 +158,10 @@ pub async fn connect(
             location_id: given.location.unwrap_or_default(),
             additional,
             establishment: default.into(),
+            dry_run,
             ..pb::SessionToConnect::default()
         };
-        return connect_one(client, row, output).await;
+        return connect_one(client, row, given.dry_run, output).await;
     };
     let rows = Rows::open(from, &SESSIONS, move |line, field| pb::SessionToConnect {
         line,
@@ -158,8 +175,9 @@ pub async fn connect(
             name => EstablishmentArg::from_str(name, true)
                 .map_or(UNKNOWN, |known| pb::Establishment::from(known).into()),
         },
+        dry_run,
     })?;
-    let mut report = Report::new("connected", rows.told());
+    let mut report = Report::new("connected", rows.told(), given.dry_run);
     let total = rows.total();
     let ended = match client.connect_sessions(rows.into_stream()).await {
         Ok(answers) => follow(answers.into_inner(), total, &mut report, |_| Ok(())).await,
@@ -168,10 +186,11 @@ pub async fn connect(
     conclude(report, ended, given.report.as_deref(), output)
 }
 
-/// Opens one session and prints it.
+/// Opens one session and prints it; of a dry run, as it would be, or as it is already.
 async fn connect_one(
     mut client: OperatorClient<Channel>,
     row: pb::SessionToConnect,
+    dry_run: DryRun,
     output: Output,
 ) -> Result<()> {
     let rows = futures::stream::iter([row]);
@@ -184,14 +203,17 @@ async fn connect_one(
     let outcome = outcomes.and_then(|group| group.outcomes.into_iter().next());
     let outcome = outcome.context("the server ended before the session was opened; try again")?;
     if outcome.result() == pb::RowResult::Refused {
-        bail!("refused: {}", outcome.reason);
+        refuse!("refused: {}", outcome.reason);
+    }
+    if let Some(to_be) = outcome.session {
+        return tables::detail(to_be, dry_run, output);
     }
     let shown = client
         .show_session(pb::ShowSessionRequest {
             session_id: outcome.session_id,
         })
         .await;
-    tables::detail(shown.map_err(refused)?.into_inner(), output)
+    tables::detail(shown.map_err(refused)?.into_inner(), dry_run, output)
 }
 
 /// Takes outcomes until the last, and shows how far it is.
@@ -220,6 +242,7 @@ fn conclude(
     output: Output,
 ) -> Result<()> {
     report.close();
+    report.dry_run().tell();
     let text = report.text(output)?;
     if let Some(file) = file {
         std::fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -227,14 +250,15 @@ fn conclude(
     output::print(&text)?;
     ended?;
     if report.unanswered() > 0 {
-        bail!(
+        let text = format!(
             "the server ended before {} rows were done; begin anew, what is done is skipped then",
             report.unanswered()
         );
+        return Err(exit::because(Exit::NotNow, text));
     }
     match report.refused() {
         0 => Ok(()),
-        count => bail!("{count} rows were refused; the report says which, and why"),
+        count => refuse!("{count} rows were refused; the report says which, and why"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What became of the rows of a file.
 
 use anyhow::Result;
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{Output, fields, table};
 use doorstep_proto::v1 as pb;
 use serde::Serialize;
@@ -19,6 +20,7 @@ pub struct Report {
     /// What was done to the others, in one word.
     verb: &'static str,
     told: Shared,
+    dry_run: DryRun,
     done: u64,
     present: u64,
     refusals: Vec<Refusal>,
@@ -26,15 +28,20 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(verb: &'static str, told: Shared) -> Self {
+    pub fn new(verb: &'static str, told: Shared, dry_run: DryRun) -> Self {
         Report {
             verb,
             told,
+            dry_run,
             done: 0,
             present: 0,
             refusals: Vec::new(),
             unanswered: 0,
         }
+    }
+
+    pub fn dry_run(&self) -> DryRun {
+        self.dry_run
     }
 
     pub fn add(&mut self, outcome: pb::RowOutcome) {
@@ -85,7 +92,8 @@ impl Report {
                 "unanswered": self.unanswered,
                 "refusals": self.refusals,
             });
-            return Ok(format!("{}\n", serde_json::to_string_pretty(&value)?));
+            let told = self.dry_run.with(value);
+            return Ok(format!("{}\n", serde_json::to_string_pretty(&told)?));
         }
         let mut text = fields(&[
             ("rows", rows.to_string()),

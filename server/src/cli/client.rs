@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use doorstep_daemon::client::{self, refused};
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
 use doorstep_server::engine::now_ms;
 use doorstep_server::service::convert::state_name;
-use serde_json::json;
 use tonic::transport::Channel;
 
 use super::tables::when;
@@ -222,33 +222,45 @@ pub async fn subscribers(
             print("\n")?;
             print(&tables::sessions(sessions))
         }
-        SubscriberAction::Plan { id, plan, .. } => {
+        SubscriberAction::Plan {
+            id, plan, dry_run, ..
+        } => {
             let view = client
                 .set_subscriber_plan(pb::SetSubscriberPlanRequest {
                     subscriber_id: id,
                     plan: plan.unwrap_or_default(),
+                    dry_run: dry_run.dry_run,
                 })
                 .await
                 .map_err(refused)?
                 .into_inner();
+            dry_run.tell();
             if output == Output::Json {
-                return json(&views::Subscriber::from(view));
+                return json(&dry_run.with(views::Subscriber::from(view)));
             }
             print(&tables::subscribers(vec![view]))
         }
-        SubscriberAction::ResetSecret { id } => {
+        SubscriberAction::ResetSecret { id, dry_run } => {
             let credentials = client
-                .reset_secret(pb::ResetSecretRequest { subscriber_id: id })
+                .reset_secret(pb::ResetSecretRequest {
+                    subscriber_id: id,
+                    dry_run: dry_run.dry_run,
+                })
                 .await
                 .map_err(refused)?
                 .into_inner();
             let secret = base64::engine::general_purpose::STANDARD.encode(&credentials.secret);
+            dry_run.tell();
             if output == Output::Json {
-                return json(&json!({
-                    "subscriber_id": credentials.subscriber_id,
-                    "secret": secret,
+                return json(&dry_run.with(views::NewSecret {
+                    subscriber_id: credentials.subscriber_id,
+                    secret: (!secret.is_empty()).then_some(secret),
                 }));
             }
+            let secret = match dry_run.dry_run {
+                true => "another one".to_owned(),
+                false => secret,
+            };
             print(&fields(&[
                 ("subscriber", credentials.subscriber_id),
                 ("new secret", secret),
@@ -259,35 +271,47 @@ pub async fn subscribers(
 
 pub async fn sessions(socket: &Path, action: Option<SessionAction>, output: Output) -> Result<()> {
     let mut client = connect(socket).await?;
-    let detail = match action.unwrap_or(SessionAction::List(lists::SessionList::default())) {
-        SessionAction::List(list) => return lists::sessions(client, list, output).await,
-        SessionAction::Connect(given) => return bulk::connect(client, given, output).await,
-        SessionAction::Move { id, location } => {
-            client
-                .move_session(pb::MoveSessionRequest {
+    let (detail, dry_run) =
+        match action.unwrap_or(SessionAction::List(lists::SessionList::default())) {
+            SessionAction::List(list) => return lists::sessions(client, list, output).await,
+            SessionAction::Connect(given) => return bulk::connect(client, given, output).await,
+            SessionAction::Move {
+                id,
+                location,
+                dry_run,
+            } => {
+                let request = pb::MoveSessionRequest {
                     session_id: id,
                     location_id: location,
-                })
-                .await
-        }
-        SessionAction::Show { id } => {
-            client
-                .show_session(pb::ShowSessionRequest { session_id: id })
-                .await
-        }
-        SessionAction::Force { id } => {
-            client
-                .force_session(pb::ForceSessionRequest { session_id: id })
-                .await
-        }
-        SessionAction::Service(service) => client.set_session_service(request(service)).await,
-        SessionAction::Disconnect { id } => {
-            client
-                .disconnect_session(pb::DisconnectSessionRequest { session_id: id })
-                .await
-        }
-    };
-    tables::detail(detail.map_err(refused)?.into_inner(), output)
+                    dry_run: dry_run.dry_run,
+                };
+                (client.move_session(request).await, dry_run)
+            }
+            SessionAction::Show { id } => {
+                let request = pb::ShowSessionRequest { session_id: id };
+                (client.show_session(request).await, DryRun::default())
+            }
+            SessionAction::Force { id, dry_run } => {
+                let request = pb::ForceSessionRequest {
+                    session_id: id,
+                    dry_run: dry_run.dry_run,
+                };
+                (client.force_session(request).await, dry_run)
+            }
+            SessionAction::Service(service) => {
+                let dry_run = service.dry_run;
+                let served = client.set_session_service(request(service)).await;
+                (served, dry_run)
+            }
+            SessionAction::Disconnect { id, dry_run } => {
+                let request = pb::DisconnectSessionRequest {
+                    session_id: id,
+                    dry_run: dry_run.dry_run,
+                };
+                (client.disconnect_session(request).await, dry_run)
+            }
+        };
+    tables::detail(detail.map_err(refused)?.into_inner(), dry_run, output)
 }
 
 fn request(service: ServiceArgs) -> pb::SetSessionServiceRequest {
@@ -298,5 +322,6 @@ fn request(service: ServiceArgs) -> pb::SetSessionServiceRequest {
         downstream_bps: service.down,
         shape_downstream: (service.shape || service.police).then_some(service.shape),
         priority: service.priority,
+        dry_run: service.dry_run.dry_run,
     }
 }

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Subcommand;
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::refuse;
 use doorstep_server::config::Config;
 use doorstep_server::keys;
 use doorstep_server::serve;
-use doorstep_server::store::transfer::{self, Summary};
+use doorstep_server::store::transfer::{self, Summary, TransferError};
 use doorstep_server::store::{AuditLog, Database};
 use serde_json::json;
 
@@ -21,6 +24,8 @@ pub enum Action {
     /// Bring the schema up to date, as a start of the server does; makes the database where there is
     /// none
     Migrate {
+        #[command(flatten)]
+        dry_run: DryRun,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -37,6 +42,8 @@ pub enum Action {
     Import {
         file: PathBuf,
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         config: ConfigFile,
     },
     /// Copy a SQLite database while the server runs
@@ -50,17 +57,21 @@ pub enum Action {
 
 pub fn database(action: Action, output: Output) -> Result<()> {
     match action {
-        Action::Migrate { config } => {
+        Action::Migrate { config, dry_run } => {
             let config = Config::load(&config.config)?;
-            client::block_on(migrate(&config, output))
+            client::block_on(migrate(&config, dry_run, output))
         }
         Action::Export { file, config } => {
             let config = Config::load(&config.config)?;
             client::block_on(export(&config, &file, output))
         }
-        Action::Import { file, config } => {
+        Action::Import {
+            file,
+            config,
+            dry_run,
+        } => {
             let config = Config::load(&config.config)?;
-            client::block_on(import(&config, &file, output))
+            client::block_on(import(&config, &file, dry_run, output))
         }
         Action::Backup { file, config } => backup(&Config::load(&config.config)?, &file, output),
     }
@@ -74,15 +85,40 @@ fn alone(config: &Config) -> Result<Option<File>> {
     }
 }
 
-async fn migrate(config: &Config, output: Output) -> Result<()> {
+/// What is sound and does not fit is refused; all else has failed.
+fn failed(error: TransferError) -> anyhow::Error {
+    match &error {
+        TransferError::Format { .. }
+        | TransferError::FileSchema { .. }
+        | TransferError::Operator { .. }
+        | TransferError::NotEmpty { .. }
+        | TransferError::Behind { .. }
+        | TransferError::OnlySqlite { .. }
+        | TransferError::Exists(_) => exit::because(Exit::Refused, error),
+        TransferError::Store(_)
+        | TransferError::Write(_)
+        | TransferError::Read { .. }
+        | TransferError::Form { .. }
+        | TransferError::NoExport
+        | TransferError::CutOff { .. }
+        | TransferError::Changed
+        | TransferError::File { .. }
+        | TransferError::Unsound(_) => error.into(),
+    }
+}
+
+async fn migrate(config: &Config, dry_run: DryRun, output: Output) -> Result<()> {
     let _alone = alone(config)?;
-    let migrated = transfer::migrate(&config.database).await?;
+    let migrated = transfer::migrate(&config.database, dry_run.into())
+        .await
+        .map_err(failed)?;
+    dry_run.tell();
     match output {
-        Output::Json => output::json(&json!({
+        Output::Json => output::json(&dry_run.with(json!({
             "database": config.database.to_string(),
             "from": migrated.from,
             "to": migrated.to,
-        })),
+        }))),
         Output::Table => output::print(&format!(
             "{}: {}\n",
             config.database,
@@ -97,7 +133,7 @@ async fn migrate(config: &Config, output: Output) -> Result<()> {
 
 async fn export(config: &Config, file: &Path, output: Output) -> Result<()> {
     if file.exists() {
-        bail!("{} is there already; it is not overwritten", file.display());
+        refuse!("{} is there already; it is not overwritten", file.display());
     }
     let folder = file.parent().filter(|folder| *folder != Path::new(""));
     // Readable by its owner only, and without its name until it is whole.
@@ -106,7 +142,9 @@ async fn export(config: &Config, file: &Path, output: Output) -> Result<()> {
         .tempfile_in(folder.unwrap_or(Path::new(".")))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let mut out = BufWriter::with_capacity(256 * 1024, unfinished.as_file_mut());
-    let summary = transfer::export(&config.database, &config.operator, &mut out).await?;
+    let summary = transfer::export(&config.database, &config.operator, &mut out)
+        .await
+        .map_err(failed)?;
     out.flush()
         .with_context(|| format!("cannot write {}", file.display()))?;
     drop(out);
@@ -118,16 +156,21 @@ async fn export(config: &Config, file: &Path, output: Output) -> Result<()> {
         .persist_noclobber(file)
         .map_err(|error| error.error)
         .with_context(|| format!("cannot write {}", file.display()))?;
-    show(config, file, &summary, None, output)
+    show(config, file, &summary, None, DryRun::default(), output)
 }
 
-async fn import(config: &Config, file: &Path, output: Output) -> Result<()> {
+async fn import(config: &Config, file: &Path, dry_run: DryRun, output: Output) -> Result<()> {
     let _alone = alone(config)?;
     let input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let input = BufReader::with_capacity(256 * 1024, input);
-    let summary = transfer::import(&config.database, &config.operator, input)
+    let summary = transfer::import(&config.database, &config.operator, input, dry_run.into())
         .await
+        .map_err(failed)
         .with_context(|| file.display().to_string())?;
+    dry_run.tell();
+    if dry_run.dry_run {
+        return show(config, file, &summary, None, dry_run, output);
+    }
     let proven = audit(config).await;
     if let Err(error) = &proven {
         eprintln!(
@@ -135,7 +178,14 @@ async fn import(config: &Config, file: &Path, output: Output) -> Result<()> {
              of the server that was exported"
         );
     }
-    show(config, file, &summary, Some(proven.is_ok()), output)
+    show(
+        config,
+        file,
+        &summary,
+        Some(proven.is_ok()),
+        dry_run,
+        output,
+    )
 }
 
 /// Whether the log's head is one that this server's key has sealed.
@@ -150,6 +200,7 @@ fn show(
     file: &Path,
     summary: &Summary,
     proven: Option<bool>,
+    dry_run: DryRun,
     output: Output,
 ) -> Result<()> {
     let rows: u64 = summary.rows.values().sum();
@@ -164,7 +215,7 @@ fn show(
         if let Some(proven) = proven {
             value["audit_head_proven"] = proven.into();
         }
-        return output::json(&value);
+        return output::json(&dry_run.with(value));
     }
     let tables: Vec<_> = summary
         .rows
@@ -183,7 +234,7 @@ fn show(
 }
 
 fn backup(config: &Config, file: &Path, output: Output) -> Result<()> {
-    let made = transfer::backup(&config.database, file)?;
+    let made = transfer::backup(&config.database, file).map_err(failed)?;
     match output {
         Output::Json => output::json(&json!({
             "database": config.database.to_string(),

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::refuse;
 use doorstep_location::LocationId;
 use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
@@ -22,16 +25,21 @@ use super::{IdentityAction, KeysAction, client};
 
 pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     match action {
-        KeysAction::Init { config } => init(&config.config, output),
-        KeysAction::Show { config } => show(&Config::load(&config.config)?, output),
-        KeysAction::RotateSeal { config } => {
+        KeysAction::Init { config, dry_run } => init(&config.config, dry_run, output),
+        KeysAction::Show { config } => {
+            show(&Config::load(&config.config)?, DryRun::default(), output)
+        }
+        KeysAction::RotateSeal { config, dry_run } => {
             let config = Config::load(&config.config)?;
-            keys::rotate_seal(&config)?;
-            show(&config, output)
+            keys::rotate_seal(&config, dry_run.into())?;
+            show(&config, dry_run, output)
         }
-        KeysAction::Gateway { name, out, config } => {
-            gateway(&Config::load(&config.config)?, &name, &out, output)
-        }
+        KeysAction::Gateway {
+            name,
+            out,
+            config,
+            dry_run,
+        } => gateway(&Config::load(&config.config)?, &name, &out, dry_run, output),
         KeysAction::Identity { action } => identity(action, output),
         KeysAction::Seal {
             location,
@@ -41,21 +49,36 @@ pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     }
 }
 
-pub fn init(config: &Path, output: Output) -> Result<()> {
+pub fn init(config: &Path, dry_run: DryRun, output: Output) -> Result<()> {
     let config = Config::load(config)?;
+    if dry_run.dry_run {
+        keys::check_none(&config)?;
+        dry_run.tell();
+        let folder = config.keys_dir();
+        return match output {
+            Output::Json => output::json(&dry_run.with(json!({ "folder": folder }))),
+            Output::Table => output::print(&format!("all keys in {}\n", folder.display())),
+        };
+    }
     keys::init(&config)?;
-    show(&config, output)
+    show(&config, dry_run, output)
 }
 
-pub fn show(config: &Config, output: Output) -> Result<()> {
+/// Of a dry run: the keys as they are, since nobody has those to come.
+pub fn show(config: &Config, dry_run: DryRun, output: Output) -> Result<()> {
     let opening = keys::current_opening_key(config)?;
     let sealing = opening.sealing_key();
     let ca = keys::ca_path(config);
     let ca_fingerprint = pki::fingerprint(&keys::ca_pem(config)?)?;
     let (server, server_fingerprint) = keys::server::current(config)?;
     let until_ms = server.validity.until_ms;
+    if dry_run.dry_run {
+        eprintln!(
+            "dry run: nothing was changed; another sealing key would be used instead of this:"
+        );
+    }
     match output {
-        Output::Json => output::json(&json!({
+        Output::Json => output::json(&dry_run.with(json!({
             "sealing_key": sealing.to_string(),
             "sealing_key_id": sealing.id().to_string(),
             "ca": ca,
@@ -63,7 +86,7 @@ pub fn show(config: &Config, output: Output) -> Result<()> {
             "server_sha256": server_fingerprint,
             "server_until_unix_ms": until_ms,
             "server_names": config.server_names,
-        })),
+        }))),
         Output::Table => output::print(&output::fields(&[
             ("sealing key", sealing.to_string()),
             ("sealing key id", sealing.id().to_string()),
@@ -76,15 +99,22 @@ pub fn show(config: &Config, output: Output) -> Result<()> {
     }
 }
 
-pub fn gateway(config: &Config, name: &str, out: &Path, output: Output) -> Result<()> {
-    let files = keys::issue_gateway(config, name, out)?;
+pub fn gateway(
+    config: &Config,
+    name: &str,
+    out: &Path,
+    dry_run: DryRun,
+    output: Output,
+) -> Result<()> {
+    let files = keys::issue_gateway(config, name, out, dry_run.into())?;
+    dry_run.tell();
     match output {
-        Output::Json => output::json(&json!({
+        Output::Json => output::json(&dry_run.with(json!({
             "gateway_id": name,
             "certificate": files.cert,
             "key": files.key,
             "ca": files.ca,
-        })),
+        }))),
         Output::Table => {
             output::print(&output::fields(&[
                 ("certificate", files.cert.display().to_string()),
@@ -104,19 +134,38 @@ pub fn gateway(config: &Config, name: &str, out: &Path, output: Output) -> Resul
 fn identity(action: IdentityAction, output: Output) -> Result<()> {
     let config = match action {
         IdentityAction::List { config } => Config::load(&config.config)?,
-        IdentityAction::Add { config } => {
+        IdentityAction::Add { config, dry_run } => {
             let config = Config::load(&config.config)?;
-            keys::identity::add(&config)?;
+            let made = keys::identity::add(&config, dry_run.into())?;
+            if dry_run.dry_run {
+                return tell_identity(made.id, made.state, &made.path, output);
+            }
             config
         }
-        IdentityAction::Use { key, config } => {
+        IdentityAction::Use {
+            key,
+            config,
+            dry_run,
+        } => {
             let config = Config::load(&config.config)?;
-            keys::identity::begin_use(&config, id(key)?)?;
+            let key = id(key)?;
+            let file = keys::identity::begin_use(&config, key, dry_run.into())?;
+            if dry_run.dry_run {
+                return tell_identity(key, State::Current, &file, output);
+            }
             config
         }
-        IdentityAction::Retire { key, config } => {
+        IdentityAction::Retire {
+            key,
+            config,
+            dry_run,
+        } => {
             let config = Config::load(&config.config)?;
-            let kept = retire(&config, id(key)?)?;
+            let key = id(key)?;
+            let kept = retire(&config, key, dry_run)?;
+            if dry_run.dry_run {
+                return tell_identity(key, State::Retired, Path::new(&kept), output);
+            }
             eprintln!(
                 "note: {kept} is kept for backups of the database from before; remove it when there \
                  are none any more"
@@ -128,21 +177,25 @@ fn identity(action: IdentityAction, output: Output) -> Result<()> {
 }
 
 fn id(number: u32) -> Result<KeyId> {
-    KeyId::new(number).context("identity keys are numbered from 1")
+    KeyId::new(number)
+        .ok_or_else(|| exit::because(Exit::Usage, "identity keys are numbered from 1"))
 }
 
 /// By the server that runs on the configuration's folder, or else here. Where the key is kept.
-fn retire(config: &Config, id: KeyId) -> Result<String> {
+fn retire(config: &Config, id: KeyId, dry_run: DryRun) -> Result<String> {
     let mut kept = String::new();
     client::block_on(async {
         kept = if serve::is_running(config)? {
             let mut client = client::connect(&config.admin_socket).await?;
             let key = id.number();
-            let request = pb::RetireIdentityKeyRequest { key };
+            let request = pb::RetireIdentityKeyRequest {
+                key,
+                dry_run: dry_run.dry_run,
+            };
             let answer = client.retire_identity_key(request).await;
             answer.map_err(refused)?.into_inner().file
         } else {
-            engine::retire_offline(config, id)
+            engine::retire_offline(config, id, dry_run.into())
                 .await?
                 .display()
                 .to_string()
@@ -150,6 +203,27 @@ fn retire(config: &Config, id: KeyId) -> Result<String> {
         Ok(())
     })?;
     Ok(kept)
+}
+
+/// A key as it would be.
+fn tell_identity(id: KeyId, state: State, file: &Path, output: Output) -> Result<()> {
+    let dry_run = DryRun { dry_run: true };
+    dry_run.tell();
+    match output {
+        Output::Json => output::json(&dry_run.with(json!({
+            "key": id.number(),
+            "state": state.name(),
+            "file": file,
+        }))),
+        Output::Table => output::print(&output::table(
+            &["KEY", "STATE", "FILE"],
+            &[[
+                id.to_string(),
+                state.name().to_owned(),
+                file.display().to_string(),
+            ]],
+        )),
+    }
 }
 
 fn show_identity(config: &Config, output: Output) -> Result<()> {
@@ -228,11 +302,14 @@ fn needs(config: &Config, listed: &[KeyFile]) -> Option<BTreeMap<KeyId, Needs>> 
 }
 
 fn seal(config: &Config, location: &str, legacy: bool, output: Output) -> Result<()> {
-    let location: LocationId = location.parse().context("the location id is not valid")?;
+    let location: LocationId = location.parse().map_err(|error| {
+        let text = format!("the location id is not valid: {error}");
+        exit::because(Exit::Usage, text)
+    })?;
     let sealed = if legacy {
         match keys::legacy_key(config)? {
             Some(key) => key.seal(&location),
-            None => bail!(
+            None => refuse!(
                 "the legacy form is off; [legacy_seal] in the configuration turns it on \
                  (it neither hides nor protects the location: prefer the default form)"
             ),

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::manual::Manual;
@@ -148,7 +149,11 @@ enum SubscriberAction {
     /// Make the subscribers of a file known; those that are known already are skipped (audited)
     Import(bulk::ImportArgs),
     /// Give a subscriber a new secret; the old one is void at once
-    ResetSecret { id: String },
+    ResetSecret {
+        id: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
     /// Put a subscriber and all its sessions on a plan of the configuration (audited)
     #[command(group(ArgGroup::new("which").required(true).args(["plan", "default"])))]
     Plan {
@@ -158,6 +163,8 @@ enum SubscriberAction {
         /// The default plan, whichever that is
         #[arg(long)]
         default: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
 }
 
@@ -169,7 +176,11 @@ enum SessionAction {
     Show { id: String },
     /// Go on without the receipt that a session waits for (audited).
     /// Only when you know that the gateway forwards nothing more
-    Force { id: String },
+    Force {
+        id: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
     /// Give a session another service while it goes on (audited). What is left out stays as it is
     Service(ServiceArgs),
     /// Open one session, or those of a file, and have their gateways instructed; those that are there
@@ -181,9 +192,15 @@ enum SessionAction {
         id: String,
         /// Not sealed
         location: String,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// End a session (audited)
-    Disconnect { id: String },
+    Disconnect {
+        id: String,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -213,6 +230,8 @@ struct ServiceArgs {
     /// Priority (PCP) of the session's frames
     #[arg(long, value_name = "0..7", value_parser = clap::value_parser!(u32).range(0..=7))]
     priority: Option<u32>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Debug, Subcommand)]
@@ -227,6 +246,8 @@ enum IdentityAction {
     /// is used; running servers take it up within seconds, and `status` shows it
     Add {
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         config: ConfigFile,
     },
     /// Seal with a key that was added; older ones still open. Do so on every replica. The running
@@ -236,6 +257,8 @@ enum IdentityAction {
         #[arg(value_name = "NUMBER")]
         key: u32,
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         config: ConfigFile,
     },
     /// Have an old key not be read any more (audited). Refused while rows of the database need it.
@@ -244,6 +267,8 @@ enum IdentityAction {
         /// Number of the key
         #[arg(value_name = "NUMBER")]
         key: u32,
+        #[command(flatten)]
+        dry_run: DryRun,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -303,6 +328,8 @@ enum KeysAction {
     #[command(hide = true)]
     Init {
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         config: ConfigFile,
     },
     /// The same as `pki issue`
@@ -312,6 +339,8 @@ enum KeysAction {
         /// Folder for the three files
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        #[command(flatten)]
+        dry_run: DryRun,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -323,6 +352,8 @@ enum KeysAction {
     /// Add an opening key for new stickers; those sealed to older keys stay good.
     /// A running server must be restarted
     RotateSeal {
+        #[command(flatten)]
+        dry_run: DryRun,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -373,7 +404,7 @@ pub fn main(cli: Cli) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use doorstep_daemon::manual;
+    use doorstep_daemon::{dry_run, manual};
     use doorstep_test_docs::{Document, wrong_commands};
 
     use super::*;
@@ -382,6 +413,42 @@ mod tests {
     fn the_documents_have_no_other_commands() {
         let wrong = wrong_commands(&Cli::command(), &Document::all());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn what_changes_something_has_a_dry_run() {
+        const READS: &str = "it reads";
+        const FILE: &str = "it reads, and writes nothing but the new file that it is told of";
+        let without = [
+            ("run", "it is the daemon"),
+            ("manual", FILE),
+            ("support-bundle", FILE),
+            ("database export", FILE),
+            ("database backup", FILE),
+        ];
+        let reads = [
+            "status",
+            "subscribers list",
+            "subscribers show",
+            "sessions list",
+            "sessions show",
+            "why",
+            "plans list",
+            "accounts list",
+            "gateways",
+            "audit list",
+            "audit verify",
+            "audit head",
+            "audit export",
+            "pki tokens",
+            "pki show",
+            "keys show",
+            "keys seal",
+            "keys identity list",
+        ];
+        let all = without.into_iter().chain(reads.map(|name| (name, READS)));
+        let all: Vec<_> = all.collect();
+        assert_eq!(dry_run::unaccounted(&Cli::command(), &all), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Subcommand, ValueEnum};
 use doorstep_daemon::client::{self, refused};
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::refuse;
 use doorstep_pki::files;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::pki_client::PkiClient;
@@ -24,6 +26,8 @@ pub enum Action {
     /// Make all keys; never overwrites any
     Init {
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         config: ConfigFile,
     },
     /// Make a one-time token that a gateway enrolls with (audited). It is shown only here
@@ -35,6 +39,8 @@ pub enum Action {
         /// Write it to a new file that only you may read, instead of showing it
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        dry_run: DryRun,
         #[command(flatten)]
         socket: Socket,
     },
@@ -48,6 +54,8 @@ pub enum Action {
     Revoke {
         gateway: String,
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         socket: Socket,
     },
     /// Make a gateway's key and certificate here: NAME.pem, NAME.key and ca.pem.
@@ -58,6 +66,8 @@ pub enum Action {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         #[command(flatten)]
+        dry_run: DryRun,
+        #[command(flatten)]
         config: ConfigFile,
     },
     /// Put another authority in the place of this one, step by step; both are trusted in between
@@ -66,6 +76,8 @@ pub enum Action {
         /// Although gateways that have not renewed yet would be shut out
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -88,24 +100,42 @@ pub enum Step {
 
 pub fn pki(action: Action, output: Output) -> Result<()> {
     match action {
-        Action::Init { config } => super::keys::init(&config.config, output),
-        Action::Issue { name, out, config } => {
-            super::keys::gateway(&Config::load(&config.config)?, &name, &out, output)
+        Action::Init { config, dry_run } => super::keys::init(&config.config, dry_run, output),
+        Action::Issue {
+            name,
+            out,
+            config,
+            dry_run,
+        } => super::keys::gateway(&Config::load(&config.config)?, &name, &out, dry_run, output),
+        Action::Show { config } => {
+            super::keys::show(&Config::load(&config.config)?, DryRun::default(), output)
         }
-        Action::Show { config } => super::keys::show(&Config::load(&config.config)?, output),
         Action::RotateCa {
             step,
             force,
             config,
-        } => rotate(&Config::load(&config.config)?, step, force, output),
+            dry_run,
+        } => rotate(&Config::load(&config.config)?, step, force, dry_run, output),
         Action::Token {
             gateway,
             expires,
             out,
             socket,
-        } => block_on(token(&socket.socket, gateway, expires, out, output)),
+            dry_run,
+        } => {
+            let asked = pb::CreateTokenRequest {
+                gateway_id: gateway,
+                lifetime_s: expires,
+                dry_run: dry_run.dry_run,
+            };
+            block_on(token(&socket.socket, asked, out, output))
+        }
         Action::Tokens { socket } => block_on(tokens(&socket.socket, output)),
-        Action::Revoke { gateway, socket } => block_on(revoke(&socket.socket, gateway, output)),
+        Action::Revoke {
+            gateway,
+            socket,
+            dry_run,
+        } => block_on(revoke(&socket.socket, gateway, dry_run, output)),
     }
 }
 
@@ -115,29 +145,39 @@ async fn connect(socket: &Path) -> Result<PkiClient<Channel>> {
 
 async fn token(
     socket: &Path,
-    gateway_id: String,
-    lifetime_s: u64,
+    request: pb::CreateTokenRequest,
     out: Option<PathBuf>,
     output: Output,
 ) -> Result<()> {
-    let request = pb::CreateTokenRequest {
-        gateway_id: gateway_id.clone(),
-        lifetime_s,
+    let gateway_id = request.gateway_id.clone();
+    let dry_run = DryRun {
+        dry_run: request.dry_run,
     };
     let created = connect(socket).await?.create_token(request).await;
     let created = created.map_err(refused)?.into_inner();
     let token = Zeroizing::new(created.token);
     let expires = created.expires_unix_ms;
-    if let Some(out) = &out {
+    dry_run.tell();
+    if let Some(out) = &out
+        && dry_run.dry_run
+    {
+        if out.exists() {
+            refuse!("{} is there already; it is not overwritten", out.display());
+        }
+    } else if let Some(out) = &out {
         files::write_new(out, format!("{}\n", *token).as_bytes())?;
     }
     match (output, out) {
-        (Output::Json, out) => output::json(&json!({
+        (Output::Json, out) => output::json(&dry_run.with(json!({
             "gateway_id": gateway_id,
-            "token": out.is_none().then_some(token.as_str()),
+            "token": (out.is_none() && !token.is_empty()).then_some(token.as_str()),
             "file": out,
             "expires_unix_ms": expires,
-        })),
+        }))),
+        (Output::Table, None) if dry_run.dry_run => output::print(&format!(
+            "a token for {gateway_id}, until {}\n",
+            when(expires)
+        )),
         (Output::Table, None) => {
             output::print(&format!("{}\n", *token))?;
             eprintln!("good once, until {}", when(expires));
@@ -193,17 +233,19 @@ async fn tokens(socket: &Path, output: Output) -> Result<()> {
     }
 }
 
-async fn revoke(socket: &Path, gateway_id: String, output: Output) -> Result<()> {
+async fn revoke(socket: &Path, gateway_id: String, dry_run: DryRun, output: Output) -> Result<()> {
     let request = pb::RevokeGatewayRequest {
         gateway_id: gateway_id.clone(),
+        dry_run: dry_run.dry_run,
     };
     let revoked = connect(socket).await?.revoke_gateway(request).await;
     let until = revoked.map_err(refused)?.into_inner().issued_until_unix_ms;
+    dry_run.tell();
     match output {
-        Output::Json => output::json(&json!({
+        Output::Json => output::json(&dry_run.with(json!({
             "gateway_id": gateway_id,
             "issued_until_unix_ms": until,
-        })),
+        }))),
         Output::Table => output::print(&format!(
             "certificates of {gateway_id} issued until {} are refused\n",
             when(until)
@@ -211,19 +253,22 @@ async fn revoke(socket: &Path, gateway_id: String, output: Output) -> Result<()>
     }
 }
 
-fn rotate(config: &Config, step: Step, force: bool, output: Output) -> Result<()> {
+fn rotate(config: &Config, step: Step, force: bool, dry_run: DryRun, output: Output) -> Result<()> {
     let step = match step {
         Step::Prepare => rotation::Step::Prepare,
         Step::Activate => rotation::Step::Activate,
         Step::Finish => rotation::Step::Finish,
     };
-    let next = rotation::rotate(config, step, force)?;
+    let next = rotation::rotate(config, step, force, dry_run.into())?;
     let trusted = keys::pki::pem_blocks(&keys::ca_pem(config)?)
         .map(|pem| keys::pki::fingerprint(&pem))
         .collect::<Result<Vec<_>>>()
         .context("ca.pem")?;
+    dry_run.tell();
     match output {
-        Output::Json => output::json(&json!({ "trusted_sha256": trusted, "next": next })),
+        Output::Json => {
+            output::json(&dry_run.with(json!({ "trusted_sha256": trusted, "next": next })))
+        }
         Output::Table => {
             let rows: Vec<_> = trusted
                 .into_iter()

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Subcommand;
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
 
@@ -18,9 +19,8 @@ pub enum Action {
     /// while they go on (audited). On several servers: on each. Other changes of the file are named
     /// and need a restart
     Reload {
-        /// Tell what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        dry_run: DryRun,
     },
 }
 
@@ -51,14 +51,17 @@ async fn list(socket: &Path, output: Output) -> Result<()> {
     print(&table(&["PLAN", "SERVICE", "DEFAULT"], &rows))
 }
 
-async fn reload(socket: &Path, dry_run: bool, output: Output) -> Result<()> {
+async fn reload(socket: &Path, dry_run: DryRun, output: Output) -> Result<()> {
     let mut client = client::connect(socket).await?;
     let reloaded = client
-        .reload_plans(pb::ReloadPlansRequest { dry_run })
+        .reload_plans(pb::ReloadPlansRequest {
+            dry_run: dry_run.dry_run,
+        })
         .await;
     let reloaded = reloaded.map_err(refused)?.into_inner();
+    dry_run.tell();
     if output == Output::Json {
-        return json(&views::ReloadedPlans::from(reloaded));
+        return json(&dry_run.with(views::ReloadedPlans::from(reloaded)));
     }
     let service = |service: Option<pb::Service>, absent: &str| {
         service.map_or_else(|| absent.to_owned(), |service| tables::service(&service))
@@ -87,9 +90,5 @@ async fn reload(socket: &Path, dry_run: bool, output: Output) -> Result<()> {
         ("default plan", default.unwrap_or_default()),
         ("needs a restart", reloaded.needs_restart.join(", ")),
         ("in use, but gone", reloaded.missing.join(", ")),
-        (
-            "nothing was changed",
-            if dry_run { "--dry-run" } else { "" }.to_owned(),
-        ),
     ]))
 }

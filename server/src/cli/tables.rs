@@ -1,6 +1,7 @@
 //! Lists and details as tables, or as JSON where asked.
 
 use anyhow::Result;
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_daemon::rate;
 use doorstep_proto::v1 as pb;
@@ -138,9 +139,10 @@ fn follows(view: &pb::SessionView) -> String {
     }
 }
 
-pub fn detail(detail: pb::SessionDetail, output: Output) -> Result<()> {
+pub fn detail(detail: pb::SessionDetail, dry_run: DryRun, output: Output) -> Result<()> {
+    dry_run.tell();
     if output == Output::Json {
-        return json(&views::SessionDetail::from(detail));
+        return json(&dry_run.with(views::SessionDetail::from(detail)));
     }
     let view = detail.session.unwrap_or_default();
     let (service, follows) = (service_and_plan(&view), follows(&view));

@@ -331,6 +331,13 @@ impl From<pb::SubscriberView> for Subscriber {
     }
 }
 
+#[derive(Serialize)]
+pub struct NewSecret {
+    pub subscriber_id: String,
+    /// In Base64; null: of a dry run, which makes none.
+    pub secret: Option<String>,
+}
+
 /// A part of the list.
 #[derive(Serialize)]
 pub struct Sessions {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{ArgGroup, Args};
 use doorstep_daemon::client::refused;
+use doorstep_daemon::exit::Exit;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::why_request::Subject;
@@ -14,9 +15,6 @@ use serde::Serialize;
 
 use super::tables::when;
 use super::{Socket, client};
-
-/// Exit code: the question was answered, and a link is broken.
-const BROKEN: u8 = 3;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("subject").required(true).args(["phone", "location", "session"])))]
@@ -137,7 +135,7 @@ pub fn why(given: &WhyArgs, output: Output) -> Result<ExitCode> {
     Ok(if all_hold {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(BROKEN)
+        Exit::Finding.into()
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use doorstep_daemon::dry_run::Run;
 use doorstep_web::page::csrf;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
@@ -105,7 +106,7 @@ pub async fn add(
     let (role, password) = (role(&fields)?, password(&mut fields));
     let engine = &console.engine;
     engine
-        .add_account(user.actor(), name, role, password)
+        .add_account(user.actor(), name, role, password, Run::Real)
         .await?;
     Ok(Redirect::to("/accounts"))
 }
@@ -177,7 +178,9 @@ pub async fn change(
         _ => return Err(Problem::invalid("change", "there is no such change")),
     };
     let engine = &console.engine;
-    engine.change_account(user.actor(), name, change).await?;
+    engine
+        .change_account(user.actor(), name, change, Run::Real)
+        .await?;
     Ok(Redirect::to(&format!("/accounts/{name}")))
 }
 
@@ -219,7 +222,7 @@ pub async fn own_change(
     let change = AccountChange::Password(password(&mut fields));
     let engine = &console.engine;
     engine
-        .change_account(user.actor(), user.name, change)
+        .change_account(user.actor(), user.name, change, Run::Real)
         .await?;
     Ok(Redirect::to("/sign-in").into_response())
 }

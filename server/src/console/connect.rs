@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use doorstep_daemon::dry_run::Run;
 use doorstep_location::LocationId;
 use doorstep_web::page::csrf;
 use maud::{Markup, html};
@@ -93,6 +94,7 @@ fn wanted(fields: &Fields) -> Result<ToBind> {
         additional: fields.has("additional"),
         establishment: establishment
             .ok_or_else(|| Problem::invalid("establishment", "must be terminal or dhcp"))?,
+        run: Run::Real,
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use doorstep_daemon::dry_run::Run;
 use doorstep_location::LocationId;
 use doorstep_web::page::csrf;
 use maud::{Markup, html};
@@ -151,10 +152,10 @@ pub async fn carry_out(
     }
     let (engine, actor) = (&console.engine, user.actor());
     match (deed, location) {
-        (Deed::Move, Some(location)) => engine.relocate(actor, id, location).await?,
-        (Deed::Force, _) => engine.force(actor, id).await?,
-        _ => engine.disconnect(actor, id).await?,
-    }
+        (Deed::Move, Some(location)) => engine.relocate(actor, id, location, Run::Real).await?,
+        (Deed::Force, _) => engine.force(actor, id, Run::Real).await?,
+        _ => engine.disconnect(actor, id, Run::Real).await?,
+    };
     Ok(Redirect::to(&format!("/sessions/{id}")).into_response())
 }
 

@@ -1,6 +1,7 @@
 //! Accounts of the operator's people, each change in one transaction with its line in the audit log.
 
 use doorstep_daemon::blocking;
+use doorstep_daemon::dry_run::Run;
 use doorstep_web::password::{self, PasswordError};
 use zeroize::Zeroizing;
 
@@ -26,12 +27,13 @@ impl Engine {
         name: Name,
         role: Role,
         password: Zeroizing<String>,
+        run: Run,
     ) -> Result<()> {
         let who = allowed(actor, Right::Administer)?;
         let hash = hash(password).await?;
         let at_ms = now_ms();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 if work.account(name)?.is_some() {
                     return Err(EngineError::Precondition(format!(
                         "there is an account {name} already; choose another name, or change that one"
@@ -50,6 +52,7 @@ impl Engine {
         actor: Actor,
         name: Name,
         change: AccountChange,
+        run: Run,
     ) -> Result<()> {
         // Everybody may have another password of their own.
         let is_own = matches!(actor, Actor::Account(own, _) if own == name);
@@ -84,7 +87,7 @@ impl Engine {
             }
         };
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 let row = work.account(name)?;
                 let mut row = row.ok_or(EngineError::NotFound(NO_ACCOUNT))?;
                 row.role = role.unwrap_or(row.role);

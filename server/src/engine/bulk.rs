@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_location::LocationId;
 use futures::future::join_all;
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use super::{Engine, EngineError, Result, now_ms};
 use crate::account::{Actor, Right};
 use crate::identity::{IdCard, Phone};
 use crate::session::{Establishment, SealedSecret};
-use crate::store::{Answer, Need, SessionRow, Who, Work};
+use crate::store::{Answer, Need, Outcome, SessionRow, Who, Work};
 use crate::vault::{Purpose, Secret};
 
 /// A subscriber that the operator knows and this server shall know.
@@ -25,11 +26,13 @@ pub struct ToImport {
     pub id_card: Option<IdCard>,
     /// None: the default plan.
     pub plan: Option<String>,
+    pub run: Run,
 }
 
 #[derive(Debug)]
 pub enum Imported {
-    New(Uuid, Secret),
+    /// With the secret; of a dry run nobody has either.
+    New(Uuid, Secret, Run),
     /// Somebody has these numbers already.
     Present(Uuid),
 }
@@ -49,15 +52,19 @@ pub struct ToBind {
     /// Beside the sessions that there are.
     pub additional: bool,
     pub establishment: Establishment,
+    pub run: Run,
 }
 
 /// The subscriber's session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Bound {
     pub subscriber: Uuid,
     pub session: Uuid,
+    /// The session as it is, or of a dry run would be.
+    pub outcome: Outcome,
     /// It was there already.
     pub present: bool,
+    pub run: Run,
 }
 
 /// What is told apart by what the operator opened a session with.
@@ -112,10 +119,10 @@ impl Engine {
             known_plan(&self.plans(), plan)?;
         }
         let (new, secret) = self.new_subscriber(row.phone.as_ref(), row.id_card.as_ref())?;
-        let id = new.id;
+        let (id, run) = (new.id, row.run);
         let at_ms = now_ms();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 if !work.insert_subscriber(&new, at_ms)? {
                     return Err(EngineError::AlreadyRegistered);
                 }
@@ -134,7 +141,7 @@ impl Engine {
                 Ok(())
             })
             .await?;
-        Ok(Imported::New(id, secret))
+        Ok(Imported::New(id, secret, run))
     }
 
     /// Opens sessions; outcomes in the order of the rows.
@@ -162,7 +169,8 @@ impl Engine {
                     "no subscriber is registered with what is given",
                 ))?;
                 let wanted = (row.additional, row.establishment);
-                self.bind_one(who, subscriber, row.location, wanted).await
+                let ask = (who, subscriber, row.location);
+                self.bind_one(ask, wanted, row.run).await
             }
         });
         Ok(join_all(bound).await)
@@ -170,15 +178,14 @@ impl Engine {
 
     async fn bind_one(
         self: &Arc<Self>,
-        who: Who,
-        subscriber: Uuid,
-        location: LocationId,
+        (who, subscriber, location): (Who, Uuid, LocationId),
         wanted: (bool, Establishment),
+        run: Run,
     ) -> Result<Bound> {
         let engine = Arc::clone(self);
         let at_ms = now_ms();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 work.expect([Need::Subscriber(subscriber), Need::SessionsOf(subscriber)])?;
                 let row = work.subscriber(subscriber)?;
                 let row = row.ok_or(EngineError::NotFound("there is no such subscriber"))?;
@@ -190,7 +197,7 @@ impl Engine {
                     who,
                     at_ms,
                 };
-                engine.bind(work, &ask, wanted)
+                engine.bind(work, &ask, wanted, run)
             })
             .await
     }
@@ -200,6 +207,7 @@ impl Engine {
         work: &mut Work<'_>,
         ask: &Ask<'_>,
         (additional, establishment): (bool, Establishment),
+        run: Run,
     ) -> Result<Bound> {
         if establishment == Establishment::Dhcp && ask.gateway.ipv4.is_none() {
             return Err(EngineError::Precondition(format!(
@@ -220,7 +228,9 @@ impl Engine {
             return Ok(Bound {
                 subscriber,
                 session: row.session.id,
+                outcome: work.outcome(row.session.id)?,
                 present: true,
+                run,
             });
         }
         if additional {
@@ -263,7 +273,9 @@ impl Engine {
         Ok(Bound {
             subscriber,
             session,
+            outcome: work.outcome(session)?,
             present: false,
+            run,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Tokens and revocations, each in one transaction with its line in the audit log.
 
+use doorstep_daemon::dry_run::Run;
+
 use super::{Engine, EngineError, Result, now_ms};
 use crate::enroll::{Taken, TokenRow};
 use crate::store::Who;
@@ -8,12 +10,14 @@ use crate::store::Who;
 const REMEMBERED_MS: i64 = 30 * 24 * 3_600_000;
 
 impl Engine {
-    pub async fn add_token(&self, hash: &str, row: &TokenRow) -> Result<()> {
-        let forget_ms = row.created_ms - REMEMBERED_MS;
-        self.store.forget_tokens(forget_ms).await?;
+    pub async fn add_token(&self, hash: &str, row: &TokenRow, run: Run) -> Result<()> {
+        if !run.is_dry() {
+            let forget_ms = row.created_ms - REMEMBERED_MS;
+            self.store.forget_tokens(forget_ms).await?;
+        }
         let (hash, row) = (hash.to_owned(), row.clone());
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 work.write_token(&hash, row.clone());
                 let detail = format!("for gateway {}", row.gateway);
                 let action = "create-token";
@@ -51,11 +55,11 @@ impl Engine {
     }
 
     /// Returns the time up to which certificates are void.
-    pub async fn revoke_gateway(&self, gateway: &str) -> Result<i64> {
+    pub async fn revoke_gateway(&self, gateway: &str, run: Run) -> Result<i64> {
         let gateway = gateway.to_owned();
         let until_ms = now_ms();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 work.revoke(&gateway, until_ms);
                 let detail = format!("gateway {gateway}");
                 let action = "revoke-gateway";

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use doorstep_daemon::blocking;
+use doorstep_daemon::dry_run::Run;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -197,9 +198,16 @@ impl Engine {
         Ok(all)
     }
 
-    /// Takes an old key out of use, here and now; where its file is kept.
-    pub async fn retire_identity_key(self: &Arc<Self>, id: KeyId) -> anyhow::Result<PathBuf> {
+    /// Takes an old key out of use, here and now; where its file is kept, or by a dry run would be.
+    pub async fn retire_identity_key(
+        self: &Arc<Self>,
+        id: KeyId,
+        run: Run,
+    ) -> anyhow::Result<PathBuf> {
         keys::identity::check_old(&self.config, id)?;
+        if run.is_dry() {
+            return retire(&self.config, &self.store, id, run).await;
+        }
         let sealed_with = self.vault().current_id();
         self.refresh_on_disk().await?;
         if self.vault().current_id() != sealed_with {
@@ -209,7 +217,7 @@ impl Engine {
                 self.vault().current_id()
             );
         }
-        let retired = retire(&self.config, &self.store, id).await;
+        let retired = retire(&self.config, &self.store, id, run).await;
         // Either way: rows that are left are renewed now, or what is left of the key is removed.
         self.walk_now.notify_one();
         let path = retired?;
@@ -492,26 +500,29 @@ fn renewed_keys(
 }
 
 /// Retires a key while no server runs on this folder; where its file is kept.
-pub async fn retire_offline(config: &Config, id: KeyId) -> anyhow::Result<PathBuf> {
+pub async fn retire_offline(config: &Config, id: KeyId, run: Run) -> anyhow::Result<PathBuf> {
     let _lock = crate::serve::lock_data_dir(config)?;
     keys::identity::check_old(config, id)?;
     let audit = keys::audit_key(config)?;
     let store = Store::open(&config.database, audit, |_| {}, |_| {}).await?;
-    let retired = retire(config, &store, id).await;
+    let retired = retire(config, &store, id, run).await;
     store.close().await;
     retired
 }
 
-async fn retire(config: &Config, store: &Store, id: KeyId) -> anyhow::Result<PathBuf> {
+async fn retire(config: &Config, store: &Store, id: KeyId, run: Run) -> anyhow::Result<PathBuf> {
     let current = keys::identity::check_old(config, id)?;
     let needs = async || -> std::result::Result<Needs, StoreError> {
         let all = store.identity_needs(current).await?;
         Ok(all.get(&id).copied().unwrap_or_default())
     };
     let (own, needed) = (config.clone(), needs().await?);
-    let path = blocking::run(move || keys::identity::retire(&own, id, needed))
+    let path = blocking::run(move || keys::identity::retire(&own, id, needed, run))
         .await
         .context("the key's file cannot be renamed")??;
+    if run.is_dry() {
+        return Ok(path);
+    }
     // What was under way while it was counted, by this server or another one.
     let done = match needs().await {
         Ok(Needs {

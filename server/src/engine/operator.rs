@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_location::LocationId;
 use uuid::Uuid;
 
@@ -11,21 +12,24 @@ use super::{Engine, EngineError, Result, now_ms};
 use crate::account::{Actor, Right};
 use crate::identity::{IdCard, Phone};
 use crate::session::Establishment;
-use crate::session::machine::{Event, Outcome};
-use crate::store::{Subscriber, Who};
+use crate::session::machine::{self, Event};
+use crate::store::{Outcome, Subscriber, Who};
 use crate::vault::{Purpose, Secret};
+
+/// Audit action: a session's end on the operator's behalf.
+const DISCONNECT: &str = "disconnect-session";
 
 impl Engine {
     /// Goes on without a receipt.
-    pub async fn force(&self, actor: Actor, session: Uuid) -> Result<()> {
+    pub async fn force(&self, actor: Actor, session: Uuid, run: Run) -> Result<Outcome> {
         let who = allowed(actor, Right::Force)?;
-        self.operate(who, session, "force-session", false).await
+        self.operate(who, session, "force-session", run).await
     }
 
     /// Ends a session on the operator's behalf.
-    pub async fn disconnect(&self, actor: Actor, session: Uuid) -> Result<()> {
+    pub async fn disconnect(&self, actor: Actor, session: Uuid, run: Run) -> Result<Outcome> {
         let who = allowed(actor, Right::Serve)?;
-        self.operate(who, session, "disconnect-session", true).await
+        self.operate(who, session, DISCONNECT, run).await
     }
 
     /// Moves a session that comes up by DHCP, on the operator's behalf.
@@ -34,12 +38,13 @@ impl Engine {
         actor: Actor,
         session: Uuid,
         location: LocationId,
-    ) -> Result<()> {
+        run: Run,
+    ) -> Result<Outcome> {
         let who = allowed(actor, Right::Serve)?;
         let engine = Arc::clone(self);
         let at_ms = now_ms();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 let session = work.session(session)?.map(|row| row.session);
                 let session = session.ok_or(EngineError::NotFound(
                     "session_id: there is no such session",
@@ -70,7 +75,7 @@ impl Engine {
                     &format!("to {} with generation {generation}", ask.gateway.id),
                     at_ms,
                 );
-                Ok(())
+                Ok(work.outcome(id)?)
             })
             .await
     }
@@ -80,23 +85,23 @@ impl Engine {
         who: Who,
         session: Uuid,
         action: &'static str,
-        release: bool,
-    ) -> Result<()> {
+        run: Run,
+    ) -> Result<Outcome> {
         let at_ms = now_ms();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 let row = work.session(session)?.ok_or(EngineError::NotFound(
                     "session_id: there is no such session",
                 ))?;
-                let event = if release {
+                let event = if action == DISCONNECT {
                     Event::Release {
                         generation: work.take_generations(row.session.subscriber, 1)?,
                     }
                 } else {
                     Event::Force
                 };
-                let outcome = Self::drive(work, &row.session, event, who, at_ms)?;
-                if let Outcome::Denied(denied) = outcome {
+                let driven = Self::drive(work, &row.session, event, who, at_ms)?;
+                if let machine::Outcome::Denied(denied) = driven {
                     return Err(denied.into());
                 }
                 work.audit(
@@ -110,7 +115,7 @@ impl Engine {
                     ),
                     at_ms,
                 );
-                Ok(())
+                Ok(work.outcome(session)?)
             })
             .await
     }
@@ -130,11 +135,11 @@ impl Engine {
     }
 
     /// A new secret in place of a lost one.
-    pub async fn reset_secret(&self, subscriber: Uuid) -> Result<Secret> {
+    pub async fn reset_secret(&self, subscriber: Uuid, run: Run) -> Result<Secret> {
         let secret = Secret::generate()?;
         let hash = secret.hash();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 if !work.set_secret_hash(subscriber, &hash)? {
                     return Err(EngineError::NotFound(
                         "subscriber_id: there is no such subscriber",

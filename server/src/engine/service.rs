@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use uuid::Uuid;
 
 use super::plans::known_plan;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::config::Plans;
-use crate::session::machine::{Event, Outcome};
+use crate::session::machine::{self, Event};
 use crate::session::service::{Grant, Service};
-use crate::store::{SessionRow, Subscriber, Who, Work};
+use crate::store::{Outcome, SessionRow, StoreError, Subscriber, SubscriberRow, Who, Work};
 
 /// What an operator wants a session to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +28,17 @@ pub enum Wanted {
 
 impl Engine {
     /// Gives one session another service.
-    pub async fn set_service(self: &Arc<Self>, session: Uuid, wanted: &Wanted) -> Result<()> {
+    pub async fn set_service(
+        self: &Arc<Self>,
+        session: Uuid,
+        wanted: &Wanted,
+        run: Run,
+    ) -> Result<Outcome> {
         let at_ms = now_ms();
         let engine = Arc::clone(self);
         let wanted = wanted.clone();
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 let row = work.session(session)?.ok_or(EngineError::NotFound(
                     "session_id: there is no such session",
                 ))?;
@@ -53,18 +59,23 @@ impl Engine {
                     },
                     at_ms,
                 );
-                Ok(())
+                Ok(work.outcome(session)?)
             })
             .await
     }
 
     /// Puts a subscriber and all its sessions on a plan; none: the default plan.
-    pub async fn set_plan(self: &Arc<Self>, subscriber: Uuid, plan: Option<&str>) -> Result<()> {
+    pub async fn set_plan(
+        self: &Arc<Self>,
+        subscriber: Uuid,
+        plan: Option<&str>,
+        run: Run,
+    ) -> Result<SubscriberRow> {
         let at_ms = now_ms();
         let engine = Arc::clone(self);
         let plan = plan.map(ToOwned::to_owned);
         self.store
-            .change(move |work| {
+            .change_or_try(run, move |work| {
                 let plans = engine.plans();
                 let chosen = match &plan {
                     Some(name) => Some(known_plan(&plans, name)?),
@@ -77,8 +88,9 @@ impl Engine {
                 }
                 let service = chosen.map(|plan| plan.service).unwrap_or_default();
                 let name = chosen.map(|plan| plan.name.as_str());
-                for row in work.sessions_of(subscriber)? {
-                    Self::serve(work, &row, (service, name), Who::Operator, at_ms)?;
+                let sessions = work.sessions_of(subscriber)?;
+                for row in &sessions {
+                    Self::serve(work, row, (service, name), Who::Operator, at_ms)?;
                 }
                 work.audit(
                     Who::Operator,
@@ -88,7 +100,11 @@ impl Engine {
                     &format!("{}: {service}", name.unwrap_or("none")),
                     at_ms,
                 );
-                Ok(())
+                let row = work.subscriber(subscriber)?;
+                Ok(SubscriberRow {
+                    subscriber: row.ok_or(StoreError::Conflict)?,
+                    sessions: sessions.len() as u64,
+                })
             })
             .await
     }
@@ -112,11 +128,11 @@ impl Engine {
     ) -> Result<bool> {
         let event = Event::Serve { service, plan };
         match Self::drive(work, &row.session, event, who, at_ms)? {
-            Outcome::Changed(change) => {
+            machine::Outcome::Changed(change) => {
                 Ok(change.session.service.revision != row.session.service.revision)
             }
-            Outcome::Ignored(_) => Ok(false),
-            Outcome::Denied(denied) => Err(denied.into()),
+            machine::Outcome::Ignored(_) => Ok(false),
+            machine::Outcome::Denied(denied) => Err(denied.into()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod revocations;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_pki::certificate::Certificate;
 use doorstep_pki::token::{Token, TokenError};
 use thiserror::Error;
@@ -95,7 +96,12 @@ impl Enroller {
     }
 
     /// A new token, and when it ends.
-    pub async fn create_token(&self, gateway: &str, lifetime: Duration) -> Result<(Token, i64)> {
+    pub async fn create_token(
+        &self,
+        gateway: &str,
+        lifetime: Duration,
+        run: Run,
+    ) -> Result<(Token, i64)> {
         self.configured(gateway)?;
         if !TOKEN_LIFE.contains(&lifetime.as_secs()) {
             return Err(EnrollError::Lifetime);
@@ -111,7 +117,7 @@ impl Enroller {
             expires_ms: created_ms.saturating_add(lifetime.as_millis() as i64),
             used_ms: None,
         };
-        self.engine.add_token(&token.hash(), &row).await?;
+        self.engine.add_token(&token.hash(), &row, run).await?;
         Ok((token, row.expires_ms))
     }
 
@@ -169,11 +175,14 @@ impl Enroller {
     }
 
     /// Voids all certificates of a gateway; one that the configuration does not know any more too.
-    pub async fn revoke(&self, gateway: &str) -> Result<i64> {
+    pub async fn revoke(&self, gateway: &str, run: Run) -> Result<i64> {
         if !crate::config::is_name(gateway) {
             return Err(EnrollError::NotConfigured(gateway.to_owned()));
         }
-        let until_ms = self.engine.revoke_gateway(gateway).await?;
+        let until_ms = self.engine.revoke_gateway(gateway, run).await?;
+        if run.is_dry() {
+            return Ok(until_ms);
+        }
         self.revocations.refresh(&self.engine.store).await?;
         tracing::info!(gateway, "gateway's certificates revoked");
         Ok(until_ms)

@@ -12,6 +12,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::dry_run::Run;
+use doorstep_daemon::refuse;
 
 use super::{existing_dir, files, secret_bytes, write_secret};
 use crate::config::Config;
@@ -141,11 +143,11 @@ pub(super) fn vault(dir: &Path) -> Result<Vault> {
 }
 
 /// Makes a new key. It seals nothing until [`begin_use`].
-pub fn add(config: &Config) -> Result<KeyFile> {
+pub fn add(config: &Config, run: Run) -> Result<KeyFile> {
     let dir = existing_dir(config)?;
     let present = files_in(&dir)?;
     if let Some(next) = present.iter().find(|key| key.state == State::Next) {
-        bail!(
+        refuse!(
             "identity key {} was added already and is not in use yet: `keys identity use {}`",
             next.id,
             next.id.number()
@@ -157,8 +159,10 @@ pub fn add(config: &Config) -> Result<KeyFile> {
         None => bail!("{} holds no identity key", dir.display()),
     };
     let path = path(&dir, id, "next");
-    write_secret(&path)?;
-    files::sync_dir(&dir)?;
+    if !run.is_dry() {
+        write_secret(&path)?;
+        files::sync_dir(&dir)?;
+    }
     Ok(KeyFile {
         id,
         state: State::Next,
@@ -166,16 +170,20 @@ pub fn add(config: &Config) -> Result<KeyFile> {
     })
 }
 
-/// Has a key that was added seal from now on: a running server takes it up within seconds.
-pub fn begin_use(config: &Config, id: KeyId) -> Result<()> {
+/// Has a key that was added seal from now on: a running server takes it up within seconds. Where its file is.
+pub fn begin_use(config: &Config, id: KeyId, run: Run) -> Result<PathBuf> {
     let dir = existing_dir(config)?;
     let file = find(&dir, id)?;
     if file.state != State::Next {
-        bail!("identity key {id} is {} already", file.state.name());
+        refuse!("identity key {id} is {} already", file.state.name());
     }
     // What cannot be read must not become the key that seals.
     secret_bytes(&file.path)?;
-    rename(&dir, &file.path, &path(&dir, id, "key"))
+    let to = path(&dir, id, "key");
+    if !run.is_dry() {
+        rename(&dir, &file.path, &to)?;
+    }
+    Ok(to)
 }
 
 /// Whether a key may be retired as far as the files tell; the current key.
@@ -184,12 +192,12 @@ pub fn check_old(config: &Config, id: KeyId) -> Result<KeyId> {
     let listed = files_in(&dir)?;
     match find(&dir, id)?.state {
         State::Old => {}
-        State::Current => bail!(
+        State::Current => refuse!(
             "identity key {id} seals; `keys identity add` and `use` another one before this one is \
              retired"
         ),
-        State::Next => bail!("identity key {id} is not in use yet; there is nothing to retire"),
-        State::Retired => bail!("identity key {id} is retired already"),
+        State::Next => refuse!("identity key {id} is not in use yet; there is nothing to retire"),
+        State::Retired => refuse!("identity key {id} is retired already"),
     }
     let current = listed.iter().find(|key| key.state == State::Current);
     Ok(current.context("no identity key seals")?.id)
@@ -197,18 +205,20 @@ pub fn check_old(config: &Config, id: KeyId) -> Result<KeyId> {
 
 /// Takes an old key out of use; where its file is kept. `needs`: rows in the database that are still
 /// of this key; only with none it is safe.
-pub fn retire(config: &Config, id: KeyId, needs: Needs) -> Result<PathBuf> {
+pub fn retire(config: &Config, id: KeyId, needs: Needs, run: Run) -> Result<PathBuf> {
     check_old(config, id)?;
     let dir = existing_dir(config)?;
     if needs.total() > 0 {
-        bail!(
+        refuse!(
             "{needs} still need identity key {id}. A running server renews them by and by: start one \
              if none runs, and ask again when `keys identity list` shows none"
         );
     }
     let file = find(&dir, id)?;
     let to = path(&dir, id, "retired");
-    rename(&dir, &file.path, &to)?;
+    if !run.is_dry() {
+        rename(&dir, &file.path, &to)?;
+    }
     Ok(to)
 }
 
@@ -271,15 +281,18 @@ ipv4_pool = "198.51.100.0/29"
         assert_eq!(states(), [(1, "current")]);
         let first = open().number(Purpose::Phone, owner, "12345").unwrap();
 
-        add(&config).unwrap();
+        add(&config, Run::Real).unwrap();
         assert_eq!(states(), [(2, "next"), (1, "current")]);
         assert_eq!(open().current_id(), id(1), "it does not seal yet");
         assert_eq!(open().indexes(Purpose::Phone, "1").len(), 2);
-        assert!(error(add(&config).map(drop)).contains("use 2"));
-        assert!(error(begin_use(&config, id(3))).contains("holds no identity key 0003"));
-        assert!(error(begin_use(&config, id(1))).contains("current already"));
+        assert!(error(add(&config, Run::Real).map(drop)).contains("use 2"));
+        assert!(
+            error(begin_use(&config, id(3), Run::Real).map(drop))
+                .contains("holds no identity key 0003")
+        );
+        assert!(error(begin_use(&config, id(1), Run::Real).map(drop)).contains("current already"));
 
-        begin_use(&config, id(2)).unwrap();
+        begin_use(&config, id(2), Run::Real).unwrap();
         assert_eq!(states(), [(2, "current"), (1, "old")]);
         let both = open();
         assert_eq!(both.current_id(), id(2));
@@ -296,14 +309,18 @@ ipv4_pool = "198.51.100.0/29"
             subscribers: 3,
             ..Needs::default()
         };
-        assert!(error(retire(&config, id(1), needs).map(drop)).contains("3 subscribers"));
+        assert!(
+            error(retire(&config, id(1), needs, Run::Real).map(drop)).contains("3 subscribers")
+        );
         let none = Needs::default();
-        assert!(error(retire(&config, id(2), none).map(drop)).contains("0002 seals"));
-        retire(&config, id(1), none).unwrap();
-        assert!(error(retire(&config, id(1), none).map(drop)).contains("retired already"));
+        assert!(error(retire(&config, id(2), none, Run::Real).map(drop)).contains("0002 seals"));
+        retire(&config, id(1), none, Run::Real).unwrap();
+        assert!(
+            error(retire(&config, id(1), none, Run::Real).map(drop)).contains("retired already")
+        );
         put_back(&config, id(1)).unwrap();
         assert_eq!(states(), [(2, "current"), (1, "old")]);
-        let kept = retire(&config, id(1), none).unwrap();
+        let kept = retire(&config, id(1), none, Run::Real).unwrap();
         assert!(kept.exists(), "a backup may need it");
         assert_eq!(states(), [(2, "current"), (1, "retired")]);
         let opened = open().open(Purpose::Phone, owner, &renewed.number.sealed);
@@ -315,7 +332,7 @@ ipv4_pool = "198.51.100.0/29"
         assert!(told.contains("identity-0001.retired"), "{told}");
 
         std::fs::remove_file(kept).unwrap();
-        add(&config).unwrap();
+        add(&config, Run::Real).unwrap();
         assert_eq!(states(), [(3, "next"), (2, "current")]);
         std::fs::remove_file(path(&config.keys_dir(), id(2), "key")).unwrap();
         let told = error(vault(&config.keys_dir()).map(drop));

@@ -8,6 +8,9 @@ pub mod server;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use doorstep_daemon::dry_run::Run;
+use doorstep_daemon::exit::{self, Exit};
+use doorstep_daemon::refuse;
 use doorstep_location::sealed::{Keyring, LegacyKey, OpeningKey};
 pub use doorstep_pki::files;
 use zeroize::Zeroizing;
@@ -31,19 +34,8 @@ pub struct Keys {
 
 /// Makes all keys. Refuses to touch a folder that has any.
 pub fn init(config: &Config) -> Result<()> {
+    check_none(config)?;
     let dir = config.keys_dir();
-    if dir.exists()
-        && std::fs::read_dir(&dir)
-            .with_context(|| format!("cannot read {}", dir.display()))?
-            .next()
-            .is_some()
-    {
-        bail!(
-            "{} holds keys already; they are never overwritten, because seals, gateways and \
-             stored numbers depend on them. Move the folder away to begin anew",
-            dir.display()
-        );
-    }
     files::create_private_dir(&config.data_dir)?;
     files::create_private_dir(&dir)?;
     let authority = pki::Authority::make(&config.operator)?;
@@ -56,15 +48,35 @@ pub fn init(config: &Config) -> Result<()> {
     files::sync_dir(&dir)
 }
 
+/// Whether [`init`] may make keys.
+pub fn check_none(config: &Config) -> Result<()> {
+    let dir = config.keys_dir();
+    if dir.exists()
+        && std::fs::read_dir(&dir)
+            .with_context(|| format!("cannot read {}", dir.display()))?
+            .next()
+            .is_some()
+    {
+        refuse!(
+            "{} holds keys already; they are never overwritten, because seals, gateways and \
+             stored numbers depend on them. Move the folder away to begin anew",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
 /// Adds an opening key; the newest is the one that `show` gives out.
-pub fn rotate_seal(config: &Config) -> Result<PathBuf> {
+pub fn rotate_seal(config: &Config, run: Run) -> Result<()> {
     let dir = config.keys_dir();
     if !dir.join(CA_CERT).exists() {
         bail!("{} holds no keys; run `pki init` first", dir.display());
     }
-    let path = add_opening_key(&dir)?;
-    files::sync_dir(&dir)?;
-    Ok(path)
+    if run.is_dry() {
+        return Ok(());
+    }
+    add_opening_key(&dir)?;
+    files::sync_dir(&dir)
 }
 
 fn add_opening_key(dir: &Path) -> Result<PathBuf> {
@@ -215,14 +227,15 @@ pub struct GatewayFiles {
 }
 
 /// Makes a gateway's key and certificate here, into `out`, for a gateway that cannot enroll.
-pub fn issue_gateway(config: &Config, name: &str, out: &Path) -> Result<GatewayFiles> {
+pub fn issue_gateway(config: &Config, name: &str, out: &Path, run: Run) -> Result<GatewayFiles> {
     if !crate::config::is_name(name) {
-        bail!("a gateway's name is 1 to 63 of a-z, 0-9 and -, neither beginning nor ending with -");
+        let text =
+            "a gateway's name is 1 to 63 of a-z, 0-9 and -, neither beginning nor ending with -";
+        return Err(exit::because(Exit::Usage, text));
     }
     let authority = signing_authority(config)?;
     let ca_pem = ca_pem(config)?;
     let issued = authority.issue_with_key(name, config.certificates.gateway)?;
-    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let made = GatewayFiles {
         cert: out.join(format!("{name}.pem")),
         key: out.join(format!("{name}.key")),
@@ -230,11 +243,24 @@ pub fn issue_gateway(config: &Config, name: &str, out: &Path) -> Result<GatewayF
     };
     match std::fs::read_to_string(&made.ca) {
         Ok(present) if present == ca_pem => {}
-        Ok(_) => bail!(
+        Ok(_) => refuse!(
             "{} is another authority's certificate; choose another folder",
             made.ca.display()
         ),
-        Err(_) => files::write_new(&made.ca, ca_pem.as_bytes())?,
+        Err(_) if run.is_dry() => {}
+        Err(_) => {
+            let uncreated = || format!("cannot create {}", out.display());
+            std::fs::create_dir_all(out).with_context(uncreated)?;
+            files::write_new(&made.ca, ca_pem.as_bytes())?;
+        }
+    }
+    for file in [&made.key, &made.cert] {
+        if file.exists() {
+            refuse!("{} is there already; it is not overwritten", file.display());
+        }
+    }
+    if run.is_dry() {
+        return Ok(made);
     }
     files::write_new(&made.key, issued.key_pem.as_bytes())?;
     files::write_new(&made.cert, issued.cert_pem.as_bytes())?;

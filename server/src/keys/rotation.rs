@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use doorstep_daemon::dry_run::Run;
+use doorstep_daemon::refuse;
 use doorstep_pki::certificate::Certificate;
 use doorstep_pki::files;
 
@@ -26,7 +28,7 @@ pub enum Step {
 
 /// Carries a step out; the text says what to do next. Refuses a step that would shut out gateways
 /// that have not renewed since the last one, unless forced.
-pub fn rotate(config: &Config, step: Step, force: bool) -> Result<&'static str> {
+pub fn rotate(config: &Config, step: Step, force: bool, run: Run) -> Result<&'static str> {
     let dir = existing_dir(config)?;
     let next = dir.join(NEXT);
     match step {
@@ -36,11 +38,15 @@ pub fn rotate(config: &Config, step: Step, force: bool) -> Result<&'static str> 
                 read_next(config)?
             } else {
                 let made = Authority::make(&config.operator)?;
-                files::write_new(&next, made.file().as_bytes())?;
+                if !run.is_dry() {
+                    files::write_new(&next, made.file().as_bytes())?;
+                }
                 made
             };
             let mut trusted = ca_pem(config)?;
-            if !pki::pem_blocks(&trusted).any(|block| block.trim() == authority.cert_pem.trim()) {
+            if !run.is_dry()
+                && !pki::pem_blocks(&trusted).any(|block| block.trim() == authority.cert_pem.trim())
+            {
                 if !trusted.ends_with('\n') {
                     trusted.push('\n');
                 }
@@ -54,15 +60,17 @@ pub fn rotate(config: &Config, step: Step, force: bool) -> Result<&'static str> 
         }
         Step::Activate => {
             if !next.exists() {
-                bail!("there is no authority that waits; begin with `pki rotate-ca prepare`");
+                refuse!("there is no authority that waits; begin with `pki rotate-ca prepare`");
             }
             let authority = read_next(config)?;
             let made = Certificate::from_pem(authority.cert_pem.as_bytes())?.issued_ms;
             wait(config, made, force, "the new authority was made")?;
-            std::fs::rename(&next, dir.join(CA_KEY))
-                .with_context(|| format!("cannot put {} in place", next.display()))?;
-            files::sync_dir(&dir)?;
-            server::issue(config, &signing_authority(config)?)?;
+            if !run.is_dry() {
+                std::fs::rename(&next, dir.join(CA_KEY))
+                    .with_context(|| format!("cannot put {} in place", next.display()))?;
+                files::sync_dir(&dir)?;
+                server::issue(config, &signing_authority(config)?)?;
+            }
             Ok(
                 "certificates are signed by the new authority from now on; `pki rotate-ca finish` \
                  when all gateways have renewed theirs",
@@ -70,7 +78,7 @@ pub fn rotate(config: &Config, step: Step, force: bool) -> Result<&'static str> 
         }
         Step::Finish => {
             if next.exists() {
-                bail!(
+                refuse!(
                     "the new authority does not sign yet; `pki rotate-ca activate` comes before this"
                 );
             }
@@ -80,7 +88,9 @@ pub fn rotate(config: &Config, step: Step, force: bool) -> Result<&'static str> 
             }
             let since = server::current(config)?.0.issued_ms;
             wait(config, since, force, "the new authority began to sign")?;
-            files::replace(&dir.join(CA_CERT), authority.cert_pem.as_bytes(), 0o600)?;
+            if !run.is_dry() {
+                files::replace(&dir.join(CA_CERT), authority.cert_pem.as_bytes(), 0o600)?;
+            }
             Ok("only the new authority is trusted from now on")
         }
     }
@@ -98,10 +108,10 @@ fn wait(config: &Config, since_ms: i64, force: bool, what: &str) -> Result<()> {
     if force || passed >= life {
         return Ok(());
     }
-    bail!(
+    refuse!(
         "{what} {} h ago, and gateways renew only within {} h: those that have not would be shut \
          out. Wait, or use --force",
         passed.as_secs() / 3600,
         life.as_secs().div_ceil(3600)
-    );
+    )
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::accounts_server::Accounts;
 use doorstep_proto::v1::change_account_request::Change;
@@ -38,6 +39,7 @@ impl Accounts for AccountsService {
         request: Request<pb::AddAccountRequest>,
     ) -> Result<Response<pb::AddAccountResponse>, Status> {
         let request = request.into_inner();
+        let run = Run::from(request.dry_run);
         let password = Zeroizing::new(request.password);
         let mut violations = Violations::default();
         let name = violations.check("name", request.name.parse::<Name>());
@@ -47,7 +49,7 @@ impl Accounts for AccountsService {
         };
         let added = self
             .engine
-            .add_account(Actor::Operator, name, role, password);
+            .add_account(Actor::Operator, name, role, password, run);
         added.await.map_err(failed)?;
         Ok(Response::new(pb::AddAccountResponse {}))
     }
@@ -76,6 +78,7 @@ impl Accounts for AccountsService {
         request: Request<pb::ChangeAccountRequest>,
     ) -> Result<Response<pb::ChangeAccountResponse>, Status> {
         let request = request.into_inner();
+        let run = Run::from(request.dry_run);
         let mut violations = Violations::default();
         let name = violations.check("name", request.name.parse::<Name>());
         let change = match request.change {
@@ -92,7 +95,9 @@ impl Accounts for AccountsService {
         let (Some(name), Some(change)) = (name, change) else {
             return Err(violations.status());
         };
-        let changed = self.engine.change_account(Actor::Operator, name, change);
+        let changed = self
+            .engine
+            .change_account(Actor::Operator, name, change, run);
         changed.await.map_err(failed)?;
         Ok(Response::new(pb::ChangeAccountResponse {}))
     }

@@ -15,7 +15,7 @@ use crate::session::establishment::{Dhcp, Replace};
 use crate::session::instruct::{Held, Phase};
 use crate::session::service::{Service, ServiceError};
 use crate::session::{Establishment, State};
-use crate::store::{Counters, CountersRow, ReceiptRow, SessionRow, StepRow};
+use crate::store::{Counters, CountersRow, Outcome, ReceiptRow, SessionRow, StepRow};
 use crate::vault::Secret;
 use crate::verification::Verdict;
 
@@ -275,6 +275,19 @@ pub fn receipt_view(receipt: &ReceiptRow) -> pb::ReceiptView {
         counters: Some(counters(receipt.counters)),
         at_unix_ms: receipt.at_ms,
         recorded_unix_ms: receipt.recorded_ms,
+    }
+}
+
+/// A session that a dry run would make. It has no id: the real one would be another.
+pub fn session_to_be(outcome: Outcome) -> pb::SessionDetail {
+    let view = session_view(outcome.row, None, None, Liveness::Unknown);
+    pb::SessionDetail {
+        session: Some(pb::SessionView {
+            session_id: String::new(),
+            ..view
+        }),
+        steps: outcome.steps.into_iter().map(session_step).collect(),
+        receipts: Vec::new(),
     }
 }
 

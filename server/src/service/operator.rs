@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_server::Operator;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use super::{operator_why, paging};
 use crate::account::Actor;
 use crate::config::Plan;
 use crate::engine::{AUDIT_LEGACY_SEAL, Engine, EngineError, IdentityKey};
-use crate::store::{CountersRow, ReceiptRow, StoreError, SubscriberRow};
+use crate::store::{CountersRow, Outcome, ReceiptRow, StoreError, SubscriberRow};
 use crate::vault::KeyId;
 
 pub struct OperatorService {
@@ -85,6 +86,18 @@ impl OperatorService {
         })
     }
 
+    /// The session after a change; of a dry run, as it would be.
+    async fn answer(
+        &self,
+        outcome: Outcome,
+        run: Run,
+    ) -> Result<Response<pb::SessionDetail>, Status> {
+        Ok(Response::new(match run {
+            Run::Real => self.session_detail(outcome.row.session.id).await?,
+            Run::Dry => self.detail_of(outcome).await?,
+        }))
+    }
+
     async fn session_detail(&self, id: Uuid) -> Result<pb::SessionDetail, Status> {
         let store = &self.engine.store;
         let row = store
@@ -92,6 +105,15 @@ impl OperatorService {
             .await
             .map_err(failed)?
             .ok_or_else(|| Status::not_found("session_id: there is no such session"))?;
+        let steps = Vec::new();
+        self.detail_of(Outcome { row, steps }).await
+    }
+
+    /// With the steps that are recorded before its own.
+    async fn detail_of(&self, outcome: Outcome) -> Result<pb::SessionDetail, Status> {
+        let store = &self.engine.store;
+        let Outcome { row, steps } = outcome;
+        let id = row.session.id;
         let receipts = store.receipts(id).await.map_err(failed)?;
         let counters = store.counters_of(&[id]).await.map_err(failed)?;
         let heard = self.engine.hub.liveness(&row.session);
@@ -107,6 +129,7 @@ impl OperatorService {
                 .await
                 .map_err(failed)?
                 .into_iter()
+                .chain(steps)
                 .map(convert::session_step)
                 .collect(),
             receipts: receipts.iter().map(convert::receipt_view).collect(),
@@ -195,9 +218,11 @@ impl Operator for OperatorService {
         &self,
         request: Request<pb::RetireIdentityKeyRequest>,
     ) -> Result<Response<pb::RetireIdentityKeyResponse>, Status> {
-        let key = KeyId::new(request.get_ref().key)
+        let request = request.get_ref();
+        let key = KeyId::new(request.key)
             .ok_or_else(|| Status::invalid_argument("key: identity keys are numbered from 1"))?;
-        let kept = self.engine.retire_identity_key(key).await;
+        let run = request.dry_run.into();
+        let kept = self.engine.retire_identity_key(key, run).await;
         let kept = kept.map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
         Ok(Response::new(pb::RetireIdentityKeyResponse {
             file: kept.display().to_string(),
@@ -237,11 +262,16 @@ impl Operator for OperatorService {
         &self,
         request: Request<pb::ResetSecretRequest>,
     ) -> Result<Response<pb::Credentials>, Status> {
-        let id = id("subscriber_id", &request.get_ref().subscriber_id)?;
-        let secret = self.engine.reset_secret(id).await.map_err(engine_failed)?;
+        let request = request.get_ref();
+        let id = id("subscriber_id", &request.subscriber_id)?;
+        let reset = self.engine.reset_secret(id, request.dry_run.into()).await;
+        let secret = reset.map_err(engine_failed)?;
         Ok(Response::new(pb::Credentials {
             subscriber_id: id.to_string(),
-            secret: secret.as_bytes().to_vec(),
+            secret: match request.dry_run {
+                true => Vec::new(),
+                false => secret.as_bytes().to_vec(),
+            },
         }))
     }
 
@@ -312,24 +342,22 @@ impl Operator for OperatorService {
         &self,
         request: Request<pb::ForceSessionRequest>,
     ) -> Result<Response<pb::SessionDetail>, Status> {
-        let id = id("session_id", &request.get_ref().session_id)?;
-        self.engine
-            .force(Actor::Operator, id)
-            .await
-            .map_err(engine_failed)?;
-        Ok(Response::new(self.session_detail(id).await?))
+        let request = request.get_ref();
+        let id = id("session_id", &request.session_id)?;
+        let run = Run::from(request.dry_run);
+        let forced = self.engine.force(Actor::Operator, id, run).await;
+        self.answer(forced.map_err(engine_failed)?, run).await
     }
 
     async fn disconnect_session(
         &self,
         request: Request<pb::DisconnectSessionRequest>,
     ) -> Result<Response<pb::SessionDetail>, Status> {
-        let id = id("session_id", &request.get_ref().session_id)?;
-        self.engine
-            .disconnect(Actor::Operator, id)
-            .await
-            .map_err(engine_failed)?;
-        Ok(Response::new(self.session_detail(id).await?))
+        let request = request.get_ref();
+        let id = id("session_id", &request.session_id)?;
+        let run = Run::from(request.dry_run);
+        let ended = self.engine.disconnect(Actor::Operator, id, run).await;
+        self.answer(ended.map_err(engine_failed)?, run).await
     }
 
     async fn move_session(
@@ -343,23 +371,23 @@ impl Operator for OperatorService {
         let (Some(id), Some(location)) = (id, location) else {
             return Err(violations.status());
         };
-        self.engine
-            .relocate(Actor::Operator, id, location)
-            .await
-            .map_err(engine_failed)?;
-        Ok(Response::new(self.session_detail(id).await?))
+        let run = Run::from(request.dry_run);
+        let moved = self
+            .engine
+            .relocate(Actor::Operator, id, location, run)
+            .await;
+        self.answer(moved.map_err(engine_failed)?, run).await
     }
 
     async fn set_session_service(
         &self,
         request: Request<pb::SetSessionServiceRequest>,
     ) -> Result<Response<pb::SessionDetail>, Status> {
-        let (id, wanted) = convert::wanted_service(request.into_inner())?;
-        self.engine
-            .set_service(id, &wanted)
-            .await
-            .map_err(engine_failed)?;
-        Ok(Response::new(self.session_detail(id).await?))
+        let request = request.into_inner();
+        let run = Run::from(request.dry_run);
+        let (id, wanted) = convert::wanted_service(request)?;
+        let served = self.engine.set_service(id, &wanted, run).await;
+        self.answer(served.map_err(engine_failed)?, run).await
     }
 
     async fn set_subscriber_plan(
@@ -369,11 +397,13 @@ impl Operator for OperatorService {
         let request = request.get_ref();
         let id = id("subscriber_id", &request.subscriber_id)?;
         let plan = (!request.plan.is_empty()).then_some(request.plan.as_str());
-        self.engine
-            .set_plan(id, plan)
-            .await
-            .map_err(engine_failed)?;
-        Ok(Response::new(self.subscriber(id).await?))
+        let run = Run::from(request.dry_run);
+        let set = self.engine.set_plan(id, plan, run).await;
+        let row = set.map_err(engine_failed)?;
+        Ok(Response::new(match run {
+            Run::Real => self.subscriber(id).await?,
+            Run::Dry => self.subscriber_view(&row)?,
+        }))
     }
 
     async fn list_plans(

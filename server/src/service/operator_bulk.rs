@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_location::LocationId;
 use doorstep_proto::v1 as pb;
 use futures::future::BoxFuture;
@@ -117,7 +118,12 @@ async fn import(
     let done = engine.import_subscribers(good).await;
     let done = done.map_err(|error| convert::status(&error))?;
     Ok(outcomes(lines, done, |imported| match imported {
-        Imported::New(id, secret) => pb::RowOutcome {
+        // Nobody has these.
+        Imported::New(_, _, Run::Dry) => pb::RowOutcome {
+            result: pb::RowResult::Done.into(),
+            ..pb::RowOutcome::default()
+        },
+        Imported::New(id, secret, Run::Real) => pb::RowOutcome {
             result: pb::RowResult::Done.into(),
             subscriber_id: id.to_string(),
             secret: secret.as_bytes().to_vec(),
@@ -143,16 +149,25 @@ async fn connect(
         .collect();
     let done = engine.bind_sessions(Actor::Operator, good).await;
     let done = done.map_err(|error| convert::status(&error))?;
-    Ok(outcomes(lines, done, |bound: Bound| pb::RowOutcome {
-        result: if bound.present {
-            pb::RowResult::Present.into()
-        } else {
-            pb::RowResult::Done.into()
-        },
+    Ok(outcomes(lines, done, bound))
+}
+
+fn bound(bound: Bound) -> pb::RowOutcome {
+    let result = match bound.present {
+        true => pb::RowResult::Present,
+        false => pb::RowResult::Done,
+    };
+    let mut outcome = pb::RowOutcome {
+        result: result.into(),
         subscriber_id: bound.subscriber.to_string(),
-        session_id: bound.session.to_string(),
         ..pb::RowOutcome::default()
-    }))
+    };
+    if bound.run.is_dry() && !bound.present {
+        outcome.session = Some(convert::session_to_be(bound.outcome));
+    } else {
+        outcome.session_id = bound.session.to_string();
+    }
+    outcome
 }
 
 /// Puts a good row to the others; why it is not one.
@@ -196,6 +211,7 @@ fn to_import(row: pb::SubscriberToImport, country_code: Option<&str>) -> Result<
         phone,
         id_card,
         plan: (!row.plan.is_empty()).then_some(row.plan),
+        run: row.dry_run.into(),
     })
 }
 
@@ -229,6 +245,7 @@ fn to_bind(row: pb::SessionToConnect, country_code: Option<&str>) -> Result<ToBi
             location,
             additional: row.additional,
             establishment,
+            run: row.dry_run.into(),
         }),
         _ => Err(reason(violations.status())),
     }

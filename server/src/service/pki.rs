@@ -29,11 +29,14 @@ impl Pki for PkiService {
         let lifetime = Duration::from_secs(request.lifetime_s);
         let created = self
             .enroller
-            .create_token(&request.gateway_id, lifetime)
+            .create_token(&request.gateway_id, lifetime, request.dry_run.into())
             .await;
         let (token, expires_unix_ms) = created.map_err(|error| status(&error))?;
         Ok(Response::new(pb::CreatedToken {
-            token: token.to_text().to_string(),
+            token: match request.dry_run {
+                true => String::new(),
+                false => token.to_text().to_string(),
+            },
             expires_unix_ms,
         }))
     }
@@ -60,8 +63,9 @@ impl Pki for PkiService {
         &self,
         request: Request<pb::RevokeGatewayRequest>,
     ) -> Result<Response<pb::RevokedGateway>, Status> {
-        let gateway = request.into_inner().gateway_id;
-        let revoked = self.enroller.revoke(&gateway).await;
+        let request = request.into_inner();
+        let run = request.dry_run.into();
+        let revoked = self.enroller.revoke(&request.gateway_id, run).await;
         Ok(Response::new(pb::RevokedGateway {
             issued_until_unix_ms: revoked.map_err(|error| status(&error))?,
         }))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use doorstep_daemon::dry_run::Run;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::append;
@@ -46,6 +47,7 @@ trait Job: Send {
 }
 
 struct Unit<F, T, E> {
+    run: Run,
     work: F,
     result: Option<std::result::Result<T, E>>,
     reply: oneshot::Sender<std::result::Result<T, E>>,
@@ -58,7 +60,7 @@ where
     E: From<StoreError> + Send,
 {
     fn run(&mut self, rows: &mut Rows) -> std::result::Result<(), BTreeSet<Need>> {
-        self.result = Some(rows.run(&mut self.work)?);
+        self.result = Some(rows.run(self.run, &mut self.work)?);
         Ok(())
     }
 
@@ -101,7 +103,12 @@ pub(super) fn start(writer: Writer) -> Queue {
 }
 
 impl Queue {
-    pub async fn submit<F, T, E>(&self, when_full: WhenFull, work: F) -> std::result::Result<T, E>
+    pub async fn submit<F, T, E>(
+        &self,
+        when_full: WhenFull,
+        run: Run,
+        work: F,
+    ) -> std::result::Result<T, E>
     where
         F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -117,7 +124,7 @@ impl Queue {
                 mpsc::error::TrySendError::Closed(()) => StoreError::Closed,
             }),
         };
-        let (unit, reply) = unit(work);
+        let (unit, reply) = unit(run, work);
         place?.send(unit);
         reply
             .await
@@ -139,7 +146,7 @@ impl Queue {
     /// Waits until what was taken until now is written.
     pub async fn settle(&self) {
         // A job behind all others.
-        let (unit, reply) = unit(|_: &mut Work<'_>| Ok::<(), StoreError>(()));
+        let (unit, reply) = unit(Run::Real, |_: &mut Work<'_>| Ok::<(), StoreError>(()));
         if self.jobs.send(unit).await.is_ok() {
             let _ = reply.await;
         }
@@ -150,7 +157,7 @@ impl Queue {
     clippy::type_complexity,
     reason = "what a job returns and what it fails with are its caller's"
 )]
-fn unit<F, T, E>(work: F) -> (Box<dyn Job>, oneshot::Receiver<std::result::Result<T, E>>)
+fn unit<F, T, E>(run: Run, work: F) -> (Box<dyn Job>, oneshot::Receiver<std::result::Result<T, E>>)
 where
     F: FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
     T: Send + 'static,
@@ -158,6 +165,7 @@ where
 {
     let (reply, receiver) = oneshot::channel();
     let unit = Unit {
+        run,
         work,
         result: None,
         reply,

@@ -1,6 +1,6 @@
 //! The schema, and how a database of an earlier version gets it.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::sql::{postgres, sqlite};
 use super::{Result, StoreError};
@@ -40,22 +40,28 @@ pub(super) fn sqlite(connection: &mut rusqlite::Connection) -> Result<()> {
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(sqlite::failed)?;
-    let run = |sql: &str| transaction.execute_batch(sql).map_err(sqlite::failed);
-    let old = transaction
+    sqlite_within(&transaction)?;
+    transaction.commit().map_err(sqlite::failed)
+}
+
+/// In the transaction that is open.
+pub(super) fn sqlite_within(connection: &rusqlite::Connection) -> Result<()> {
+    let run = |sql: &str| connection.execute_batch(sql).map_err(sqlite::failed);
+    let old = connection
         .table_exists(None, "_sqlx_migrations")
         .map_err(sqlite::failed)?;
     if old {
         return Err(StoreError::Unreleased);
     }
     run(VERSION_TABLE)?;
-    let version = transaction
+    let version = connection
         .query_row(VERSION, [], |row| row.get(0))
         .map_err(sqlite::failed)?;
     for (number, text) in missing(version)? {
         run(&for_sqlite(text))?;
         run(&format!("INSERT INTO schema_version VALUES ({number})"))?;
     }
-    transaction.commit().map_err(sqlite::failed)
+    Ok(())
 }
 
 /// To SQLite the line is a comment.
@@ -88,22 +94,32 @@ async fn postgres_once(pool: &PgPool) -> Result<()> {
         .await
         .map_err(postgres::failed)?;
     let mut transaction = pool.begin().await.map_err(postgres::failed)?;
+    postgres_within(&mut transaction).await?;
+    transaction.commit().await.map_err(postgres::failed)
+}
+
+/// In the transaction that is open.
+pub(super) async fn postgres_within(connection: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql(VERSION_TABLE)
+        .execute(&mut *connection)
+        .await
+        .map_err(postgres::failed)?;
     let version: i64 = sqlx::query_scalar(VERSION)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *connection)
         .await
         .map_err(postgres::failed)?;
     for (number, text) in missing(version)? {
         sqlx::query("INSERT INTO schema_version VALUES ($1)")
             .bind(number)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await
             .map_err(postgres::failed)?;
         sqlx::raw_sql(AssertSqlSafe(for_postgres(text)))
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await
             .map_err(postgres::failed)?;
     }
-    transaction.commit().await.map_err(postgres::failed)
+    Ok(())
 }
 
 #[cfg(test)]

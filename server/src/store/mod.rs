@@ -39,6 +39,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use uuid::Uuid;
 
 pub use accounts::Account;
@@ -59,7 +60,7 @@ pub use sessions::SessionRow;
 pub use steps::{StepRow, Who};
 pub use subscribers::{NewSubscriber, Subscriber, SubscriberRow};
 pub use tallies::Tallies;
-pub use work::{GatewaySeen, Need, Work};
+pub use work::{GatewaySeen, Need, Outcome, Work};
 
 use crate::audit::AuditKey;
 use cache::Cache;
@@ -184,7 +185,20 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.queue.submit(WhenFull::Wait, work).await
+        self.queue.submit(WhenFull::Wait, Run::Real, work).await
+    }
+
+    /// The same, or as a dry run: among the work that is done at that time, and without a trace.
+    pub async fn change_or_try<T, E>(
+        &self,
+        run: Run,
+        work: impl FnMut(&mut Work<'_>) -> std::result::Result<T, E> + Send + 'static,
+    ) -> std::result::Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.queue.submit(WhenFull::Wait, run, work).await
     }
 
     /// The same, unless so much waits already that it would wait long.
@@ -196,7 +210,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.queue.submit(WhenFull::Refuse, work).await
+        self.queue.submit(WhenFull::Refuse, Run::Real, work).await
     }
 
     /// Waits until all work that was begun is done.
@@ -243,6 +257,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod dry_run_tests;
 #[cfg(test)]
 mod pages_tests;
 #[cfg(test)]

@@ -151,6 +151,25 @@ impl Work<'_> {
     }
 }
 
+/// A session as a job leaves it, and the steps that the job adds to its history.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub row: SessionRow,
+    pub steps: Vec<StepRow>,
+}
+
+/// What has come of it so far.
+impl Work<'_> {
+    /// Fails if there is no such session.
+    pub fn outcome(&mut self, session: Uuid) -> Result<Outcome> {
+        let row = self.session(session)?.ok_or(StoreError::Conflict)?;
+        let steps = self.changes.steps.iter();
+        let steps = steps.filter(|step| step.session == session).cloned();
+        let steps = steps.collect();
+        Ok(Outcome { row, steps })
+    }
+}
+
 /// Changing.
 impl Work<'_> {
     pub(super) fn write_subscriber(&mut self, row: Subscriber) {

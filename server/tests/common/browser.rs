@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use doorstep_daemon::dry_run::Run;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -150,7 +151,7 @@ pub async fn add_account(server: &Server, name: &str, role: Role) {
     let engine = &server.running.as_ref().unwrap().engine;
     let password = PASSWORD.to_owned().into();
     let name = name.parse().unwrap();
-    let added = engine.add_account(Actor::Operator, name, role, password);
+    let added = engine.add_account(Actor::Operator, name, role, password, Run::Real);
     added.await.unwrap();
 }
 

@@ -13,6 +13,7 @@ pub mod player;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::access_client::AccessClient;
 use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
@@ -221,7 +222,7 @@ impl Server {
     pub fn identity(&self, name: &str) -> Identity {
         let out = self.dir.path().join(format!("issued-{name}"));
         if !out.exists() {
-            keys::issue_gateway(&self.config, name, &out).unwrap();
+            keys::issue_gateway(&self.config, name, &out, Run::Real).unwrap();
         }
         read_identity(&out, name)
     }

@@ -82,6 +82,7 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
     add("ShowSubscriber", show.await.map(drop));
     let reset = operator.reset_secret(pb::ResetSecretRequest {
         subscriber_id: id(),
+        dry_run: false,
     });
     add("ResetSecret", reset.await.map(drop));
     let show = operator.show_session(pb::ShowSessionRequest { session_id: id() });
@@ -98,9 +99,15 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
         });
         add("Why", why.await.map(drop));
     }
-    let force = operator.force_session(pb::ForceSessionRequest { session_id: id() });
+    let force = operator.force_session(pb::ForceSessionRequest {
+        session_id: id(),
+        dry_run: false,
+    });
     add("ForceSession", force.await.map(drop));
-    let disconnect = operator.disconnect_session(pb::DisconnectSessionRequest { session_id: id() });
+    let disconnect = operator.disconnect_session(pb::DisconnectSessionRequest {
+        session_id: id(),
+        dry_run: false,
+    });
     add("DisconnectSession", disconnect.await.map(drop));
     let service = operator.set_session_service(pb::SetSessionServiceRequest {
         session_id: id(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_establish::ProbeKey;
 use doorstep_gateway::dataplane::{Attachment, MapUse, Object};
 use doorstep_gateway::engine::row::Snapshot;
@@ -180,7 +181,7 @@ impl FastPath for Maps {
         Ok(Vec::new())
     }
 
-    fn upgrade(&mut self, _: &Object) -> Result<Vec<Attachment>, Never> {
+    fn upgrade(&mut self, _: &Object, _: Run) -> Result<Vec<Attachment>, Never> {
         Ok(Vec::new())
     }
 }

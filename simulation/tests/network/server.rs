@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_location::LocationId;
 use doorstep_server::config::Config;
 use doorstep_server::engine::Engine;
@@ -52,7 +53,7 @@ impl Server {
         let config = Config::parse(CONFIG, &folder.join("server.toml"))?;
         keys::init(&config)?;
         for gateway in GATEWAYS {
-            keys::issue_gateway(&config, gateway, &folder.join(gateway))?;
+            keys::issue_gateway(&config, gateway, &folder.join(gateway), Run::Real)?;
         }
         Ok(Server {
             config,

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Args;
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
 use serde_json::{Value, json};
@@ -18,11 +19,10 @@ pub(super) struct Apply {
     /// A whole configuration, of which `[wan]` and `[home]` are taken up; by default the one that the
     /// daemon was started with.
     file: Option<PathBuf>,
-    /// Show what would change, and change nothing.
-    #[arg(long, conflicts_with = "confirm")]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
     /// Put the former links back unless `confirm` comes within this time, such as 60s.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "dry_run")]
     confirm: Option<Duration>,
     #[command(flatten)]
     client: Client,
@@ -33,6 +33,8 @@ pub(super) struct Confirm {
     /// Put the former links back at once instead.
     #[arg(long)]
     refuse: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
     #[command(flatten)]
     client: Client,
 }
@@ -51,7 +53,7 @@ pub(super) async fn apply(args: Apply) -> anyhow::Result<ExitCode> {
     let request = pb::TerminalApplyRequest {
         path,
         text,
-        dry_run: args.dry_run,
+        dry_run: args.dry_run.dry_run,
         confirm_ms: args.confirm.map_or(0, millis),
     };
     let mut daemon = client::connect(&args.client.socket).await?;
@@ -63,11 +65,15 @@ pub(super) async fn apply(args: Apply) -> anyhow::Result<ExitCode> {
 pub(super) async fn confirm(args: Confirm) -> anyhow::Result<ExitCode> {
     let request = pb::TerminalConfirmRequest {
         refuse: args.refuse,
+        dry_run: args.dry_run.dry_run,
     };
     let mut daemon = client::connect(&args.client.socket).await?;
     daemon.confirm(request).await.map_err(refused)?;
+    args.dry_run.tell();
     match args.client.output {
-        Output::Json => output::json(&json!({ "confirmed": !args.refuse }))?,
+        Output::Json => {
+            output::json(&args.dry_run.with(json!({ "confirmed": !args.refuse })))?;
+        }
         Output::Table if args.refuse => println!("refused: the former links come back"),
         Output::Table => println!("confirmed: the links stay"),
     }
@@ -82,7 +88,8 @@ fn name(change: &pb::TerminalLinkChange) -> (&'static str, char) {
     }
 }
 
-fn print(output: Output, told: &pb::TerminalApplyResponse, dry_run: bool) -> anyhow::Result<()> {
+fn print(output: Output, told: &pb::TerminalApplyResponse, given: DryRun) -> anyhow::Result<()> {
+    let DryRun { dry_run } = given;
     let by = told.confirm_by_unix_ms;
     if output == Output::Json {
         let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
@@ -100,13 +107,13 @@ fn print(output: Output, told: &pb::TerminalApplyResponse, dry_run: bool) -> any
                 "former": (!change.former.is_empty()).then_some(&change.former),
             })
         });
-        return output::json(&json!({
+        return output::json(&given.with(json!({
             "applied": !dry_run,
             "settings": settings.collect::<Vec<_>>(),
             "links": links.collect::<Vec<_>>(),
             "notes": told.notes,
             "confirm_by_unix_ms": (by > 0).then_some(by),
-        }));
+        })));
     }
     let absent = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     for setting in &told.settings {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use doorstep_daemon::exit::Exit;
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
 use finding::{Finding, findings};
@@ -32,7 +33,7 @@ pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<Exi
     }
     Ok(match healthy {
         true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+        false => Exit::Finding.into(),
     })
 }
 

@@ -16,10 +16,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use doorstep_daemon::client::refused;
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::Exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::Output;
-use doorstep_daemon::{exit, log, secrets, socket, stop};
+use doorstep_daemon::{exit, log, refuse, secrets, socket, stop};
 use doorstep_proto::v1 as pb;
 use tracing::Level;
 
@@ -85,6 +87,8 @@ struct Undo {
     /// The configuration file.
     #[arg(long, default_value = "/etc/doorstep/terminal.toml")]
     config: PathBuf,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 /// What all clients take.
@@ -111,6 +115,8 @@ struct Register {
     code: Option<String>,
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    dry_run: DryRun,
     #[command(flatten)]
     client: Client,
 }
@@ -166,6 +172,8 @@ struct RequestArgs {
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
+    dry_run: DryRun,
+    #[command(flatten)]
     client: Client,
 }
 
@@ -178,6 +186,8 @@ struct Move {
     session: Option<String>,
     #[command(flatten)]
     wait: Wait,
+    #[command(flatten)]
+    dry_run: DryRun,
     #[command(flatten)]
     client: Client,
 }
@@ -194,6 +204,8 @@ struct Switch {
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
+    dry_run: DryRun,
+    #[command(flatten)]
     client: Client,
 }
 
@@ -204,6 +216,8 @@ struct Release {
     session: Option<String>,
     #[command(flatten)]
     wait: Wait,
+    #[command(flatten)]
+    dry_run: DryRun,
     #[command(flatten)]
     client: Client,
 }
@@ -257,12 +271,17 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Undo(args) => {
             let config = Config::load(&args.config)?;
-            anyhow::ensure!(
-                !socket::answers(&config.admin_socket),
-                "the daemon is running; stop it first"
-            );
-            let count = daemon::undo(&config.state_dir).await?;
-            println!("{count} changes undone");
+            if socket::answers(&config.admin_socket) {
+                refuse!("the daemon is running; stop it first");
+            }
+            let undone = daemon::undo(&config.state_dir, args.dry_run.into()).await?;
+            args.dry_run.tell();
+            if args.dry_run.dry_run {
+                for item in &undone {
+                    println!("- {item}");
+                }
+            }
+            println!("{} changes undone", undone.len());
             Ok(ExitCode::SUCCESS)
         }
         Command::Register(args) => {
@@ -271,13 +290,14 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 id_card: args.id_card.unwrap_or_default(),
                 verification_code: args.code.unwrap_or_default(),
                 operator: args.of.operator.unwrap_or_default(),
+                dry_run: args.dry_run.dry_run,
             };
             let answer = client::connect(&args.client.socket)
                 .await?
                 .register(request)
                 .await;
             let answer = answer.map_err(refused)?.into_inner();
-            output::registered(args.client.output, &answer)
+            output::registered(args.client.output, &answer, args.dry_run)
         }
         Command::Request(args) => {
             let kind = if args.additional {
@@ -285,17 +305,20 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 pb::TerminalRequestKind::Connect
             };
-            let asked = asked(kind, args.home, args.of.operator, None, &args.wait)?;
+            let operator = args.of.operator;
+            let asked = asked(kind, args.home, operator, None, &args.wait, args.dry_run)?;
             request(asked, &args.client).await
         }
         Command::Move(args) => {
             let kind = pb::TerminalRequestKind::Move;
-            let asked = asked(kind, args.home, None, args.session, &args.wait)?;
+            let session = args.session;
+            let asked = asked(kind, args.home, None, session, &args.wait, args.dry_run)?;
             request(asked, &args.client).await
         }
         Command::Switch(args) => {
             let kind = pb::TerminalRequestKind::Switch;
-            let asked = asked(kind, args.home, args.of.operator, args.session, &args.wait)?;
+            let (of, session) = (args.of.operator, args.session);
+            let asked = asked(kind, args.home, of, session, &args.wait, args.dry_run)?;
             request(asked, &args.client).await
         }
         Command::Release(args) => {
@@ -303,12 +326,14 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 session_id: args.session.unwrap_or_default(),
                 no_wait: args.wait.no_wait,
                 timeout_ms: millis(args.wait.timeout),
+                dry_run: args.dry_run.dry_run,
             };
             let answer = client::connect(&args.client.socket)
                 .await?
                 .release(request)
                 .await;
-            output::released(args.client.output, &answer.map_err(refused)?.into_inner())
+            let answer = answer.map_err(refused)?.into_inner();
+            output::released(args.client.output, &answer, args.dry_run)
         }
         Command::Apply(args) => apply::apply(args).await,
         Command::Confirm(args) => apply::confirm(args).await,
@@ -329,6 +354,7 @@ fn asked(
     operator: Option<String>,
     session: Option<String>,
     wait: &Wait,
+    dry_run: DryRun,
 ) -> anyhow::Result<pb::TerminalServiceRequest> {
     Ok(pb::TerminalServiceRequest {
         kind: kind.into(),
@@ -337,11 +363,16 @@ fn asked(
         no_wait: wait.no_wait,
         timeout_ms: millis(wait.timeout),
         operator: operator.unwrap_or_default(),
+        dry_run: dry_run.dry_run,
     })
 }
 
 async fn request(request: pb::TerminalServiceRequest, client: &Client) -> anyhow::Result<ExitCode> {
     let no_wait = request.no_wait;
+    let dry_run = DryRun {
+        dry_run: request.dry_run,
+    };
+    dry_run.tell();
     let stream = client::connect(&client.socket)
         .await?
         .request(request)
@@ -355,10 +386,11 @@ async fn request(request: pb::TerminalServiceRequest, client: &Client) -> anyhow
         let last = step.r#final;
         steps.push(step);
         if last {
-            return output::requested(client.output, &steps, no_wait);
+            return output::requested(client.output, &steps, no_wait, dry_run);
         }
     }
-    anyhow::bail!("the daemon stopped before the request was through; see its log")
+    let text = "the daemon stopped before the request was through; see its log";
+    Err(exit::because(Exit::NotNow, text))
 }
 
 async fn run(args: Run) -> anyhow::Result<ExitCode> {
@@ -371,7 +403,7 @@ async fn run(args: Run) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use doorstep_daemon::manual;
+    use doorstep_daemon::{dry_run, manual};
     use doorstep_test_docs::{Document, wrong_commands};
 
     use super::*;
@@ -385,6 +417,21 @@ mod tests {
     fn the_documents_have_no_other_commands() {
         let wrong = wrong_commands(&Cli::command(), &Document::all());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn what_changes_something_has_a_dry_run() {
+        const FILE: &str = "it reads, and writes nothing but the new file that it is told of";
+        let without = [
+            ("run", "it is the daemon"),
+            ("status", "it reads"),
+            ("doctor", "it reads"),
+            ("watch", "it reads"),
+            ("qr", FILE),
+            ("support-bundle", FILE),
+            ("manual", FILE),
+        ];
+        assert_eq!(dry_run::unaccounted(&Cli::command(), &without), [""; 0]);
     }
 
     #[test]

@@ -2,17 +2,23 @@
 
 use std::process::ExitCode;
 
-use doorstep_daemon::exit::report;
+use doorstep_daemon::dry_run::DryRun;
+use doorstep_daemon::exit::{Exit, report};
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
 use serde_json::{Value, json};
+use tonic::Code;
 
 pub(super) fn registered(
     output: Output,
     answer: &pb::TerminalRegisterResponse,
+    dry_run: DryRun,
 ) -> anyhow::Result<ExitCode> {
+    dry_run.tell();
+    let id = Some(&answer.subscriber_id).filter(|id| !id.is_empty());
     match output {
-        Output::Json => output::json(&json!({ "subscriber_id": answer.subscriber_id }))?,
+        Output::Json => output::json(&dry_run.with(json!({ "subscriber_id": id })))?,
+        Output::Table if dry_run.dry_run => println!("the operator's server is asked"),
         Output::Table => println!("registered as subscriber {}", answer.subscriber_id),
     }
     Ok(ExitCode::SUCCESS)
@@ -28,19 +34,25 @@ pub(super) fn requested(
     output: Output,
     steps: &[pb::TerminalStep],
     no_wait: bool,
+    dry_run: DryRun,
 ) -> anyhow::Result<ExitCode> {
     let Some(last) = steps.last() else {
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Failed.into());
     };
     let session = last.session.clone().unwrap_or_default();
-    let reached = last.state == if no_wait { "accepted" } else { "established" };
+    let wanted = match (dry_run.dry_run, no_wait) {
+        (true, _) => "requested",
+        (false, true) => "accepted",
+        (false, false) => "established",
+    };
+    let reached = last.state == wanted;
     match output {
         Output::Json => {
             let steps: Vec<Value> = steps
                 .iter()
                 .map(|s| json!({ "state": s.state, "detail": s.detail, "at_ms": s.at_ms }))
                 .collect();
-            output::json(&json!({
+            output::json(&dry_run.with(json!({
                 "session_id": session.session_id,
                 "generation": session.generation,
                 "state": last.state,
@@ -53,8 +65,9 @@ pub(super) fn requested(
                 "wan_interface": session.wan_interface,
                 "tags": session.tags,
                 "steps": steps,
-            }))?;
+            })))?;
         }
+        Output::Table if reached && dry_run.dry_run => {}
         Output::Table if reached => {
             println!(
                 "session {} (generation {})",
@@ -88,17 +101,25 @@ pub(super) fn requested(
     } else {
         &last.detail
     });
-    Ok(ExitCode::FAILURE)
+    let exit = match i32::try_from(last.code).map(Code::from_i32) {
+        // It was carried out, and has ended in another way.
+        Ok(Code::Ok) => Exit::Refused,
+        Ok(code) => code.into(),
+        Err(_) => Exit::Failed,
+    };
+    Ok(exit.into())
 }
 
 pub(super) fn released(
     output: Output,
     answer: &pb::TerminalReleaseResponse,
+    dry_run: DryRun,
 ) -> anyhow::Result<ExitCode> {
+    dry_run.tell();
     match output {
-        Output::Json => {
-            output::json(&json!({ "session_id": answer.session_id, "released": answer.released }))?
-        }
+        Output::Json => output::json(
+            &dry_run.with(json!({ "session_id": answer.session_id, "released": answer.released })),
+        )?,
         Output::Table if answer.released => println!("session {} released", answer.session_id),
         Output::Table => println!("session {} is being released", answer.session_id),
     }

@@ -108,8 +108,9 @@ impl TerminalAdmin for Service {
         &self,
         request: Request<pb::TerminalConfirmRequest>,
     ) -> Result<Response<pb::TerminalConfirmResponse>, Status> {
-        let refuse = request.into_inner().refuse;
-        self.ask(|reply| Command::Confirm { refuse, reply })
+        let request = request.into_inner();
+        let (refuse, run) = (request.refuse, request.dry_run.into());
+        self.ask(|reply| Command::Confirm { refuse, run, reply })
             .await??;
         Ok(Response::new(pb::TerminalConfirmResponse {}))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_establish::Mac;
 use doorstep_proto::v1 as pb;
 use tokio::sync::{mpsc, oneshot};
@@ -82,6 +83,7 @@ pub(super) enum Command {
     },
     Confirm {
         refuse: bool,
+        run: Run,
         reply: oneshot::Sender<Result<(), Status>>,
     },
 }

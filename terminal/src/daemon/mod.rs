@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use doorstep_daemon::dry_run::Run;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_daemon::supervisor;
@@ -97,13 +98,16 @@ async fn answers(events: mpsc::Sender<Event>) -> bool {
     asked.is_ok() && answer.await.is_ok()
 }
 
-/// Takes down everything that the terminal has made, without a daemon.
-pub async fn undo(state_dir: &Path) -> anyhow::Result<usize> {
+/// Takes down everything that the terminal has made, without a daemon; what that is.
+pub async fn undo(state_dir: &Path, run: Run) -> anyhow::Result<Vec<String>> {
     let (handle, _changes, _connection) = netlink()?;
     let mut links = Links::open(Kernel::new(handle), state_dir)?;
-    let count = links.owned().len();
-    links.apply(&[]).await?;
-    Ok(count)
+    let owned = links.owned().iter();
+    let owned = owned.map(|owned| owned.item.to_string()).collect();
+    if !run.is_dry() {
+        links.apply(&[]).await?;
+    }
+    Ok(owned)
 }
 
 /// What the kernel has, without a daemon.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorstep_proto::v1 as pb;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Names of states, as they stand in steps and in `status`.
 pub(super) mod name {
@@ -96,13 +96,18 @@ impl Listener {
         };
         if what != self.last {
             self.last = what;
-            self.send(state, detail, None, false);
+            self.send(state, detail, None, false, Code::Ok);
         }
     }
 
     /// Tells the last step.
     pub(super) fn finish(&self, state: &str, detail: &str, session: Option<pb::TerminalSession>) {
-        self.send(state, detail, session, true);
+        self.send(state, detail, session, true, Code::Ok);
+    }
+
+    /// Tells that there is nothing to wait for.
+    pub(super) fn fail(&self, code: Code, detail: &str) {
+        self.send(name::FAILED, detail, None, true, code);
     }
 
     /// The wait is over without a result.
@@ -113,10 +118,17 @@ impl Listener {
              how it goes on",
             self.last
         );
-        self.finish(name::FAILED, &detail, session);
+        self.send(name::FAILED, &detail, session, true, Code::DeadlineExceeded);
     }
 
-    fn send(&self, state: &str, detail: &str, session: Option<pb::TerminalSession>, last: bool) {
+    fn send(
+        &self,
+        state: &str,
+        detail: &str,
+        session: Option<pb::TerminalSession>,
+        last: bool,
+        code: Code,
+    ) {
         let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (state, detail) = (state.to_owned(), detail.to_owned());
         let step = pb::TerminalStep {
@@ -125,6 +137,7 @@ impl Listener {
             at_ms,
             r#final: last,
             session,
+            code: code as u32,
         };
         // The channel holds more than a request has steps; a client that reads none loses some.
         let _ = self.steps.try_send(Ok(step));

@@ -58,6 +58,40 @@ impl Programs {
         self.0.map(name)
     }
 
+    /// Where [`Programs::attach`] puts them, in the same order.
+    pub(super) fn places(&mut self, ports: &[Port]) -> Result<Vec<Attachment>, DataplaneError> {
+        let mut places = Vec::new();
+        let mut place = |port: &Port, hook, program, after| {
+            places.push(Attachment {
+                port: port.name.clone(),
+                hook,
+                program,
+                before: None,
+                after,
+            });
+        };
+        for port in ports {
+            let egress = (program::TC_EGRESS, "tc-egress");
+            let egress = (port.role == Role::Access).then_some(egress);
+            for (name, hook) in [(program::TC_INGRESS, "tc-ingress")]
+                .into_iter()
+                .chain(egress)
+            {
+                let info = classifier(&mut self.0, name)?.info();
+                place(port, hook, name, id(name, info)?);
+            }
+        }
+        for port in ports {
+            let name = match port.role {
+                Role::Access => program::XDP_ACCESS,
+                Role::Uplink => program::XDP_UPLINK,
+            };
+            let info = xdp(&mut self.0, name)?.info();
+            place(port, "xdp", name, id(name, info)?);
+        }
+        Ok(places)
+    }
+
     /// Puts the programs on the ports, replacing what is there between two packets, and takes off
     /// what is elsewhere.
     pub(super) fn attach(

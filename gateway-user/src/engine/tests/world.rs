@@ -157,10 +157,13 @@ impl World {
         self.instruct(operator, instruction);
     }
 
-    /// Blocks the line of a place, or takes that back.
+    /// Blocks the line of a place, or takes that back; as a dry run says before.
     pub fn set_blocked(&mut self, place: u8, blocked: bool) -> Result<LineView, BlockRefusal> {
         let location = location(place).parse().expect("a location");
-        let (view, actions) = self.engine.set_blocked(&location, blocked, self.now)?;
+        let would_be = self.engine.would_be_blocked(&location, blocked, self.now);
+        let set = self.engine.set_blocked(&location, blocked, self.now);
+        assert_eq!(would_be, set.clone().map(|(view, _)| view));
+        let (view, actions) = set?;
         self.carry_out(actions);
         Ok(view)
     }

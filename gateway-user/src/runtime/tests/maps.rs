@@ -1,5 +1,7 @@
 //! A model of the maps.
 
+use doorstep_daemon::dry_run::Run;
+
 use super::*;
 
 /// Maps that outlive the daemon, as pinned ones do.
@@ -90,7 +92,7 @@ impl FastPath for Maps {
         Ok(vec![(Reason::UnknownLine, 3)])
     }
 
-    fn upgrade(&mut self, object: &Object) -> Result<Vec<Attachment>, Never> {
+    fn upgrade(&mut self, object: &Object, _: Run) -> Result<Vec<Attachment>, Never> {
         Ok(vec![Attachment {
             port: "access0".to_owned(),
             hook: "xdp",

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 pub use backup::{Backup, backup};
 pub use file::{FORMAT, Summary};
 
+use doorstep_daemon::dry_run::Run;
+
 use super::{Database, StoreError};
 use schema::Schema;
 
@@ -82,11 +84,14 @@ pub struct Migrated {
     pub to: i64,
 }
 
-/// Brings the schema up to date, and makes the database where there is none.
-pub async fn migrate(database: &Database) -> Result<Migrated> {
-    Ok(match database {
-        Database::Sqlite(path) => sqlite::migrate(path)?.1,
-        Database::Postgres(url) => postgres::migrate(database, url).await?,
+/// Brings the schema up to date, and makes the database where there is none. A dry run does so in a transaction
+/// that it undoes.
+pub async fn migrate(database: &Database, run: Run) -> Result<Migrated> {
+    Ok(match (database, run) {
+        (Database::Sqlite(path), Run::Real) => sqlite::migrate(path)?.1,
+        (Database::Sqlite(path), Run::Dry) => sqlite::trial(path)?.1,
+        (Database::Postgres(url), Run::Real) => postgres::migrate(database, url).await?,
+        (Database::Postgres(url), Run::Dry) => postgres::trial(database, url).await?.1,
     })
 }
 
@@ -101,13 +106,20 @@ pub async fn export(database: &Database, operator: &str, out: impl Write) -> Res
     writer.finish()
 }
 
-/// Puts all rows of an export into an empty database, or none.
-pub async fn import(database: &Database, operator: &str, input: impl BufRead) -> Result<Summary> {
+/// Puts all rows of an export into an empty database, or none; a dry run does so in a transaction that it undoes.
+pub async fn import(
+    database: &Database,
+    operator: &str,
+    input: impl BufRead,
+    run: Run,
+) -> Result<Summary> {
     let schema = Schema::newest()?;
     let mut reader = file::Reader::begin(input, &schema, operator)?;
     match database {
-        Database::Sqlite(path) => sqlite::import(database, path, &schema, &mut reader)?,
-        Database::Postgres(url) => postgres::import(database, url, &schema, &mut reader).await?,
+        Database::Sqlite(path) => sqlite::import(database, path, &schema, &mut reader, run)?,
+        Database::Postgres(url) => {
+            postgres::import(database, url, &schema, &mut reader, run).await?;
+        }
     }
     reader.finish()
 }

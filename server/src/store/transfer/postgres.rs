@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, Write};
 
+use doorstep_daemon::dry_run::Run;
 use futures::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
@@ -62,6 +63,16 @@ pub async fn migrate(database: &Database, url: &str) -> Result<Migrated> {
     Ok(Migrated { from, to })
 }
 
+/// In a transaction, which is undone when the connection ends.
+pub async fn trial(database: &Database, url: &str) -> Result<(PgConnection, Migrated)> {
+    let mut connection = open(database, url).await?;
+    let from = version(&mut connection).await?;
+    connection.execute("BEGIN").await.map_err(failed)?;
+    migrations::postgres_within(&mut connection).await?;
+    let to = version(&mut connection).await?;
+    Ok((connection, Migrated { from, to }))
+}
+
 pub async fn export(
     database: &Database,
     url: &str,
@@ -99,17 +110,22 @@ pub async fn import(
     url: &str,
     schema: &Schema,
     reader: &mut Reader<'_, impl BufRead>,
+    run: Run,
 ) -> Result<()> {
-    migrate(database, url).await?;
-    let mut connection = open(database, url).await?;
+    let mut connection = match run {
+        Run::Dry => trial(database, url).await?.0,
+        Run::Real => {
+            migrate(database, url).await?;
+            let mut connection = open(database, url).await?;
+            connection.execute("BEGIN").await.map_err(failed)?;
+            connection
+        }
+    };
     let names: Vec<&str> = schema.all_names().collect();
     // A server that comes meanwhile waits. What is not committed is undone when the connection ends.
-    let begin = format!(
-        "BEGIN; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-        names.join(", ")
-    );
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "));
     connection
-        .execute(sqlx::raw_sql(AssertSqlSafe(begin)))
+        .execute(sqlx::raw_sql(AssertSqlSafe(lock)))
         .await
         .map_err(failed)?;
     let mut with_rows = Vec::new();
@@ -127,7 +143,11 @@ pub async fn import(
     while let Some(table) = reader.next_table()? {
         copy(&mut connection, table, reader).await?;
     }
-    connection.execute("COMMIT").await.map_err(failed)?;
+    let end = match run {
+        Run::Real => "COMMIT",
+        Run::Dry => "ROLLBACK",
+    };
+    connection.execute(end).await.map_err(failed)?;
     Ok(())
 }
 

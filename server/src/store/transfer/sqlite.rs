@@ -3,6 +3,7 @@
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
+use doorstep_daemon::dry_run::Run;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
 
@@ -40,6 +41,24 @@ pub fn migrate(path: &Path) -> Result<(Connection, Migrated)> {
     Ok((connection, Migrated { from, to }))
 }
 
+/// In a transaction, which is undone when the connection is dropped. Where there is no file, in a database of no
+/// name that is gone then.
+pub fn trial(path: &Path) -> Result<(Connection, Migrated)> {
+    let connection = if path.exists() {
+        open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?
+    } else {
+        let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        open(Path::new(""), mode)?
+    };
+    let from = schema::version(&connection)?;
+    connection
+        .execute_batch("BEGIN EXCLUSIVE")
+        .map_err(failed)?;
+    migrations::sqlite_within(&connection)?;
+    let to = schema::version(&connection)?;
+    Ok((connection, Migrated { from, to }))
+}
+
 pub fn export(
     database: &Database,
     path: &Path,
@@ -69,12 +88,18 @@ pub fn import(
     path: &Path,
     schema: &Schema,
     reader: &mut Reader<'_, impl BufRead>,
+    run: Run,
 ) -> Result<()> {
-    let (connection, _) = migrate(path)?;
     // What is not committed is undone when the connection is dropped.
-    connection
-        .execute_batch("BEGIN EXCLUSIVE")
-        .map_err(failed)?;
+    let connection = match run {
+        Run::Dry => trial(path)?.0,
+        Run::Real => {
+            let (connection, _) = migrate(path)?;
+            let begun = connection.execute_batch("BEGIN EXCLUSIVE");
+            begun.map_err(failed)?;
+            connection
+        }
+    };
     let mut with_rows = Vec::new();
     for name in schema.all_names() {
         let any = format!("SELECT EXISTS (SELECT 1 FROM {name})");
@@ -100,7 +125,11 @@ pub fn import(
                 .map_err(failed)?;
         }
     }
-    Ok(connection.execute_batch("COMMIT").map_err(failed)?)
+    let end = match run {
+        Run::Real => "COMMIT",
+        Run::Dry => "ROLLBACK",
+    };
+    Ok(connection.execute_batch(end).map_err(failed)?)
 }
 
 fn cell(value: ValueRef<'_>) -> Result<Cell> {

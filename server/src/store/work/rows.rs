@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use doorstep_daemon::dry_run::Run;
 use uuid::Uuid;
 
 use super::Work;
@@ -272,10 +273,11 @@ impl Rows {
             .insert(session);
     }
 
-    /// Runs one job. Its changes count only if it succeeds and has seen all that it asked for;
-    /// otherwise what it still needs is returned.
+    /// Runs one job. Its changes count only if it is a real one, succeeds, and has seen all that it asked
+    /// for; otherwise what it still needs is returned.
     pub fn run<T, E>(
         &mut self,
+        run: Run,
         job: impl FnOnce(&mut Work<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<std::result::Result<T, E>, BTreeSet<Need>> {
         let mut work = Work {
@@ -290,7 +292,7 @@ impl Rows {
         if !missing.is_empty() {
             return Err(missing);
         }
-        if result.is_ok() {
+        if result.is_ok() && run == Run::Real {
             self.now.absorb(changes);
         }
         Ok(result)

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use tokio::time::Instant;
 use tonic::Status;
@@ -139,11 +140,14 @@ impl Core {
         Status::aborted(format!("not applied: {why}; {outcome}"))
     }
 
-    pub(super) async fn on_confirm(&mut self, refuse: bool) -> Result<(), Status> {
+    pub(super) async fn on_confirm(&mut self, refuse: bool, run: Run) -> Result<(), Status> {
         if self.declared.applied.pending.is_none() {
             return Err(Status::failed_precondition(
                 "nothing waits to be confirmed; `doorstep-terminal status` tells when something does",
             ));
+        }
+        if run.is_dry() {
+            return Ok(());
         }
         if refuse {
             self.put_former_back("refused").await;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Core;
 use crate::daemon::events::{Command, Event, ReleaseReply};
 use crate::daemon::steps::{Listener, name, server_state, wait};
-use crate::server::{Server, Update, describe, has_answered};
+use crate::server::{Server, Update, code, describe, has_answered};
 use crate::state::{Credentials, Secret};
 
 type Reply<T> = oneshot::Sender<Result<T, Status>>;
@@ -34,8 +34,8 @@ impl Core {
             Command::Apply { request, reply } => {
                 let _ = reply.send(self.on_apply(&request).await);
             }
-            Command::Confirm { refuse, reply } => {
-                let _ = reply.send(self.on_confirm(refuse).await);
+            Command::Confirm { refuse, run, reply } => {
+                let _ = reply.send(self.on_confirm(refuse, run).await);
             }
         }
     }
@@ -48,6 +48,10 @@ impl Core {
                 return;
             }
         };
+        if request.dry_run {
+            let _ = reply.send(Ok(String::new()));
+            return;
+        }
         self.want(&operator);
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -84,7 +88,7 @@ impl Core {
         if has_answered(&answer) {
             self.garden.server_reached(operator);
         }
-        let answer = answer.map_err(|status| Status::new(status.code(), describe(&status)))?;
+        let answer = answer.map_err(|status| Status::new(code(&status), describe(&status)))?;
         let malformed = || Status::internal("the server's answer has no credentials");
         let credentials = answer.credentials.ok_or_else(malformed)?;
         let subscriber_id = credentials.subscriber_id;
@@ -156,6 +160,14 @@ impl Core {
                 return;
             }
         };
+        if request.dry_run {
+            let answer = self.account_of(id).map(|_| pb::TerminalReleaseResponse {
+                session_id: id.to_string(),
+                released: false,
+            });
+            let _ = reply.send(answer);
+            return;
+        }
         let deadline = Instant::now() + wait(request.timeout_ms);
         self.ask_release(id, deadline, reply, request.no_wait);
     }
@@ -211,7 +223,7 @@ impl Core {
             }
             Err(status) => {
                 let text = format!("the server: {}", describe(&status));
-                let _ = reply.send(Err(Status::new(status.code(), text)));
+                let _ = reply.send(Err(Status::new(code(&status), text)));
             }
             Ok(_) => match self.sessions.get_mut(&id) {
                 None => {

@@ -7,7 +7,7 @@ use doorstep_establish::SessionKey;
 use doorstep_proto::v1 as pb;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::{Core, unix_ms};
 use crate::config::is_switch;
 use crate::daemon::events::Event;
 use crate::daemon::steps::{Listener, name};
-use crate::server::{describe, has_answered, is_transient};
+use crate::server::{code, describe, has_answered, is_transient};
 use crate::state::{OpenRequest, SavedSession, Wish};
 
 /// How long a daemon asks again what a former one got no answer to.
@@ -29,7 +29,7 @@ impl Core {
         if is_switch(self.home.as_ref()) {
             let text = "with mode = \"bridge\" in [home] the terminal has no session of its own; have \
                         the operator open the line for DHCP, or set mode = \"routed\"";
-            return listener.finish(name::FAILED, text, None);
+            return listener.fail(Code::FailedPrecondition, text);
         }
         let wish = match request.kind() {
             pb::TerminalRequestKind::Connect => Wish::Connect,
@@ -37,13 +37,18 @@ impl Core {
             pb::TerminalRequestKind::Additional => Wish::Additional,
             pb::TerminalRequestKind::Switch => Wish::Switch,
             pb::TerminalRequestKind::Unspecified => {
-                return listener.finish(name::FAILED, "the kind of request is missing", None);
+                return listener.fail(Code::InvalidArgument, "the kind of request is missing");
             }
         };
+        let dry_run = request.dry_run;
         let asked = match self.composed(wish, request) {
             Ok(asked) => asked,
-            Err(status) => return listener.finish(name::FAILED, status.message(), None),
+            Err(status) => return listener.fail(status.code(), status.message()),
         };
+        if dry_run {
+            let detail = format!("of operator {}", asked.operator);
+            return listener.finish(name::REQUESTED, &detail, None);
+        }
         // What got no answer may have been carried out; under its id that is told now.
         let asked = match self.unanswered.take() {
             Some(former) if former.is_like(&asked) => former,
@@ -117,7 +122,7 @@ impl Core {
             Err(status) => {
                 // It stays among the open ones: the operator may be configured again.
                 warn!(request = %asked.request_id, detail = status.message(), "not asked");
-                return listener.finish(name::FAILED, status.message(), None);
+                return listener.fail(status.code(), status.message());
             }
         };
         let kind = match asked.wish {
@@ -179,14 +184,14 @@ impl Core {
                 self.save();
                 let detail = format!("the server: {}", describe(&status));
                 warn!(%request, detail, "the request failed");
-                return listener.finish(name::FAILED, &detail, None);
+                return listener.fail(code(&status), &detail);
             }
         };
         let key = SessionKey::from_slice(&answer.session_key);
         let (Ok(id), Ok(key)) = (answer.session_id.parse::<Uuid>(), key) else {
             self.save();
             let detail = "the server's answer has no valid session id and key";
-            return listener.finish(name::FAILED, detail, None);
+            return listener.fail(Code::Internal, detail);
         };
         let generation = answer.generation;
         match self.sessions.get_mut(&id) {
@@ -194,7 +199,7 @@ impl Core {
             Some(session) if session.saved.operator != asked.operator => {
                 self.save();
                 let detail = "the server's answer names a session of another operator";
-                return listener.finish(name::FAILED, detail, None);
+                return listener.fail(Code::Internal, detail);
             }
             Some(session) if generation >= session.saved.generation => {
                 session.saved.generation = generation;
