@@ -94,7 +94,10 @@ pub fn from_a_phone() -> CaseResult {
     ensure!(told.is_empty(), "an address has the number: {told:?}");
     // What is not reached while there is no session is not the app's.
     let complaints = page.complaints();
-    let own: Vec<_> = complaints.iter().filter(|text| !text.contains(WORLD)).collect();
+    let own: Vec<_> = complaints
+        .iter()
+        .filter(|text| !text.contains(WORLD))
+        .collect();
     ensure!(own.is_empty(), "{own:?}");
     Ok(())
 }
