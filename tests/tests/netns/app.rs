@@ -292,7 +292,9 @@ fn publish(street: &Street) -> Result<()> {
     std::thread::spawn(move || {
         for mut stream in pages.incoming().flatten() {
             // A browser that goes away is none of this one's business.
-            let _ = stream.read(&mut [0; 4096]);
+            let Ok(1..) = stream.read(&mut [0; 4096]) else {
+                continue;
+            };
             let text = format!("<!DOCTYPE html><title>world</title><p>{WORLD_SAYS}</p>");
             let _ = write!(
                 stream,
