@@ -22,6 +22,7 @@ const PHONE_WIDTH: u32 = 375;
 const PHONE_HEIGHT: u32 = 720;
 /// A page of the world, and the name by which its resolver knows it.
 const WORLD: &str = "world.example";
+const WORLD_PORT: u16 = 8080;
 const WORLD_SAYS: &str = "the world says hello";
 
 /// Somebody who has nothing yet connects, moves, adds a connection, ends it all, and sees pages of the
@@ -211,7 +212,7 @@ fn press(page: &Page, selector: &str) {
 
 /// A page loaded by its name, through the new connection; loaded anew while names are not known yet.
 fn sees_the_world(page: &Page) {
-    let url = format!("http://{WORLD}/hello");
+    let url = format!("http://{WORLD}:{WORLD_PORT}/hello");
     let end = Instant::now() + Duration::from_secs(20);
     while !page.reaches(&url) {
         assert!(
@@ -288,7 +289,7 @@ fn photograph(street: &Street, building: usize) -> Result<PathBuf> {
 /// A page of the world, and a resolver that knows its name, at the address that sessions are told of.
 fn publish(street: &Street) -> Result<()> {
     let world = street.http(false).ip();
-    let pages = street.inet.run(move || TcpListener::bind((world, 80)))??;
+    let pages = street.inet.run(move || TcpListener::bind((world, WORLD_PORT)))??;
     std::thread::spawn(move || {
         for mut stream in pages.incoming().flatten() {
             // A browser that goes away is none of this one's business.
