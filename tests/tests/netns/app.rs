@@ -289,7 +289,9 @@ fn photograph(street: &Street, building: usize) -> Result<PathBuf> {
 /// A page of the world, and a resolver that knows its name, at the address that sessions are told of.
 fn publish(street: &Street) -> Result<()> {
     let world = street.http(false).ip();
-    let pages = street.inet.run(move || TcpListener::bind((world, WORLD_PORT)))??;
+    let pages = street
+        .inet
+        .run(move || TcpListener::bind((world, WORLD_PORT)))??;
     std::thread::spawn(move || {
         for mut stream in pages.incoming().flatten() {
             // A browser that goes away is none of this one's business.
