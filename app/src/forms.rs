@@ -194,18 +194,20 @@ pub fn confirm(
             (csrf(token))
             (meant.hidden())
             input type="hidden" name="door" value=(door);
-            dl.facts {
-                @if meant.are_several {
-                    dt { (words.confirm.operator) }
-                    dd { (meant.operator) }
-                }
-                @if !meant.plan.is_empty() {
-                    dt { (words.confirm.plan) }
-                    dd { (meant.plan) }
-                }
-                @if !door.is_empty() {
-                    dt { (words.confirm.door) }
-                    dd { code { (shortened(door)) } }
+            @if meant.are_several || !meant.plan.is_empty() || !door.is_empty() {
+                dl.facts {
+                    @if meant.are_several {
+                        dt { (words.confirm.operator) }
+                        dd { (meant.operator) }
+                    }
+                    @if !meant.plan.is_empty() {
+                        dt { (words.confirm.plan) }
+                        dd { (meant.plan) }
+                    }
+                    @if !door.is_empty() {
+                        dt { (words.confirm.door) }
+                        dd { code { (shortened(door)) } }
+                    }
                 }
             }
             p { (done.happens) }
