@@ -93,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 23] = [
+const NEEDS: [Need; 24] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",
@@ -183,6 +183,11 @@ const NEEDS: [Need; 23] = [
         &["chromium-headless-shell", "fonts-dejavu-core"],
         "tests use the web console as a person's browser does",
         || has("chromium-headless-shell") || has("chromium"),
+    ),
+    program(
+        &["fonts-wqy-microhei"],
+        "the browser of the tests shows the app's Chinese pages with it",
+        || Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file(),
     ),
     program(
         &["xz-utils", "zstd"],
