@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::access::Ask;
 use super::plans::known_plan;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::config::Plans;
 use crate::session::machine::{Event, Outcome};
 use crate::session::service::{Grant, Service};
-use crate::store::{SessionRow, Subscriber, Who, Work};
+use crate::store::{SessionRow, Who, Work};
 
 /// What an operator wants a session to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,12 +94,11 @@ impl Engine {
             .await
     }
 
-    /// The service of a new session of a subscriber.
-    pub(super) fn grant(&self, subscriber: &Subscriber) -> Grant {
+    /// The service of a new session.
+    pub(super) fn grant(&self, ask: &Ask<'_>) -> Grant {
         let plans = self.plans();
-        let own = subscriber.plan.as_deref();
-        let own = own.and_then(|name| plans.named(name));
-        let plan = own.or_else(|| plans.default());
+        let own = ask.subscriber.plan.as_deref();
+        let plan = ask.plan.or_else(|| plans.of(own));
         Grant::new(plan.map(|plan| (plan.name.as_str(), plan.service)))
     }
 

@@ -5,6 +5,7 @@ mod apply;
 mod client;
 mod doctor;
 mod output;
+mod plans;
 mod qr;
 mod support;
 mod watch;
@@ -42,6 +43,8 @@ enum Command {
     Undo(Undo),
     /// Become a subscriber of the operator.
     Register(Register),
+    /// Show what an operator has to choose from.
+    Plans(Plans),
     /// Ask for broadband at a location and wait until it is there.
     Request(RequestArgs),
     /// Take a session to another location.
@@ -155,11 +158,29 @@ struct Of {
 }
 
 #[derive(Debug, Args)]
+struct Plans {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// What it is to be on.
+#[derive(Debug, Args)]
+struct On {
+    /// Which of the operator's plans, as `plans` has them; otherwise the operator says.
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct RequestArgs {
     #[command(flatten)]
     home: Home,
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    on: On,
     /// A further session; the others stay.
     #[arg(long)]
     additional: bool,
@@ -173,6 +194,8 @@ struct RequestArgs {
 struct Move {
     #[command(flatten)]
     home: Home,
+    #[command(flatten)]
+    on: On,
     /// Which session, where there are several.
     #[arg(long)]
     session: Option<String>,
@@ -188,6 +211,8 @@ struct Switch {
     home: Home,
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    on: On,
     /// Which session ends, where there are several. It goes on until the new one is established.
     #[arg(long)]
     session: Option<String>,
@@ -279,23 +304,27 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let answer = answer.map_err(refused)?.into_inner();
             output::registered(args.client.output, &answer)
         }
+        Command::Plans(args) => {
+            plans::execute(&args.client.socket, args.of.operator, args.client.output).await
+        }
         Command::Request(args) => {
             let kind = if args.additional {
                 pb::TerminalRequestKind::Additional
             } else {
                 pb::TerminalRequestKind::Connect
             };
-            let asked = asked(kind, args.home, args.of.operator, None, &args.wait)?;
+            let asked = asked((kind, args.on), args.home, args.of.operator, None, &args.wait)?;
             request(asked, &args.client).await
         }
         Command::Move(args) => {
             let kind = pb::TerminalRequestKind::Move;
-            let asked = asked(kind, args.home, None, args.session, &args.wait)?;
+            let asked = asked((kind, args.on), args.home, None, args.session, &args.wait)?;
             request(asked, &args.client).await
         }
         Command::Switch(args) => {
             let kind = pb::TerminalRequestKind::Switch;
-            let asked = asked(kind, args.home, args.of.operator, args.session, &args.wait)?;
+            let of = args.of.operator;
+            let asked = asked((kind, args.on), args.home, of, args.session, &args.wait)?;
             request(asked, &args.client).await
         }
         Command::Release(args) => {
@@ -324,7 +353,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn asked(
-    kind: pb::TerminalRequestKind,
+    (kind, on): (pb::TerminalRequestKind, On),
     home: Home,
     operator: Option<String>,
     session: Option<String>,
@@ -337,6 +366,7 @@ fn asked(
         no_wait: wait.no_wait,
         timeout_ms: millis(wait.timeout),
         operator: operator.unwrap_or_default(),
+        plan: on.plan.unwrap_or_default(),
     })
 }
 

@@ -75,6 +75,16 @@ impl TerminalAdmin for Service {
         Ok(Response::new(Box::pin(ReceiverStream::new(told))))
     }
 
+    async fn plans(
+        &self,
+        request: Request<pb::TerminalPlansRequest>,
+    ) -> Result<Response<pb::TerminalPlansResponse>, Status> {
+        let request = request.into_inner();
+        self.ask(|reply| Command::Plans { request, reply })
+            .await?
+            .map(Response::new)
+    }
+
     async fn release(
         &self,
         request: Request<pb::TerminalReleaseRequest>,
