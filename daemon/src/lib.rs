@@ -31,5 +31,5 @@ pub mod rate;
 pub mod secrets;
 pub mod socket;
 pub mod stop;
-pub mod support;
 pub mod supervisor;
+pub mod support;

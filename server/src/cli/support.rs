@@ -19,9 +19,16 @@ use Shape::{
     Time, Whereabouts,
 };
 
-/// Sessions that are looked at, and those of them that are told.
-const LOOKED_AT: usize = 20_000;
+/// Sessions that are told, and pages of them that are asked for.
 const TOLD: usize = 500;
+const PAGES: usize = 20;
+const UNSETTLED: [pb::SessionState; 5] = [
+    pb::SessionState::Connecting,
+    pb::SessionState::Establishing,
+    pb::SessionState::Disconnecting,
+    pb::SessionState::DisconnectingUnconfirmed,
+    pb::SessionState::Refused,
+];
 /// The crates whose log messages are literals.
 const OWN: &[&str] = &["doorstep_server", "doorstep_daemon", "doorstep_pki"];
 
@@ -256,31 +263,22 @@ async fn answers(bundle: &mut Bundle, mut client: OperatorClient<Channel>) {
 
 /// Sessions that are not established, of the first that there are.
 async fn unsettled(client: &mut OperatorClient<Channel>) -> Result<Vec<views::Session>> {
+    let mut request = pb::ListSessionsRequest {
+        states: UNSETTLED.map(i32::from).to_vec(),
+        ..Default::default()
+    };
     let mut told = Vec::new();
-    let (mut after, mut seen) = (String::new(), 0);
-    loop {
-        let page = client
-            .list_sessions(pb::ListSessionsRequest {
-                after,
-                ..Default::default()
-            })
-            .await
-            .map_err(refused)?
-            .into_inner();
-        seen += page.sessions.len();
-        after = match page.sessions.last() {
-            Some(last) => last.session_id.clone(),
-            None => return Ok(told),
-        };
-        let established = i32::from(pb::SessionState::Established);
-        let others = page.sessions.into_iter();
-        let others = others.filter(|session| session.state != established);
-        told.extend(others.map(views::Session::from));
-        if !page.more || seen >= LOOKED_AT || told.len() >= TOLD {
-            told.truncate(TOLD);
-            return Ok(told);
+    for _ in 0..PAGES {
+        let page = client.list_sessions(request.clone()).await;
+        let page = page.map_err(refused)?.into_inner();
+        told.extend(page.sessions.into_iter().map(views::Session::from));
+        if page.next_page_token.is_empty() || told.len() >= TOLD {
+            break;
         }
+        request.page_token = page.next_page_token;
     }
+    told.truncate(TOLD);
+    Ok(told)
 }
 
 #[cfg(test)]

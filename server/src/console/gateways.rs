@@ -30,7 +30,7 @@ struct Known<'a> {
 }
 
 async fn all(engine: &Engine) -> Result<Vec<Known<'_>>> {
-    let live = engine.store.live_by_gateway().await?;
+    let live = engine.store.tallies().await?.live;
     let mut seen = engine.store.gateways().await?;
     let at_ms = now_ms();
     let known = engine.config.gateways.iter().map(|configured| {

@@ -16,14 +16,17 @@ use crate::store::SessionRow;
 const MOST: u32 = 500;
 
 pub async fn list(State(console): State<Arc<Console>>, user: User) -> Result<Markup> {
-    let page = console.engine.store.moves(MOST).await?;
+    // The last one only tells that there are more.
+    let mut rows = console.engine.store.moves(MOST + 1).await?;
+    let has_more = rows.len() > MOST as usize;
+    rows.truncate(MOST as usize);
     let live = html! {
-        @if page.rows.is_empty() {
+        @if rows.is_empty() {
             p.notice.good { "Nobody is moving now." }
         } @else {
-            (table(&page.rows))
+            (table(&rows))
         }
-        @if page.more {
+        @if has_more {
             p.faint { "There are more; these have waited for the longest time." }
         }
     };

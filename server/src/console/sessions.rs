@@ -6,7 +6,6 @@ use axum::extract::{Query, State};
 use doorstep_location::LocationPrefix;
 use maud::{Markup, html};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::Console;
 use super::overview::{crumbs, prefix};
@@ -17,7 +16,7 @@ use super::user::User;
 use crate::engine::Engine;
 use crate::hub::Liveness;
 use crate::session::State as S;
-use crate::store::{Below, SessionRow};
+use crate::store::{Key, SessionRow, Sessions};
 
 const PAGE: u32 = 100;
 
@@ -29,41 +28,55 @@ pub struct Asked {
     state: String,
     #[serde(default)]
     all: String,
-    /// The last one of the page before: its location, a comma, its id.
+    /// Where the page before ended: a location, a comma, an id.
     #[serde(default)]
     after: String,
 }
 
 impl Asked {
-    fn wanted(&self) -> Result<Below> {
-        let state = match self.state.as_str() {
-            "" => None,
-            name => {
-                let state = S::from_name(name);
-                Some(state.ok_or_else(|| Problem::invalid("state", "there is no such state"))?)
-            }
+    fn state(&self) -> Result<Option<S>> {
+        let asked = (!self.state.is_empty()).then_some(self.state.as_str());
+        let known = |name| {
+            S::from_name(name).ok_or_else(|| Problem::invalid("state", "there is no such state"))
         };
-        let after = match self.after.as_str() {
-            "" => None,
-            text => {
-                let parts = text.split_once(',');
-                let parts = parts.and_then(|(location, id)| {
-                    Some((location.to_owned(), id.parse::<Uuid>().ok()?))
-                });
-                Some(parts.ok_or_else(|| Problem::invalid("after", "is not the end of a page"))?)
-            }
+        asked.map(known).transpose()
+    }
+
+    fn wanted(&self) -> Result<Sessions> {
+        let states = match self.state()? {
+            Some(state) => vec![state],
+            None if self.all.is_empty() => S::ALL
+                .into_iter()
+                .filter(|state| *state != S::Released)
+                .collect(),
+            None => S::ALL.to_vec(),
         };
-        Ok(Below {
-            prefix: prefix(&self.at)?,
-            state,
-            with_released: !self.all.is_empty() || state == Some(S::Released),
-            after,
+        Ok(Sessions {
+            location: prefix(&self.at)?,
+            by_location: true,
+            states,
+            ..Sessions::default()
         })
     }
 
+    fn after(&self) -> Result<Option<Key>> {
+        if self.after.is_empty() {
+            return Ok(None);
+        }
+        let parts = self.after.split_once(',');
+        let key = parts.and_then(|(location, id)| {
+            Some(Key {
+                location: location.to_owned(),
+                id: id.parse().ok()?,
+            })
+        });
+        key.map(Some)
+            .ok_or_else(|| Problem::invalid("after", "is not the end of a page"))
+    }
+
     /// The page behind this one.
-    fn next(&self, last: &SessionRow) -> String {
-        let after = format!("{},{}", last.session.connection.location, last.session.id);
+    fn next(&self, end: &Key) -> String {
+        let after = format!("{},{}", end.location, end.id);
         format!(
             "/sessions?at={}&state={}&all={}&after={}",
             encode(self.at.trim()),
@@ -81,20 +94,27 @@ pub async fn list(
 ) -> Result<Markup> {
     let wanted = asked.wanted()?;
     let engine = &console.engine;
-    let page = engine.store.sessions_below(&wanted, PAGE).await?;
-    let place = wanted.prefix.as_ref().map(LocationPrefix::as_str);
+    let page = engine
+        .store
+        .sessions(&wanted, asked.after()?.as_ref(), PAGE)
+        .await?;
+    let place = wanted.location.as_ref().map(LocationPrefix::as_str);
     let live = html! {
         (crumbs(place))
-        (filter(&asked, &wanted))
-        (table(engine, &page.rows))
-        @if page.more && let Some(last) = page.rows.last() {
-            p { a.button.plain href=(asked.next(last)) { "Next page" } }
+        (filter(&asked, asked.state()?))
+        @if page.rows.is_empty() && page.next.is_some() {
+            p.notice { "None of the first thousands is so; there are more." }
+        } @else {
+            (table(engine, &page.rows))
+        }
+        @if let Some(end) = &page.next {
+            p { a.button.plain href=(asked.next(end)) { "Next page" } }
         }
     };
     Ok(console.live_page(&user, Here::Sessions, "Sessions", &live))
 }
 
-fn filter(asked: &Asked, wanted: &Below) -> Markup {
+fn filter(asked: &Asked, wanted: Option<S>) -> Markup {
     html! {
         form.line method="get" action="/sessions" {
             label {
@@ -106,7 +126,7 @@ fn filter(asked: &Asked, wanted: &Below) -> Markup {
                 select #state name="state" {
                     option value="" { "any" }
                     @for state in S::ALL {
-                        option value=(state.name()) selected[wanted.state == Some(state)] { (state.name()) }
+                        option value=(state.name()) selected[wanted == Some(state)] { (state.name()) }
                     }
                 }
             }

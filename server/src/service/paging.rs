@@ -107,6 +107,7 @@ pub fn sessions(request: &pb::ListSessionsRequest) -> Result<Asked<Sessions>, St
     let states = states(request, &mut violations);
     let since_ms = violations.check("since_unix_ms", since(request.since_unix_ms));
     let which = Sessions {
+        by_location: false,
         location,
         gateway: given(&request.gateway_id),
         subscriber,

@@ -1,9 +1,11 @@
-//! What people look at: receipts and gateways.
+//! What people look at: receipts, gateways and moves.
 
 use std::collections::HashMap;
 
+use super::sessions::{read, select_sessions};
+use super::sql::Value;
 use super::work::GatewaySeen;
-use super::{Result, Store, sql::Value};
+use super::{Result, SessionRow, Store};
 
 #[derive(Clone, Debug)]
 pub struct GatewayRow {
@@ -60,6 +62,20 @@ impl Store {
             };
             Ok((id, seen))
         })
+        .collect()
+    }
+    /// Up to `limit` sessions that are on their way to another home, the longest first.
+    pub async fn moves(&self, limit: u32) -> Result<Vec<SessionRow>> {
+        self.select(
+            select_sessions!(
+                "WHERE target_location IS NOT NULL AND id IN (SELECT session FROM waiting) \
+                 ORDER BY since_ms, id LIMIT ?"
+            ),
+            vec![i64::from(limit).into()],
+        )
+        .await?
+        .iter()
+        .map(read)
         .collect()
     }
 }

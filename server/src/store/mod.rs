@@ -50,7 +50,7 @@ pub use measures::Measures;
 pub use numbers::{Kind, Needs, Renewal};
 pub use others::Hint;
 pub use pages::{Key, Page, Sessions};
-pub use places::{Below, BuildingCount};
+pub use places::BuildingCount;
 pub use pools::Pools;
 pub use receipts::{Counters, CountersRow, ReceiptRow};
 pub use requests::Answer;

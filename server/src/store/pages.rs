@@ -39,6 +39,8 @@ pub struct Page<T> {
 #[derive(Clone, Debug)]
 pub struct Sessions {
     pub location: Option<LocationPrefix>,
+    /// In the order of locations, whichever these are.
+    pub by_location: bool,
     pub gateway: Option<String>,
     pub subscriber: Option<Uuid>,
     pub states: Vec<State>,
@@ -51,6 +53,7 @@ impl Default for Sessions {
     fn default() -> Self {
         Sessions {
             location: None,
+            by_location: false,
             gateway: None,
             subscriber: None,
             states: State::ALL.to_vec(),
@@ -164,8 +167,10 @@ impl Sessions {
             id: Uuid::max(),
         };
         let gateway = self.gateway.as_deref();
-        if let Some(location) = &self.location {
-            let (from, until) = location.text_range();
+        // All locations begin with digits.
+        let everywhere = || (String::new(), "~".to_owned());
+        let range = self.location.as_ref().map(LocationPrefix::text_range);
+        if let Some((from, until)) = range.or_else(|| self.by_location.then(everywhere)) {
             let key = |location| Key {
                 location,
                 id: Uuid::nil(),

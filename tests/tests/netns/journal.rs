@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::cleanup::Folder;
 use doorstep_tests::lab::daemon::bin_dir;
-use doorstep_tests::lab::netns::run;
+use doorstep_tests::lab::netns::{Netns, run};
 use doorstep_tests::suite::CaseResult;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -31,12 +31,13 @@ struct Server {
 
 impl Server {
     /// `of_journal`: the environment says that this standard error is the journal's, not another.
-    fn start(folder: &Path, of_journal: bool) -> Result<Self> {
+    fn start(host: &Netns, folder: &Path, of_journal: bool) -> Result<Self> {
         let stderr = folder.join("stderr");
         let file = File::create(&stderr)?;
         let (device, inode) = (file.metadata()?.dev(), file.metadata()?.ino());
         let inode = if of_journal { inode } else { inode + 1 };
-        let child = Command::new("unshare")
+        let child = host
+            .command("unshare")?
             .args(["--mount", "--propagation", "private", "bash", "-c", INSIDE])
             .arg(folder.join("journal"))
             .arg(bin_dir()?.join("doorstep-server"))
@@ -98,6 +99,7 @@ fn parse(datagram: &[u8]) -> Result<Entry> {
 }
 
 pub fn has_fields() -> CaseResult {
+    let host = Netns::new("srv")?;
     let temporary = Folder::new()?;
     let folder = temporary.path();
     fs::create_dir(folder.join("journal"))?;
@@ -112,7 +114,7 @@ pub fn has_fields() -> CaseResult {
     let mut init = Command::new(bin_dir()?.join("doorstep-server"));
     run(init.args(["pki", "init", "--config"]).arg(&config))?;
 
-    let server = Server::start(folder, true)?;
+    let server = Server::start(&host, folder, true)?;
     let mut buffer = vec![0; 1 << 16];
     let serving = loop {
         let length = journal
@@ -141,7 +143,7 @@ pub fn has_fields() -> CaseResult {
     server.stop()?;
 
     // Standard error leads elsewhere, whatever the variable says.
-    let server = Server::start(folder, false)?;
+    let server = Server::start(&host, folder, false)?;
     let end = Instant::now() + PATIENCE;
     while !server.said()?.contains("serving") {
         ensure!(Instant::now() < end, "{}", server.said()?);
