@@ -108,9 +108,10 @@ async fn pages_have_what_is_asked_for_each_row_once() {
         for gateway in [None, Some("gw0"), Some("gw9")] {
             for subscriber in [None, Some(Uuid::from_u128(2))] {
                 for states in states {
-                    for since_ms in [0, 6] {
+                    for (since_ms, by_location) in [(0, false), (6, true)] {
                         asked.push(Sessions {
                             location: location.clone(),
+                            by_location,
                             gateway: gateway.map(str::to_owned),
                             subscriber,
                             states: states.to_vec(),
@@ -139,7 +140,8 @@ async fn pages_have_what_is_asked_for_each_row_once() {
         };
         let mut expected: Vec<_> = everything.iter().filter(takes).cloned().collect();
         expected.sort_by_key(|row| {
-            let by_location = which.location.is_some() && which.subscriber.is_none();
+            let by_location = which.by_location || which.location.is_some();
+            let by_location = by_location && which.subscriber.is_none();
             let location = row.session.connection.location.to_string();
             (by_location.then_some(location), row.session.id)
         });
