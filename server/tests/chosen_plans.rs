@@ -55,7 +55,10 @@ async fn what_is_offered_is_told() {
     let credentials = Some(home.credentials.clone());
     let plans = home.client.plans(pb::PlansRequest { credentials }).await;
     let told = plans.unwrap().into_inner().plans.remove(1);
-    assert_eq!((told.title.as_str(), told.price.as_str()), ("家庭宽带", "¥68 / 月"));
+    assert_eq!(
+        (told.title.as_str(), told.price.as_str()),
+        ("家庭宽带", "¥68 / 月")
+    );
     assert_eq!((told.upstream_bps, told.downstream_bps), (10_000_000, 0));
 
     // Whom the operator has put on one that is not offered may name that one, too.
@@ -105,9 +108,9 @@ async fn a_session_is_on_the_plan_that_was_chosen() {
     let second = server.reaches(&second.session_id, S::Established).await;
     assert_eq!(second.plan, "basic");
     assert_eq!(server.audited("choose-plan").await, 1);
-    let subscriber = server.operator().await;
-    let subscriber = { subscriber }.list_subscribers(pb::ListSubscribersRequest::default());
-    let subscribers = subscriber.await.unwrap().into_inner().subscribers;
+    let mut operator = server.operator().await;
+    let listed = operator.list_subscribers(pb::ListSubscribersRequest::default());
+    let subscribers = listed.await.unwrap().into_inner().subscribers;
     assert_eq!(subscribers[0].plan, "", "the choice is the session's");
 }
 
@@ -174,12 +177,20 @@ async fn offers_are_taken_up_while_the_server_runs() {
     let granted = home.send(request.clone()).await.unwrap();
     gw1.establish().await;
 
-    std::fs::write(&file, config().replacen("offered = true", "offered = false", 1)).unwrap();
+    std::fs::write(
+        &file,
+        config().replacen("offered = true", "offered = false", 1),
+    )
+    .unwrap();
     let mut operator = server.operator().await;
     let reloaded = operator.reload_plans(pb::ReloadPlansRequest { dry_run: false });
     let reloaded = reloaded.await.unwrap().into_inner();
     assert_eq!(reloaded.changes, []);
-    let offers: Vec<_> = reloaded.offers.iter().map(|o| (&*o.name, o.offered)).collect();
+    let offers: Vec<_> = reloaded
+        .offers
+        .iter()
+        .map(|o| (&*o.name, o.offered))
+        .collect();
     assert_eq!(offers, [("home", false)]);
     let left = [("basic", true), ("office", false)];
     assert_eq!(offered(&mut home, true).await, names(&left));

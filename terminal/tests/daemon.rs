@@ -58,8 +58,10 @@ fn a_home_connects_moves_and_releases() {
             let grant = grants.recv().await.unwrap();
             (first.establish(grant.clone(), 10).await, grant)
         };
-        let (result, (initiator, grant)) =
-            tokio::join!(terminal.client("request --sealed d1.x --plan home"), establish);
+        let (result, (initiator, grant)) = tokio::join!(
+            terminal.client("request --sealed d1.x --plan home"),
+            establish
+        );
         let (code, result, error) = result;
         assert_eq!(code, 0, "{error}");
         assert_eq!(result["state"], "established");

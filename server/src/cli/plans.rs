@@ -7,9 +7,9 @@ use clap::Subcommand;
 use doorstep_daemon::client::refused;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
+use doorstep_server::config::Offer;
 
 use super::{client, tables, views};
-use crate::config::Offer;
 
 #[derive(Debug, Subcommand)]
 pub enum Action {

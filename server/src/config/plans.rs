@@ -35,7 +35,9 @@ impl Offer {
         let (key, _) = texts.into_iter().find(|(_, text)| {
             text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control)
         })?;
-        Some(format!("{key}: must be one line of at most {LONGEST_TEXT} characters"))
+        Some(format!(
+            "{key}: must be one line of at most {LONGEST_TEXT} characters"
+        ))
     }
 }
 

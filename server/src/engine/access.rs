@@ -152,7 +152,9 @@ impl Engine {
         let plans = self.plans();
         let own = ask.subscriber.plan.as_deref();
         let plan = request.plan.as_deref();
-        let plan = plan.map(|name| chosen_plan(&plans, own, name)).transpose()?;
+        let plan = plan
+            .map(|name| chosen_plan(&plans, own, name))
+            .transpose()?;
         let ask = &Ask { plan, ..*ask };
         let sessions = work.sessions_of(subscriber)?;
         let (session, generation, key) = match request.kind {

@@ -313,7 +313,13 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 pb::TerminalRequestKind::Connect
             };
-            let asked = asked((kind, args.on), args.home, args.of.operator, None, &args.wait)?;
+            let asked = asked(
+                (kind, args.on),
+                args.home,
+                args.of.operator,
+                None,
+                &args.wait,
+            )?;
             request(asked, &args.client).await
         }
         Command::Move(args) => {

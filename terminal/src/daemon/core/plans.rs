@@ -38,10 +38,7 @@ impl Core {
         });
     }
 
-    fn offers_of(
-        &self,
-        named: &str,
-    ) -> Result<(String, Server, Option<pb::Credentials>), Status> {
+    fn offers_of(&self, named: &str) -> Result<(String, Server, Option<pb::Credentials>), Status> {
         let (name, operator) = self.operator_named(named)?;
         let credentials = operator.credentials.as_ref().map(to_proto);
         Ok((name.to_owned(), operator.server(name)?.clone(), credentials))
