@@ -61,6 +61,18 @@ const CONFIG: Shape = Fields(&[
     ("retention", ByName(&Number)),
     ("metrics", Fields(&[("listen", Address)])),
     (
+        "console",
+        Fields(&[
+            ("listen", Address),
+            ("tls", Flag),
+            ("certificate", File),
+            ("key", File),
+            ("idle_minutes", Number),
+            ("hours", Number),
+            ("sign_in_rate", LIMIT),
+        ]),
+    ),
+    (
         "register",
         Fields(&[(
             "verification",
@@ -133,6 +145,7 @@ const STATUS: Shape = Fields(&[
             ("answers", Number),
         ])),
     ),
+    ("counted_unix_ms", Time),
     ("refused", ByName(&Number)),
 ]);
 
@@ -217,7 +230,9 @@ fn files(bundle: &mut Bundle, configuration: &Value, folder: &Path) {
     bundle.folder("keys.json", &data.join("keys"));
     let mut secret = vec![data.join("keys")];
     let legacy = &configuration["legacy_seal"]["passphrase_file"];
-    secret.extend(legacy.as_str().map(|file| folder.join(file)));
+    let console = &configuration["console"]["key"];
+    let named = [legacy, console].into_iter().filter_map(Value::as_str);
+    secret.extend(named.map(|file| folder.join(file)));
     bundle.secret_files(&secret);
     let database = configuration["database"].as_str().unwrap_or_default();
     let kind = match database.starts_with("postgres") {
