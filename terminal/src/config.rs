@@ -10,6 +10,8 @@ use ipnet::Ipv4Net;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::links::own_rooms;
+
 mod check;
 
 /// Where the daemon listens and its clients ask, unless told otherwise.
@@ -160,12 +162,21 @@ pub struct Home {
     pub dhcp: bool,
     /// Where the sessions' resolvers are written.
     pub resolver_file: Option<PathBuf>,
+    /// Pages for whoever is in the rooms; without it there are none.
+    pub app: Option<App>,
     /// Rooms with a session of their own, by port (as in `room_ports`).
     #[serde(default)]
     pub rooms: BTreeMap<String, Room>,
 }
 
 impl Home {
+    /// The terminal's addresses toward the rooms, each with the interface that it is on.
+    pub fn doors(&self) -> impl Iterator<Item = (String, Ipv4Net)> {
+        let joined = self.ipv4.map(|own| (self.bridge.clone(), own));
+        let room = |(port, room): (&String, &Room)| Some((own_rooms::bridge(port), room.ipv4?));
+        joined.into_iter().chain(self.rooms.iter().filter_map(room))
+    }
+
     /// Which session is meant for which rooms: by port, or by the bridge for those on it.
     pub fn choices(&self) -> impl Iterator<Item = (String, &str)> {
         let joined = self.session.iter();
@@ -173,6 +184,18 @@ impl Home {
         let own = self.rooms.iter();
         joined.chain(own.map(|(port, room)| (port.clone(), room.session.as_str())))
     }
+}
+
+/// Pages for whoever is in the rooms, at the terminal's addresses there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// The name that the rooms' devices find them by, where the terminal gives these their addresses.
+    #[serde(default = "default_app_name")]
+    pub name: String,
+    /// Of HTTP.
+    #[serde(default = "default_app_port")]
+    pub port: u16,
 }
 
 /// A room with a session of its own, which is no port of the home's bridge.
@@ -226,6 +249,14 @@ fn default_metric() -> u32 {
 
 fn default_bridge() -> String {
     "br-home".into()
+}
+
+fn default_app_name() -> String {
+    "doorstep.home".into()
+}
+
+fn default_app_port() -> u16 {
+    80
 }
 
 fn default_true() -> bool {

@@ -33,6 +33,7 @@ fn home(folder: &std::path::Path) -> Home {
         mode: Mode::Routed,
         session: None,
         resolver_file: Some(folder.join("resolv.conf")),
+        app: None,
         rooms: BTreeMap::new(),
     }
 }

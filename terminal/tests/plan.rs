@@ -84,6 +84,7 @@ fn a_line_prefix_is_the_terminals_own_and_the_delegated_one_the_rooms() {
         mode: Mode::Routed,
         session: None,
         resolver_file: None,
+        app: None,
         rooms: BTreeMap::new(),
     };
     let items = desired(&wan(), Some(&home), &[own.clone()], &Chosen::new());

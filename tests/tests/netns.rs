@@ -1,5 +1,7 @@
 //! The real daemons, with real packets between namespaces.
 
+#[path = "netns/app.rs"]
+mod app;
 #[path = "netns/bad_input.rs"]
 mod bad_input;
 #[path = "netns/blocked.rs"]
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
             ipv6_only::{sessions},
             rooms::{get_addresses, bridged},
             own_rooms::{get_addresses},
+            app::{from_a_phone},
             isolation::{spoofed_source, spoofed_mac, wrong_vlan, no_session},
             sessions::{counted_exactly, additional, one_line_for_each_home},
             garden::{first_request, release_missed, outlives_the_daemon},

@@ -7,6 +7,8 @@
   if (!path || !news) return;
   let asked = false;
   let again = false;
+  // In the page's language, where it says so.
+  const words = { live: "live", lost: "not connected", ...news.dataset };
 
   const isBeingFilled = (live) => {
     const field = document.activeElement;
@@ -46,7 +48,7 @@
       }
       if (answer.ok) show(await answer.text());
     } catch {
-      news.textContent = "not connected";
+      news.textContent = words.lost;
     } finally {
       asked = false;
       if (again) {
@@ -58,12 +60,12 @@
 
   const events = new EventSource(path);
   events.addEventListener("open", () => {
-    news.textContent = "live";
+    news.textContent = words.live;
     refresh();
   });
   events.addEventListener("changed", refresh);
   events.addEventListener("error", () => {
-    news.textContent = "not connected";
+    news.textContent = words.lost;
     // Refused for good: whoever is not signed in any more is told so by the page itself.
     if (events.readyState === EventSource.CLOSED) refresh();
   });

@@ -11,6 +11,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 pub const STYLE: &str = "/assets/style.css";
+/// Of the subscriber's pages, beside the common one.
+pub const APP_STYLE: &str = "/assets/app.css";
 pub const SCRIPT: &str = "/assets/live.js";
 pub const ICON: &str = "/assets/icon.svg";
 
@@ -20,11 +22,16 @@ struct Asset {
     text: &'static str,
 }
 
-static ASSETS: [Asset; 3] = [
+static ASSETS: [Asset; 4] = [
     Asset {
         path: STYLE,
         kind: "text/css; charset=utf-8",
         text: include_str!("../assets/style.css"),
+    },
+    Asset {
+        path: APP_STYLE,
+        kind: "text/css; charset=utf-8",
+        text: include_str!("../assets/app.css"),
     },
     Asset {
         path: SCRIPT,

@@ -40,6 +40,13 @@ impl Cookie {
         self.header(value.as_str(), "")
     }
 
+    /// `Set-Cookie` of a value that is no secret, such as a language, for so many seconds. It is of
+    /// letters and digits.
+    #[must_use]
+    pub fn keep(&self, value: &str, seconds: u32) -> HeaderValue {
+        self.header(value, &format!("; Max-Age={seconds}"))
+    }
+
     /// `Set-Cookie` that removes it.
     #[must_use]
     pub fn clear(&self) -> HeaderValue {

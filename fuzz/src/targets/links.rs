@@ -50,6 +50,7 @@ pub(super) static HOME: LazyLock<Home> = LazyLock::new(|| Home {
     mode: Mode::Routed,
     session: None,
     resolver_file: Some(PathBuf::from("/run/doorstep-terminal/resolv.conf")),
+    app: None,
     rooms: BTreeMap::new(),
 });
 

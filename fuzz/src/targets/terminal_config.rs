@@ -24,6 +24,9 @@ pub const TARGET: Target = Target {
         "room_ports",
         "masquerade = false",
         "resolver_file",
+        "[home.app]",
+        "name = \"doorstep.home\"",
+        "port = 80",
         "https://",
         "[operators.default]",
         "[home.rooms.lan2]",
@@ -60,6 +63,9 @@ session = "default"
 ipv4 = "192.168.52.1/24"
 masquerade = false
 resolver_file = "resolv.conf"
+[home.app]
+name = "broadband.home"
+port = 8080
 [home.rooms.lan2]
 session = "south"
 ipv4 = "192.168.53.1/24"

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use doorstep_web::form::Fields;
 use doorstep_web::page::csrf;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
@@ -12,7 +13,7 @@ use super::Console;
 use super::problem::{Problem, Result};
 use super::shell::Here;
 use super::text::when;
-use super::user::{Fields, Posted, User};
+use super::user::{Posted, User};
 use crate::account::{Name, Right, Role};
 use crate::engine::{AccountChange, EngineError};
 use crate::store::Account;

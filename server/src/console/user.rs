@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use doorstep_web::form::Fields;
 use doorstep_web::origin;
 use doorstep_web::page::CSRF;
 use doorstep_web::session::Use;
@@ -110,26 +111,6 @@ impl FromRequestParts<Arc<Console>> for User {
     }
 }
 
-/// What stands in a form.
-#[derive(Debug, Default)]
-pub struct Fields(HashMap<String, String>);
-
-impl Fields {
-    /// Without what stands around it; empty if it is not there.
-    pub fn get(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", |value| value.trim())
-    }
-
-    /// As it is, such as a password.
-    pub fn take(&mut self, name: &str) -> String {
-        self.0.remove(name).unwrap_or_default()
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        !self.get(name).is_empty()
-    }
-}
-
 /// A form that a browser has sent for a page of ours.
 pub struct OwnForm(pub Fields);
 
@@ -143,10 +124,10 @@ impl FromRequest<Arc<Console>> for OwnForm {
         if !origin::is_own(request.headers(), request.uri()) {
             return Err(Problem::forged().into_response());
         }
-        let Form(fields) = Form::from_request(request, console)
+        let Form(fields) = Form::<HashMap<_, _>>::from_request(request, console)
             .await
             .map_err(|error| Problem::invalid("form", error.body_text()).into_response())?;
-        Ok(OwnForm(Fields(fields)))
+        Ok(OwnForm(fields.into()))
     }
 }
 

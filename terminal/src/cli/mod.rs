@@ -134,7 +134,7 @@ struct Home {
     /// The sealed location id, as on the sticker.
     #[arg(long, required_unless_present = "qr")]
     sealed: Option<String>,
-    /// A picture (PNG) of the sticker's QR code.
+    /// A picture (PNG or JPEG) of the sticker's QR code.
     #[arg(long, value_name = "FILE", conflicts_with = "sealed")]
     qr: Option<PathBuf>,
 }

@@ -1,20 +1,17 @@
 //! QR codes of sealed location ids: on the terminal, as PNG, as SVG; and back from a picture.
 
-mod read;
-
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use doorstep_app::picture::{self, ROOMY};
 use doorstep_daemon::output::{self, Output};
 use image::{GrayImage, Luma};
 use qrcode::render::{svg, unicode};
 use qrcode::{Color, EcLevel, QrCode};
 use serde_json::json;
-
-pub(super) use read::read;
 
 use super::{Client, client};
 
@@ -29,7 +26,7 @@ pub(super) struct Qr {
     /// The sealed location id; the one of the last request by default.
     #[arg(long)]
     sealed: Option<String>,
-    /// Read it from a picture (PNG) of its code, and print it.
+    /// Read it from a picture (PNG or JPEG) of its code, and print it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sealed", "png", "svg"])]
     read: Option<PathBuf>,
     /// Write a PNG image.
@@ -98,6 +95,13 @@ pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The text of the one QR code in a picture.
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+    let bytes =
+        fs::read(path).with_context(|| format!("cannot read the image {}", path.display()))?;
+    picture::read(&bytes, ROOMY).with_context(|| path.display().to_string())
+}
+
 fn encode(sealed: &str) -> anyhow::Result<QrCode> {
     QrCode::with_error_correction_level(sealed, EcLevel::M)
         .context("the text does not fit a QR code; is it a sealed location id?")
@@ -150,6 +154,27 @@ mod tests {
             }
         }
         assert_eq!(image.get_pixel(0, 0), &Luma([255]));
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door.png");
+        let said = |path: &Path| format!("{:#}", read(path).unwrap_err());
+        assert!(
+            said(&path).contains("cannot read the image"),
+            "{}",
+            said(&path)
+        );
+        let sealed = format!("d1.{}", "A".repeat(144));
+        png(&encode(&sealed).unwrap()).save(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), sealed);
+        fs::write(&path, "no picture").unwrap();
+        assert!(
+            said(&path).contains("door.png: it is neither"),
+            "{}",
+            said(&path)
+        );
     }
 
     #[test]

@@ -64,6 +64,7 @@ const CONFIG: Shape = Fields(&[
             ("masquerade", Flag),
             ("dhcp", Flag),
             ("resolver_file", File),
+            ("app", Fields(&[("name", Name), ("port", Number)])),
             (
                 "rooms",
                 ByName(&Fields(&[("session", SESSION), ("ipv4", Address)])),

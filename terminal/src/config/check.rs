@@ -1,9 +1,11 @@
 //! What a text that is a configuration may still have wrong.
 
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 use uuid::Uuid;
 
-use super::{Config, Home, Mode, Problem};
+use super::{App, Config, Home, Mode, Problem};
 use crate::links::own_rooms;
 use crate::links::room_port::RoomPort;
 
@@ -85,6 +87,11 @@ impl Config {
         if home.mode == Mode::Routed {
             return self.check_rooms(home);
         }
+        if home.app.is_some() {
+            let text =
+                "with mode = \"bridge\" the terminal has no address in the rooms; leave it out";
+            return Err(("home.app", text.into()));
+        }
         if !home.rooms.is_empty() || home.session.is_some() {
             let text = "with mode = \"bridge\" there are no sessions to choose from; leave it out";
             return Err(("home.session, home.rooms", text.into()));
@@ -108,6 +115,9 @@ impl Config {
         if let Some(session) = &home.session {
             let named = self.check_session(session);
             named.map_err(|problem| ("home.session", problem))?;
+        }
+        if let Some(app) = &home.app {
+            check_app(app, home).map_err(|problem| ("home.app", problem))?;
         }
         let mut networks: Vec<Ipv4Net> = home.ipv4.into_iter().collect();
         for (port, room) in &home.rooms {
@@ -134,6 +144,36 @@ impl Config {
              lists them)"
         ))
     }
+}
+
+/// Whether devices could find it.
+fn check_app(app: &App, home: &Home) -> Result<(), String> {
+    if home.doors().next().is_none() {
+        return Err("it is at the terminal's address in the rooms; set home.ipv4 too".into());
+    }
+    if app.port == 0 {
+        return Err("port: 0 is no port of HTTP; leave it out for 80".into());
+    }
+    let is_label = |label: &str| {
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A name of one label is not asked of a resolver by many devices.
+    let is_name = app.name.len() <= 253
+        && app.name.split('.').count() > 1
+        && app.name.split('.').all(is_label);
+    // Nor is one that looks like an address.
+    if !is_name || app.name.parse::<Ipv4Addr>().is_ok() {
+        return Err(format!(
+            "name: {:?} is no name of a host such as \"doorstep.home\" (small letters, digits, -, and a point)",
+            app.name
+        ));
+    }
+    Ok(())
 }
 
 /// Whether an interface can have that name: it becomes part of paths below `/proc/sys/net`.

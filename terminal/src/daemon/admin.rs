@@ -5,40 +5,21 @@ use std::pin::Pin;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::terminal_admin_server::{TerminalAdmin, TerminalAdminServer};
 use futures::Stream;
-use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
-use super::events::{Command, Event};
+use super::calls::Calls;
 
 /// What answers on the admin socket.
-pub(super) fn router(events: mpsc::Sender<Event>) -> Router {
-    Server::builder().add_service(TerminalAdminServer::new(Service { events }))
+pub(super) fn router(calls: Calls) -> Router {
+    Server::builder().add_service(TerminalAdminServer::new(Service { calls }))
 }
 
 #[derive(Debug)]
 struct Service {
-    events: mpsc::Sender<Event>,
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the daemon is stopping")
-}
-
-impl Service {
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command + Send,
-    ) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        self.events
-            .send(Event::Command(command(reply)))
-            .await
-            .map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())
-    }
+    calls: Calls,
 }
 
 #[tonic::async_trait]
@@ -47,10 +28,7 @@ impl TerminalAdmin for Service {
         &self,
         request: Request<pb::TerminalRegisterRequest>,
     ) -> Result<Response<pb::TerminalRegisterResponse>, Status> {
-        let request = request.into_inner();
-        let subscriber_id = self
-            .ask(|reply| Command::Register { request, reply })
-            .await??;
+        let subscriber_id = self.calls.register(request.into_inner()).await?;
         Ok(Response::new(pb::TerminalRegisterResponse {
             subscriber_id,
         }))
@@ -63,15 +41,7 @@ impl TerminalAdmin for Service {
         &self,
         request: Request<pb::TerminalServiceRequest>,
     ) -> Result<Response<Self::RequestStream>, Status> {
-        let (steps, told) = mpsc::channel(256);
-        let command = Command::Request {
-            request: request.into_inner(),
-            steps,
-        };
-        self.events
-            .send(Event::Command(command))
-            .await
-            .map_err(|_| stopping())?;
+        let told = self.calls.request(request.into_inner()).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(told))))
     }
 
@@ -89,38 +59,30 @@ impl TerminalAdmin for Service {
         &self,
         request: Request<pb::TerminalReleaseRequest>,
     ) -> Result<Response<pb::TerminalReleaseResponse>, Status> {
-        let request = request.into_inner();
-        self.ask(|reply| Command::Release { request, reply })
-            .await?
-            .map(Response::new)
+        let released = self.calls.release(request.into_inner()).await;
+        released.map(Response::new)
     }
 
     async fn status(
         &self,
         _: Request<pb::TerminalStatusRequest>,
     ) -> Result<Response<pb::TerminalStatus>, Status> {
-        self.ask(|reply| Command::Status { reply })
-            .await
-            .map(Response::new)
+        self.calls.status().await.map(Response::new)
     }
 
     async fn apply(
         &self,
         request: Request<pb::TerminalApplyRequest>,
     ) -> Result<Response<pb::TerminalApplyResponse>, Status> {
-        let request = request.into_inner();
-        self.ask(|reply| Command::Apply { request, reply })
-            .await?
-            .map(Response::new)
+        let applied = self.calls.apply(request.into_inner()).await;
+        applied.map(Response::new)
     }
 
     async fn confirm(
         &self,
         request: Request<pb::TerminalConfirmRequest>,
     ) -> Result<Response<pb::TerminalConfirmResponse>, Status> {
-        let refuse = request.into_inner().refuse;
-        self.ask(|reply| Command::Confirm { refuse, reply })
-            .await??;
+        self.calls.confirm(request.into_inner().refuse).await?;
         Ok(Response::new(pb::TerminalConfirmResponse {}))
     }
 }

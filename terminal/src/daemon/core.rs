@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+use super::app::doors::Doors;
 use super::ears::Ears;
 use super::events::Event;
 use super::metrics::Counts;
@@ -54,6 +55,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Outside {
     pub ears: Ears,
     pub rooms: Rooms,
+    pub doors: Doors,
     pub counts: Arc<Counts>,
 }
 
@@ -63,6 +65,7 @@ pub(super) struct Core {
     declared: Declared,
     ears: Ears,
     rooms: Rooms,
+    doors: Doors,
     operators: BTreeMap<String, Operator>,
     store: Store,
     last_sealed: Option<String>,
@@ -108,6 +111,7 @@ impl Core {
         Outside {
             ears,
             rooms,
+            doors,
             counts,
         }: Outside,
     ) -> Self {
@@ -126,6 +130,7 @@ impl Core {
             events: ears.events.clone(),
             ears,
             rooms,
+            doors,
             sessions: BTreeMap::new(),
             ports: BTreeMap::new(),
             closed_ports: BTreeMap::new(),

@@ -2,6 +2,8 @@
 
 mod admin;
 mod alive;
+mod app;
+mod calls;
 mod changes;
 mod core;
 mod ears;
@@ -20,17 +22,19 @@ use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_daemon::supervisor;
 use rtnetlink::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
+use self::app::App;
+use self::app::doors::Doors;
+use self::calls::Calls;
 use self::changes::Changes;
 use self::core::apply::Declared;
 use self::core::operators::clients;
 use self::core::{Core, Outside};
 use self::ears::Ears;
-use self::events::{Command, Event};
 use self::metrics::{Counts, TerminalMetrics};
 use self::rooms::Rooms;
 use crate::config::Config;
@@ -61,15 +65,18 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
     let declared = Declared::new(config, std::path::absolute(file)?);
     let ears = Ears::new(handle, events.clone());
     let counts = Arc::new(Counts::default());
+    let calls = Calls::new(events.clone());
+    let doors = Doors::new(App::new(calls.clone(), stop.clone()));
     let outside = Outside {
         ears,
         rooms,
+        doors,
         counts: Arc::clone(&counts),
     };
     let mut core = Core::new(declared, clients, store, state, links, outside);
     core.start().await;
     let source = TerminalMetrics {
-        events: events.clone(),
+        events,
         counts,
         started_ms: self::core::unix_ms(),
     };
@@ -79,22 +86,18 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
         }
     };
     let alive = {
-        let events = events.clone();
-        move || answers(events.clone())
+        let calls = calls.clone();
+        move || {
+            let calls = calls.clone();
+            async move { calls.alive().await }
+        }
     };
     let told = supervisor::follow(alive, stop.clone());
-    let admin = socket.serve(admin::router(events), stop.clone());
+    let admin = socket.serve(admin::router(calls), stop.clone());
     let work = core.run(inbox, stop.clone());
     let (served, (), (), ()) = tokio::join!(admin, scraped, told, work);
     info!("stopped; the links stay");
     served
-}
-
-/// Whether the event loop answers.
-async fn answers(events: mpsc::Sender<Event>) -> bool {
-    let (reply, answer) = oneshot::channel();
-    let asked = events.send(Event::Command(Command::Alive { reply })).await;
-    asked.is_ok() && answer.await.is_ok()
 }
 
 /// Takes down everything that the terminal has made, without a daemon.

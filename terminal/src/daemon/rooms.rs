@@ -1,5 +1,6 @@
 //! Keeps `dnsmasq` running for the rooms, with as few rights as it can do with.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -23,6 +24,8 @@ const WELL: Duration = Duration::from_secs(10);
 /// So long one that is to be replaced goes on: within five seconds it tells devices which prefix is
 /// not to be used any more, of which the next one knows nothing.
 const FAREWELL: Duration = Duration::from_secs(6);
+/// In the configuration of one that has told devices of a prefix.
+const ADVERTISES: &str = "enable-ra";
 /// What is heard of one that has ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -45,42 +48,74 @@ pub(super) enum Served {
 
 /// The service of the rooms; it ends with this value.
 pub(super) struct Rooms {
+    folder: PathBuf,
+    /// By the names that their files begin with.
+    services: BTreeMap<String, Service>,
+}
+
+/// One `dnsmasq`.
+struct Service {
     wanted: watch::Sender<Option<String>>,
     served: Arc<Mutex<Served>>,
-    leases: PathBuf,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Rooms {
-    /// Serves nothing yet. Its configuration and leases are in `state_dir`.
+    /// Serves nothing yet. Configurations and leases are in `state_dir`.
     pub(super) fn new(state_dir: &Path) -> Self {
-        let (wanted, follow) = watch::channel(None);
-        let served = Arc::new(Mutex::new(Served::No));
-        let keep = keep(state_dir.join("rooms.conf"), follow, Arc::clone(&served));
         Self {
-            wanted,
-            served,
-            leases: state_dir.join("rooms.leases"),
-            _task: AbortOnDropHandle::new(tokio::spawn(keep)),
+            folder: state_dir.to_owned(),
+            services: BTreeMap::new(),
         }
     }
 
     /// Where the leases are kept.
-    pub(super) fn leases(&self) -> &Path {
-        &self.leases
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
-    /// Serves by this configuration, or not at all.
-    pub(super) fn serve(&self, configuration: Option<String>) {
+    /// Serves by these configurations, and nothing else.
+    pub(super) fn serve(&mut self, mut configurations: BTreeMap<String, String>) {
+        for (name, service) in &self.services {
+            service.serve(configurations.remove(name));
+        }
+        for (name, text) in configurations {
+            let service = Service::new(self.folder.join(format!("{name}.conf")));
+            service.serve(Some(text));
+            self.services.insert(name, service);
+        }
+    }
+
+    /// What fails is told before what does not.
+    pub(super) fn served(&self) -> Served {
+        let all = self.services.values().map(|own| lock(&own.served).clone());
+        let worst = all.max_by_key(|served| match served {
+            Served::No => 0,
+            Served::Yes => 1,
+            Served::Fails(_) => 2,
+        });
+        worst.unwrap_or(Served::No)
+    }
+}
+
+impl Service {
+    fn new(file: PathBuf) -> Self {
+        let (wanted, follow) = watch::channel(None);
+        let served = Arc::new(Mutex::new(Served::No));
+        let keep = keep(file, follow, Arc::clone(&served));
+        Self {
+            wanted,
+            served,
+            _task: AbortOnDropHandle::new(tokio::spawn(keep)),
+        }
+    }
+
+    fn serve(&self, configuration: Option<String>) {
         self.wanted.send_if_modified(|wanted| {
             let news = *wanted != configuration;
             *wanted = configuration;
             news
         });
-    }
-
-    pub(super) fn served(&self) -> Served {
-        lock(&self.served).clone()
     }
 }
 
@@ -113,7 +148,7 @@ async fn keep(
                 }
                 pause = FIRST_PAUSE;
                 let is_replaced = wanted.borrow().is_some();
-                if is_replaced {
+                if is_replaced && text.contains(ADVERTISES) {
                     // It may end before by itself.
                     let _ = timeout(FAREWELL, run).await;
                 }

@@ -89,7 +89,9 @@ pub fn desired(wan: &Wan, home: Option<&Home>, sessions: &[Active], chosen: &Cho
         switch(&mut items, wan, home);
         return items;
     }
-    if sessions.is_empty() {
+    // Whoever asks for the first session in the rooms has to reach the terminal before.
+    let has_app = home.is_some_and(|home| home.app.is_some());
+    if sessions.is_empty() && !has_app {
         return items;
     }
     for session in sessions {
@@ -219,7 +221,7 @@ pub(super) fn host(address: IpAddr) -> IpNet {
 }
 
 /// `<prefix>::1`
-pub(super) fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
+pub(crate) fn own_address(prefix: Ipv6Net) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.network().to_bits() | 1)
 }
 
@@ -245,6 +247,12 @@ pub(super) fn join<'a>(items: &mut Vec<Item>, bridge: &str, ports: impl Iterator
 fn rooms(items: &mut Vec<Item>, home: &Home, sessions: &[Active]) -> Vec<NatRule> {
     let bridge = &home.bridge;
     join(items, bridge, home.room_ports.iter().map(String::as_str));
+    if let Some(own) = home.ipv4.filter(|_| home.app.is_some()) {
+        items.push(Item::Address {
+            link: bridge.clone(),
+            address: own.into(),
+        });
+    }
     let mut nat: Vec<NatRule> = Vec::new();
     for session in sessions {
         let link = session.wan_interface();

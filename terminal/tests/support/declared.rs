@@ -90,6 +90,7 @@ pub fn home() -> Home {
         mode: Mode::Routed,
         session: None,
         resolver_file: None,
+        app: None,
         rooms: BTreeMap::new(),
     }
 }

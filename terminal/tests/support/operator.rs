@@ -14,7 +14,8 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::transport::{Identity, ServerTlsConfig};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
 /// A session, its generation and key.
@@ -31,6 +32,8 @@ pub struct Operator {
     /// By the request's id.
     pub answers: Mutex<HashMap<String, Granted>>,
     pub states: broadcast::Sender<pb::SessionStatus>,
+    /// What it sends to a number before it takes it.
+    pub code: Mutex<Option<&'static str>>,
 }
 
 impl Operator {
@@ -44,6 +47,7 @@ impl Operator {
             always: Mutex::default(),
             answers: Mutex::default(),
             states: broadcast::channel(16).0,
+            code: Mutex::default(),
         };
         (Arc::new(operator), grants)
     }
@@ -70,8 +74,23 @@ impl Access for Operator {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        if request.into_inner().phone.is_empty() {
+        let request = request.into_inner();
+        if request.phone.is_empty() {
             return Err(Status::invalid_argument("phone: expected digits"));
+        }
+        match *self.code.lock().unwrap() {
+            Some(_) if request.verification_code.is_empty() => {
+                let reason = "VERIFICATION_CODE_NEEDED";
+                return Err(Status::with_error_details(
+                    Code::FailedPrecondition,
+                    "a code is needed",
+                    ErrorDetails::with_error_info(reason, "doorstep", HashMap::new()),
+                ));
+            }
+            Some(code) if request.verification_code != code => {
+                return Err(Status::permission_denied("not the code"));
+            }
+            _ => {}
         }
         let subscriber_id = Uuid::new_v4().to_string();
         let credentials = Some(pb::Credentials {

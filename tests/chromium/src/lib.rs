@@ -1,7 +1,7 @@
 //! Headless Chromium for tests: it opens pages, presses keys, and tells whatever it has to complain of.
 //!
-//! It is Debian's package, asked by the DevTools protocol over a pair of pipes. It resolves no name, so
-//! that nothing is ever loaded from elsewhere. Whatever is not as it should be panics; everything blocks.
+//! It is Debian's package, asked by the DevTools protocol over a pair of pipes. Whatever is not as it
+//! should be panics; everything blocks.
 
 mod page;
 mod pipe;
@@ -30,21 +30,44 @@ pub struct Chromium {
     _profile: tempfile::TempDir,
 }
 
-fn program() -> PathBuf {
+/// Whether there is one on this host.
+#[must_use]
+pub fn is_there() -> bool {
+    found().is_some()
+}
+
+fn found() -> Option<PathBuf> {
     let mut places = FOLDERS
         .iter()
         .flat_map(|folder| PROGRAMS.map(|name| PathBuf::from(folder).join(name)));
-    places
-        .find(|place| place.is_file())
-        .expect("there is no Chromium; `cargo xtask setup` installs it")
+    places.find(|place| place.is_file())
 }
 
+fn program() -> PathBuf {
+    found().expect("there is no Chromium; `cargo xtask setup` installs it")
+}
+
+/// It resolves no name, so that nothing is ever loaded from elsewhere.
+const NO_NAMES: &str = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
+
 impl Chromium {
+    /// On this host, without any names.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_by(Command::new("/bin/sh"), Some(NO_NAMES))
+    }
+
+    /// On a host of a lab, with the names that are known there. The command is one that runs `/bin/sh`
+    /// there with the arguments that are added to it.
+    #[must_use]
+    pub fn start_at(shell: Command) -> Self {
+        Self::start_by(shell, None)
+    }
+
+    fn start_by(mut shell: Command, names: Option<&str>) -> Self {
         let profile = tempfile::tempdir().expect("a folder for the profile");
         // The browser reads from descriptor 3 and writes to 4.
-        let mut child = Command::new("/bin/sh")
+        let mut child = shell
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 >/dev/null 0</dev/null"])
             .arg(program())
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -64,8 +87,8 @@ impl Chromium {
                 "--hide-scrollbars",
                 // Those of tests are of authorities that no browser knows.
                 "--ignore-certificate-errors",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             ])
+            .args(names)
             .env("HOME", profile.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,5 +1,6 @@
 //! A page, used by the keyboard.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ impl Page {
             pipe,
             session: session.to_owned(),
         };
-        for domain in ["Page", "Runtime", "Log", "Network"] {
+        for domain in ["DOM", "Page", "Runtime", "Log", "Network"] {
             page.ask(&format!("{domain}.enable"), &json!({}));
         }
         page
@@ -67,6 +68,27 @@ impl Page {
             "Emulation.setEmulatedMedia",
             &json!({ "features": features }),
         );
+    }
+
+    /// The languages that people read, as `Accept-Language` has them.
+    pub fn read_in(&self, languages: &str) {
+        let headers = json!({ "headers": { "Accept-Language": languages } });
+        self.ask("Network.setExtraHTTPHeaders", &headers);
+    }
+
+    /// Chooses a file for the field that has the focus, as a person does in the dialogue that it opens.
+    pub fn choose_file(&self, file: &Path) {
+        let field = json!({ "expression": "document.activeElement" });
+        let found = self.ask("Runtime.evaluate", &field);
+        let chosen = json!({ "files": [file], "objectId": found["result"]["objectId"] });
+        self.ask("DOM.setFileInputFiles", &chosen);
+    }
+
+    /// Opens an address that may not be reached, such as by a new connection; whether it was.
+    #[must_use]
+    pub fn reaches(&self, url: &str) -> bool {
+        let answer = self.ask("Page.navigate", &json!({ "url": url }));
+        answer["errorText"] == Value::Null
     }
 
     /// Opens an address and waits until it is there.

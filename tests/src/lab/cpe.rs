@@ -275,6 +275,12 @@ impl Cpe {
         Ok(Some(address.parse()?))
     }
 
+    /// The resolvers that it was given with its address, as of [`Client::Udhcpc`], in the form of
+    /// `/etc/resolv.conf`.
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.dir.join("resolv.conf")
+    }
+
     /// Whether there is a default route by a router in the address's own network, which has 24 bits here.
     fn has_route(&self, address: Option<Ipv4Addr>) -> Result<bool> {
         let Some(address) = address else {
@@ -331,6 +337,7 @@ case "$1" in
         @ip@ addr replace "$ip/$mask" dev "$interface"
         @ip@ link set "$interface" mtu "${mtu:-1500}"
         @ip@ route replace default via $router dev "$interface"
+        for server in $dns; do echo "nameserver $server"; done > "${0%/*}/resolv.conf"
         ;;
 esac
 echo "script: $1 $ip"

@@ -185,6 +185,11 @@ const NEEDS: [Need; 23] = [
         || has("chromium-headless-shell") || has("chromium"),
     ),
     program(
+        &["fonts-wqy-microhei"],
+        "the browser of the tests shows the app's Chinese pages with it",
+        || Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file(),
+    ),
+    program(
         &["xz-utils", "zstd"],
         "unpacks the virtual machine's kernel and modules",
         || has("xz") && has("zstd"),

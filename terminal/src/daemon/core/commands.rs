@@ -85,7 +85,11 @@ impl Core {
         if has_answered(&answer) {
             self.garden.server_reached(operator);
         }
-        let answer = answer.map_err(|status| Status::new(status.code(), describe(&status)))?;
+        let answer = answer.map_err(|status| {
+            // Whether a code is needed stands in the details.
+            let details = status.details().to_vec().into();
+            Status::with_details(status.code(), describe(&status), details)
+        })?;
         let malformed = || Status::internal("the server's answer has no credentials");
         let credentials = answer.credentials.ok_or_else(malformed)?;
         let subscriber_id = credentials.subscriber_id;

@@ -4,6 +4,7 @@ use doorstep_proto::v1 as pb;
 
 use super::Core;
 use crate::config::Home;
+use crate::daemon::app::doors::doors;
 use crate::daemon::rooms::Served;
 use crate::daemon::session::Session;
 use crate::links::own_rooms::Chosen;
@@ -31,13 +32,14 @@ impl Core {
         Some(oldest.saved.slot)
     }
 
-    /// The rooms' devices get addresses by what the sessions have now.
-    pub(super) fn serve_rooms(&self) {
+    /// The rooms' devices get addresses by what the sessions have now, and the app where it is to be.
+    pub(super) fn serve_rooms(&mut self) {
         let (sessions, home) = (self.actives(), self.home.as_ref());
         let chosen = self.chosen(home);
-        let leases = self.rooms.leases();
-        let text = home.and_then(|home| rooms::configuration(home, &sessions, &chosen, leases));
-        self.rooms.serve(text);
+        let folder = self.rooms.folder();
+        let served = home.map(|home| rooms::configurations(home, &sessions, &chosen, folder));
+        self.rooms.serve(served.unwrap_or_default());
+        self.doors.open(doors(self.home.as_ref()));
     }
 
     pub(super) fn rooms_status(&self) -> Option<pb::TerminalRooms> {

@@ -84,8 +84,10 @@ impl Home {
                  bridge = \"br-home\"\n\
                  room_ports = [{}]\n\
                  ipv4 = \"192.168.77.1/24\"\n\
-                 resolver_file = \"resolv.conf\"\n",
-                ports.join(", ")
+                 resolver_file = \"resolv.conf\"\n\
+                 {}",
+                ports.join(", "),
+                if plan.app { "[home.app]\n" } else { "" }
             ),
         )?;
         let socket = config.with_extension("sock");

@@ -74,6 +74,8 @@ pub struct Plan {
     pub garden: bool,
     /// Gateways answer Prometheus at 127.0.0.1:9464.
     pub metrics: bool,
+    /// Homes have the app in their rooms.
+    pub app: bool,
 }
 
 impl Default for Plan {
@@ -92,6 +94,7 @@ impl Default for Plan {
             time_to_live_s: 0,
             garden: false,
             metrics: false,
+            app: false,
         }
     }
 }
