@@ -49,10 +49,8 @@ impl TerminalAdmin for Service {
         &self,
         request: Request<pb::TerminalPlansRequest>,
     ) -> Result<Response<pb::TerminalPlansResponse>, Status> {
-        let request = request.into_inner();
-        self.ask(|reply| Command::Plans { request, reply })
-            .await?
-            .map(Response::new)
+        let plans = self.calls.plans(request.into_inner()).await;
+        plans.map(Response::new)
     }
 
     async fn release(
