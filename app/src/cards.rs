@@ -65,7 +65,7 @@ pub fn card(words: &Words, session: &Session<'_>, has_deeds: bool) -> Markup {
             }
             @if has_deeds {
                 details id={ "change-" (session.id) } {
-                    summary { (words.home.change) }
+                    summary id={ "open-" (session.id) } { (words.home.change) }
                     div.actions {
                         @for deed in Deed::ALL.into_iter().filter(|deed| deed.has_session()) {
                             a.button.plain[deed != Deed::Release].danger[deed == Deed::Release]

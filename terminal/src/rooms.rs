@@ -111,7 +111,7 @@ impl Segment<'_> {
         if let Some(own) = self.ipv4.filter(|_| self.sessions.is_empty()) {
             // Whatever a device looks for first, such as whether there is an internet, it finds the app. It
             // is told to remember that for no time at all.
-            let _ = writeln!(text, "address=/#/{}", own.addr());
+            let _ = writeln!(text, "address=/#/{}\nlocal=/#/", own.addr());
         }
         // What is not known of it is asked of nobody.
         let _ = writeln!(

@@ -93,7 +93,7 @@ fn has_component(program: &str) -> bool {
     }
 }
 
-const NEEDS: [Need; 23] = [
+const NEEDS: [Need; 24] = [
     program(
         &["rustc-web", "libstd-rust-web-dev-bpf"],
         "the compiler for eBPF programs (rustup's nightly with rust-src would do, and is not here)",

@@ -108,7 +108,7 @@ impl App {
             .with_state(Arc::clone(self))
             .merge(assets::router())
             .layer(middleware::from_fn_with_state(Arc::new(hosts), host::known))
-            .layer(middleware::from_fn(headers::protect))
+            .layer(middleware::from_fn(headers::protect_plain))
     }
 }
 
