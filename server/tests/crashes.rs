@@ -86,6 +86,7 @@ impl World {
                 .unwrap(),
             session: None,
             request: Uuid::new_v4(),
+            plan: None,
         }
     }
 

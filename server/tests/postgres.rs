@@ -6,6 +6,8 @@
 
 #[path = "bulk.rs"]
 mod bulk;
+#[path = "chosen_plans.rs"]
+mod chosen_plans;
 #[path = "console.rs"]
 mod console;
 #[path = "crashes.rs"]

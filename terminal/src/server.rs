@@ -154,6 +154,19 @@ impl Server {
         .await
     }
 
+    /// What there is to choose from; asked until the server answers or `deadline` passes.
+    pub async fn plans(
+        &self,
+        request: pb::PlansRequest,
+        deadline: Instant,
+    ) -> Result<pb::PlansResponse, Status> {
+        self.repeat(deadline, || {
+            let request = request.clone();
+            async move { self.client().plans(request).await }
+        })
+        .await
+    }
+
     /// Ends a session, until the server answers or `deadline` passes.
     pub async fn release(
         &self,

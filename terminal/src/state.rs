@@ -135,6 +135,9 @@ pub struct OpenRequest {
     pub sealed_location_id: String,
     /// Which session moves or is to end; empty for a move: the only one.
     pub session_id: String,
+    /// Which of the operator's plans; empty: none was chosen. Older files have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan: String,
     /// When it was asked first.
     pub asked_at_unix_ms: i64,
 }
@@ -146,6 +149,7 @@ impl OpenRequest {
             && self.wish == other.wish
             && self.sealed_location_id == other.sealed_location_id
             && self.session_id == other.session_id
+            && self.plan == other.plan
     }
 }
 

@@ -45,6 +45,14 @@ fn a_home_connects_moves_and_releases() {
         let (code, _, error) = terminal.client("request --sealed nonsense").await;
         assert_eq!(code, 2);
         assert!(error.contains("unknown form"), "{error}");
+        let (code, plans, error) = terminal.client("plans").await;
+        assert_eq!(code, 0, "{error}");
+        assert_eq!(plans["plans"][1]["name"], "office", "{plans}");
+        assert_eq!(plans["plans"][1]["own"], true, "asked with credentials");
+        let words = "request --sealed d1.x --plan dear";
+        let (code, _, error) = terminal.client(words).await;
+        assert_eq!(code, 1);
+        assert!(error.contains("not offered"), "{error}");
 
         // The gateway's request overtakes the server's answer by 100 ms.
         let first = Gateway::new("gw-1", Mac([2, 0, 0, 0, 1, 1]));
@@ -52,8 +60,10 @@ fn a_home_connects_moves_and_releases() {
             let grant = grants.recv().await.unwrap();
             (first.establish(grant.clone(), 10).await, grant)
         };
-        let (result, (initiator, grant)) =
-            tokio::join!(terminal.client("request --sealed d1.x"), establish);
+        let (result, (initiator, grant)) = tokio::join!(
+            terminal.client("request --sealed d1.x --plan home"),
+            establish
+        );
         let (code, result, error) = result;
         assert_eq!(code, 0, "{error}");
         assert_eq!(result["state"], "established");

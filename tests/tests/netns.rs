@@ -151,7 +151,7 @@ fn main() -> ExitCode {
             },
             floods::{starve_nobody},
             blocked::{by_hand, before_a_session, by_the_inventory},
-            rates::{policed, shaping_without_a_shaper},
+            rates::{chosen_plan, policed, shaping_without_a_shaper},
             options::{hairpin, tag_priority},
             trace::{asked_for, gateway_killed_and_stopped, upgraded},
             why::{judged},

@@ -112,6 +112,7 @@ impl Terminals {
             sealed_location_id: self.sealed[home.index()].clone(),
             session_id: String::new(),
             request_id: request.to_string(),
+            plan: String::new(),
         }
     }
 

@@ -66,6 +66,7 @@ fn access_seeds() -> Vec<Vec<u8>> {
         sealed_location_id: "d1.AAAA".to_owned(),
         session_id,
         request_id: SESSION.to_string(),
+        plan: "home-300".to_owned(),
     };
     [
         request(pb::AccessKind::Connect, String::new()),
@@ -98,6 +99,7 @@ fn check_access(data: &[u8]) {
                 sealed_location_id: request.sealed_location_id,
                 session_id: session.unwrap_or_default(),
                 request_id: request.request.to_string(),
+                plan: request.plan.unwrap_or_default(),
             };
             assert_eq!(again, lowercase(asked), "another one once written");
         }
@@ -106,6 +108,7 @@ fn check_access(data: &[u8]) {
                 &asked.sealed_location_id,
                 &asked.session_id,
                 &asked.request_id,
+                &asked.plan,
             ];
             let fields = [
                 "credentials",
@@ -115,6 +118,7 @@ fn check_access(data: &[u8]) {
                 "sealed_location_id",
                 "session_id",
                 "request_id",
+                "plan",
             ];
             refused(&status, &fields, &values);
         }

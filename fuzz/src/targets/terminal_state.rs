@@ -72,6 +72,7 @@ fn seeds() -> Vec<Vec<u8>> {
             wish: Wish::Move,
             sealed_location_id: "d1.AAAA".to_owned(),
             session_id: SESSION.to_string(),
+            plan: "home-300".to_owned(),
             asked_at_unix_ms: 1_700_000_000_000,
         }],
     };

@@ -8,6 +8,7 @@ use doorstep_daemon::client::refused;
 use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{Output, fields, json, print, table};
 use doorstep_proto::v1 as pb;
+use doorstep_server::config::Offer;
 
 use super::{client, tables, views};
 
@@ -40,15 +41,19 @@ async fn list(socket: &Path, output: Output) -> Result<()> {
         return json(&plans);
     }
     let row = |plan: &pb::PlanView| {
-        let default = if plan.is_default { "yes" } else { "" };
+        let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
         [
             plan.name.clone(),
             tables::service(&plan.service.unwrap_or_default()),
-            default.to_owned(),
+            yes(plan.is_default),
+            yes(plan.offered),
+            plan.title.clone(),
+            plan.price.clone(),
         ]
     };
     let rows: Vec<_> = plans.iter().map(row).collect();
-    print(&table(&["PLAN", "SERVICE", "DEFAULT"], &rows))
+    let head = ["PLAN", "SERVICE", "DEFAULT", "OFFERED", "TITLE", "PRICE"];
+    print(&table(&head, &rows))
 }
 
 async fn reload(socket: &Path, dry_run: DryRun, output: Output) -> Result<()> {
@@ -77,8 +82,17 @@ async fn reload(socket: &Path, dry_run: DryRun, output: Output) -> Result<()> {
             ]
         })
         .collect();
+    let offers = reloaded.offers.into_iter().map(|change| {
+        let offer = Offer {
+            offered: change.offered,
+            title: change.title,
+            price: change.price,
+        };
+        format!("{}: {offer}", change.name)
+    });
+    let offers: Vec<_> = offers.collect();
     if rows.is_empty() {
-        print("no plan has changed\n")?;
+        print("no plan's service has changed\n")?;
     } else {
         print(&table(&["PLAN", "BEFORE", "NOW"], &rows))?;
     }
@@ -87,6 +101,7 @@ async fn reload(socket: &Path, dry_run: DryRun, output: Output) -> Result<()> {
         _ => name,
     });
     print(&fields(&[
+        ("offered otherwise", offers.join("; ")),
         ("default plan", default.unwrap_or_default()),
         ("needs a restart", reloaded.needs_restart.join(", ")),
         ("in use, but gone", reloaded.missing.join(", ")),

@@ -113,6 +113,9 @@ const CONFIG: Shape = Fields(&[
             ("shape", Flag),
             ("priority", Number),
             ("time_to_live_s", Number),
+            ("offered", Flag),
+            ("title", Present),
+            ("price", Present),
         ])),
     ),
     ("default_plan", Name),
@@ -168,6 +171,9 @@ const PLANS: Shape = Each(&Fields(&[
     ("name", Name),
     ("service", SERVICE),
     ("is_default", Flag),
+    ("offered", Flag),
+    ("title", Present),
+    ("price", Present),
 ]));
 
 /// Without subscribers and addresses; `detail` and `service_problem` are free text.

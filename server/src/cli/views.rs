@@ -135,6 +135,9 @@ pub struct Plan {
     name: String,
     service: Service,
     is_default: bool,
+    offered: bool,
+    title: String,
+    price: String,
 }
 
 impl From<pb::PlanView> for Plan {
@@ -143,6 +146,9 @@ impl From<pb::PlanView> for Plan {
             name: plan.name,
             service: plan.service.unwrap_or_default().into(),
             is_default: plan.is_default,
+            offered: plan.offered,
+            title: plan.title,
+            price: plan.price,
         }
     }
 }
@@ -150,10 +156,19 @@ impl From<pb::PlanView> for Plan {
 #[derive(Serialize)]
 pub struct ReloadedPlans {
     changes: Vec<PlanChange>,
+    offers: Vec<OfferChange>,
     /// Null: as before; empty: none any more.
     default_plan: Option<String>,
     needs_restart: Vec<String>,
     missing: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct OfferChange {
+    name: String,
+    offered: bool,
+    title: String,
+    price: String,
 }
 
 /// One of the two is null where the plan is new, or gone.
@@ -171,8 +186,15 @@ impl From<pb::ReloadPlansResponse> for ReloadedPlans {
             before: change.before.map(Service::from),
             after: change.after.map(Service::from),
         });
+        let offers = reloaded.offers.into_iter().map(|offer| OfferChange {
+            name: offer.name,
+            offered: offer.offered,
+            title: offer.title,
+            price: offer.price,
+        });
         ReloadedPlans {
             changes: changes.collect(),
+            offers: offers.collect(),
             default_plan: reloaded.default_plan,
             needs_restart: reloaded.needs_restart,
             missing: reloaded.missing,

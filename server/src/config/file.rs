@@ -14,7 +14,7 @@ use super::claims::Claims;
 use super::console::ConsoleFile;
 use super::{
     Certificates, Config, DEFAULT_ADMIN_SOCKET, Gateway, Ipv4Pool, Ipv6Pool, Limits, LinePool,
-    Plan, Plans, Retention, is_name, verification::VerificationFile,
+    Offer, Plan, Plans, Retention, is_name, verification::VerificationFile,
 };
 use crate::pool;
 use crate::session::establishment::Dhcp;
@@ -68,6 +68,12 @@ struct PlanFile {
     shape: bool,
     priority: Option<Spanned<i64>>,
     time_to_live_s: Option<Spanned<i64>>,
+    #[serde(default)]
+    offered: bool,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    price: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -279,8 +285,17 @@ fn plans(files: Vec<PlanFile>, default: Option<Spanned<String>>) -> Result<Plans
                     (given.span().start, problem)
                 })?,
         };
+        let offer = Offer {
+            offered: file.offered,
+            title: file.title,
+            price: file.price,
+        };
+        if let Some(problem) = offer.problem() {
+            return Err((at, format!("plan \"{name}\": {problem}")));
+        }
         plans.push(Plan {
             name,
+            offer,
             service: Service {
                 upstream_bps: file.upstream.0,
                 downstream_bps: file.downstream.0,

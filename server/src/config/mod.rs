@@ -20,7 +20,7 @@ pub use doorstep_pki::token::is_name;
 pub use gateways::Gateways;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use limits::{Limits, Rate};
-pub use plans::{Plan, PlanChange, Plans};
+pub use plans::{Offer, Plan, PlanChange, Plans};
 pub use retention::{Retention, kept_for};
 use serde::Serialize;
 pub use verification::{Hook, Verification};

@@ -25,6 +25,9 @@ upstream = "100M"
 downstream = 300_000_000
 shape = true
 priority = 2
+offered = true
+title = "家庭 300"
+price = "¥68 / 月"
 [[plan]]
 name = "open"
 "#;
@@ -68,6 +71,13 @@ fn plans_are_read() {
         config.plans.named("open").unwrap().service,
         Service::default()
     );
+    let offer = &config.plans.named("home-300").unwrap().offer;
+    assert_eq!(
+        offer.to_string(),
+        "offered as \"家庭 300\" for \"¥68 / 月\""
+    );
+    let open = &config.plans.named("open").unwrap().offer;
+    assert_eq!(open.to_string(), "not offered");
     assert!(config.plans.named("other").is_none());
     let none = Config::parse(GOOD, Path::new("server.toml")).unwrap();
     assert!(none.plans.default().is_none());
@@ -172,9 +182,14 @@ fn errors_name_file_line_and_what_is_wrong() {
         (
             "name = \"open\"",
             "name = \"home-300\"",
-            ":26:8: plan \"home-300\" is there twice",
+            ":29:8: plan \"home-300\" is there twice",
         ),
-        ("name = \"open\"", "name = \"\"", ":26:8: plan name must be"),
+        ("name = \"open\"", "name = \"\"", ":29:8: plan name must be"),
+        (
+            "title = \"家庭 300\"",
+            "title = \"a\\nb\"",
+            ":20:8: plan \"home-300\": title: must be one line of at most 60",
+        ),
         (
             "listen = ",
             "default_plan = \"gold\"\nlisten = ",

@@ -7,8 +7,9 @@ use doorstep_location::sealed::{Form, OpenError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::plans::chosen_plan;
 use super::{AUDIT_LEGACY_SEAL, Engine, EngineError, Result, now_ms};
-use crate::config::Gateway;
+use crate::config::{Gateway, Plan};
 use crate::identity::{IdCard, Phone};
 use crate::session::machine::{Event, Outcome};
 use crate::session::{Connection, Establishment, SealedSecret, Session, State, Target};
@@ -28,6 +29,9 @@ pub struct AccessRequest {
     pub sealed_location_id: String,
     pub session: Option<Uuid>,
     pub request: Uuid,
+    /// What the session is to be on. None: a new one is on the subscriber's plan, another one stays as
+    /// it is.
+    pub plan: Option<String>,
 }
 
 /// The answer to a request for access.
@@ -108,6 +112,7 @@ impl Engine {
                     subscriber: &row,
                     location: &location,
                     gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    plan: None,
                     who: Who::Subscriber,
                     at_ms,
                 };
@@ -144,6 +149,13 @@ impl Engine {
                 at_ms,
             );
         }
+        let plans = self.plans();
+        let own = ask.subscriber.plan.as_deref();
+        let plan = request.plan.as_deref();
+        let plan = plan
+            .map(|name| chosen_plan(&plans, own, name))
+            .transpose()?;
+        let ask = &Ask { plan, ..*ask };
         let sessions = work.sessions_of(subscriber)?;
         let (session, generation, key) = match request.kind {
             AccessKind::Move => {
@@ -174,6 +186,9 @@ impl Engine {
                 self.connect(work, ask, Establishment::Terminal)?
             }
         };
+        if let Some(plan) = plan {
+            Self::put_on(work, ask, session, plan)?;
+        }
         let answer = Answer {
             digest,
             session,
@@ -183,6 +198,26 @@ impl Engine {
         };
         work.record_answer(subscriber, request.request, &answer);
         Ok(answer)
+    }
+
+    /// A session that is new has the plan already; one that moves, or that the operator has opened, gets
+    /// it now.
+    fn put_on(work: &mut Work<'_>, ask: &Ask<'_>, session: Uuid, plan: &Plan) -> Result<()> {
+        let Plan { name, service, .. } = plan;
+        let row = work.session(session)?;
+        let row = row.ok_or(EngineError::NotFound(NO_SUCH_SESSION))?;
+        if row.session.service.plan.as_ref() != Some(name) {
+            Self::serve(work, &row, (*service, Some(name)), ask.who, ask.at_ms)?;
+        }
+        work.audit(
+            ask.who,
+            "choose-plan",
+            Some(ask.subscriber.id),
+            Some(session),
+            &format!("{name}: {service}"),
+            ask.at_ms,
+        );
+        Ok(())
     }
 
     /// Ends a session; `None` means the only one.
@@ -299,7 +334,7 @@ impl Engine {
                 key: key.clone(),
             },
             target: None,
-            service: self.grant(ask.subscriber),
+            service: self.grant(ask),
             detail: format!("waits for gateway {}", ask.gateway.id),
         };
         work.insert_session(session, ask.who, ask.at_ms)?;
@@ -368,6 +403,8 @@ pub(super) struct Ask<'a> {
     pub subscriber: &'a Subscriber,
     pub location: &'a LocationId,
     pub gateway: &'a Gateway,
+    /// That a new session is put on; none: the subscriber's.
+    pub plan: Option<&'a Plan>,
     pub who: Who,
     pub at_ms: i64,
 }
@@ -412,5 +449,10 @@ fn digest(request: &AccessRequest, location: &LocationId) -> Vec<u8> {
     });
     hasher.update(request.session.unwrap_or_default().as_bytes());
     hasher.update(location.to_string());
+    // Without a plan it is what earlier versions have made.
+    if let Some(plan) = &request.plan {
+        hasher.update(b"\0");
+        hasher.update(plan);
+    }
     hasher.finalize().to_vec()
 }

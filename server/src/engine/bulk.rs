@@ -194,6 +194,7 @@ impl Engine {
                     subscriber: &row,
                     location: &location,
                     gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    plan: None,
                     who,
                     at_ms,
                 };

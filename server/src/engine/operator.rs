@@ -63,6 +63,7 @@ impl Engine {
                         .ok_or(EngineError::NotFound("there is no such subscriber"))?,
                     location: &location,
                     gateway: gateway.ok_or(EngineError::NoGateway)?,
+                    plan: None,
                     who,
                     at_ms,
                 };

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
 
 use super::{Engine, EngineError, Result, now_ms};
-use crate::config::{Config, Plan, PlanChange, Plans};
+use crate::config::{Config, Offer, Plan, PlanChange, Plans};
 use crate::store::Who;
 
 /// Sessions read together when a plan has changed.
@@ -19,6 +19,8 @@ const AT_ONCE: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Reloaded {
     pub changes: Vec<PlanChange>,
+    /// Names of those that are offered otherwise, and how now.
+    pub offers: Vec<(String, Offer)>,
     /// The default plan's name, if it is another one.
     pub other_default: Option<Option<String>>,
     /// Keys of the file, beside plans, that hold once the server is started again.
@@ -32,6 +34,13 @@ impl Engine {
     pub fn plans(&self) -> Arc<Plans> {
         let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&plans)
+    }
+
+    /// The plans, and the one that a subscriber was put on.
+    pub async fn plans_for(&self, subscriber: Uuid) -> Result<(Arc<Plans>, Option<String>)> {
+        let row = self.store.subscriber(subscriber).await?;
+        let row = row.ok_or(EngineError::Unauthenticated)?;
+        Ok((self.plans(), row.subscriber.plan))
     }
 
     /// Reads the configuration again, and takes up its plans if `apply`. What is wrong with it
@@ -50,6 +59,11 @@ impl Engine {
         let in_use = self.store.plans_in_use().await?.into_iter();
         let reloaded = Reloaded {
             changes: before.changes(&after),
+            offers: before
+                .other_offers(&after)
+                .into_iter()
+                .map(|plan| (plan.name.clone(), plan.offer.clone()))
+                .collect(),
             other_default: (name(&before) != name(&after)).then(|| name(&after)),
             needs_restart: self.config.differing_keys(&later),
             missing: in_use.filter(|name| after.named(name).is_none()).collect(),
@@ -168,7 +182,7 @@ impl Engine {
     }
 
     async fn serve_by_plan(self: Arc<Self>, session: Uuid, plan: Plan) -> Result<bool> {
-        let Plan { name, service } = plan;
+        let Plan { name, service, .. } = plan;
         self.store
             .change(move |work| {
                 // It may have been given another plan since it was listed.
@@ -193,7 +207,30 @@ fn audit_text(reloaded: &Reloaded) -> String {
         Some(name) => format!("default plan: {name}"),
         None => "no default plan".to_owned(),
     });
-    changes.chain(default).collect::<Vec<_>>().join("; ")
+    let offers = reloaded.offers.iter();
+    let offers = offers.map(|(name, offer)| format!("{name}: {offer}"));
+    let all: Vec<_> = changes.chain(offers).chain(default).collect();
+    all.join("; ")
+}
+
+/// The plan that a subscriber asks for, who is on `own` otherwise.
+pub(super) fn chosen_plan<'a>(
+    plans: &'a Plans,
+    own: Option<&'a str>,
+    name: &str,
+) -> Result<&'a Plan> {
+    let mut choice = plans.choice(own);
+    choice.find(|plan| plan.name == name).ok_or_else(|| {
+        let names: Vec<_> = plans.choice(own).map(|plan| plan.name.as_str()).collect();
+        EngineError::Precondition(if names.is_empty() {
+            "plan: this operator offers none to choose from; leave it out".to_owned()
+        } else {
+            format!(
+                "plan: it is not offered; choose one of {}, or leave it out",
+                names.join(", ")
+            )
+        })
+    })
 }
 
 pub(super) fn known_plan<'a>(plans: &'a Plans, name: &str) -> Result<&'a Plan> {

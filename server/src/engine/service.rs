@@ -5,6 +5,7 @@ use std::sync::Arc;
 use doorstep_daemon::dry_run::Run;
 use uuid::Uuid;
 
+use super::access::Ask;
 use super::plans::known_plan;
 use super::{Engine, EngineError, Result, now_ms};
 use crate::config::Plans;
@@ -109,12 +110,11 @@ impl Engine {
             .await
     }
 
-    /// The service of a new session of a subscriber.
-    pub(super) fn grant(&self, subscriber: &Subscriber) -> Grant {
+    /// The service of a new session.
+    pub(super) fn grant(&self, ask: &Ask<'_>) -> Grant {
         let plans = self.plans();
-        let own = subscriber.plan.as_deref();
-        let own = own.and_then(|name| plans.named(name));
-        let plan = own.or_else(|| plans.default());
+        let own = ask.subscriber.plan.as_deref();
+        let plan = ask.plan.or_else(|| plans.of(own));
         Grant::new(plan.map(|plan| (plan.name.as_str(), plan.service)))
     }
 

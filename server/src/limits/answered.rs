@@ -9,9 +9,10 @@ use tonic::body::Body;
 
 /// Services with these methods; health checks and whatever else is asked for count as the last.
 const OURS: &str = "/doorstep.v1.";
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 9] = [
     "Register",
     "RequestAccess",
+    "Plans",
     "Release",
     "Watch",
     "Control",

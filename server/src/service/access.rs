@@ -126,6 +126,26 @@ impl Access for AccessService {
         }))
     }
 
+    async fn plans(
+        &self,
+        request: Request<pb::PlansRequest>,
+    ) -> Result<Response<pb::PlansResponse>, Status> {
+        let Some(credentials) = request.into_inner().credentials else {
+            let plans = self.engine.plans();
+            return Ok(Response::new(convert::offered_plans(&plans, None)));
+        };
+        let mut violations = Violations::default();
+        let credentials = convert::credentials(Some(credentials), &mut violations);
+        let credentials = credentials.ok_or_else(|| violations.status())?;
+        let subscriber = self.authenticate(credentials).await?;
+        let found = self.engine.plans_for(subscriber).await;
+        let (plans, own) = found.map_err(|error| self.status(&error))?;
+        Ok(Response::new(convert::offered_plans(
+            &plans,
+            own.as_deref(),
+        )))
+    }
+
     async fn release(
         &self,
         request: Request<pb::ReleaseRequest>,

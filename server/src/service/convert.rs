@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
+use crate::config::{Plans, is_name};
 use crate::engine::{AccessKind, AccessRequest, EngineError, Wanted};
 use crate::hub::{Liveness, Said};
 use crate::identity::{IdCard, Phone};
@@ -202,6 +203,9 @@ pub fn access_request(
         violations.add("session_id", "only a MOVE names a session");
     }
     let request_id = violations.check("request_id", uuid(&request.request_id));
+    if !request.plan.is_empty() && !is_name(&request.plan) {
+        violations.add("plan", "no name of a plan; `Plans` has them");
+    }
     match (credentials, kind, session, request_id) {
         (Some(credentials), Some(kind), Some(session), Some(request_id))
             if violations.is_empty() =>
@@ -213,10 +217,27 @@ pub fn access_request(
                     sealed_location_id: request.sealed_location_id,
                     session,
                     request: request_id,
+                    plan: (!request.plan.is_empty()).then_some(request.plan),
                 },
             ))
         }
         _ => Err(violations.status()),
+    }
+}
+
+/// What a subscriber may choose from, who was put on `own` or on none.
+pub fn offered_plans(plans: &Plans, own: Option<&str>) -> pb::PlansResponse {
+    let without_choice = plans.of(own).map(|plan| plan.name.as_str());
+    let offered = plans.choice(own).map(|plan| pb::OfferedPlan {
+        name: plan.name.clone(),
+        title: plan.offer.title.clone(),
+        price: plan.offer.price.clone(),
+        upstream_bps: plan.service.upstream_bps,
+        downstream_bps: plan.service.downstream_bps,
+        own: without_choice == Some(plan.name.as_str()),
+    });
+    pb::PlansResponse {
+        plans: offered.collect(),
     }
 }
 

@@ -11,6 +11,7 @@ fn every_wrong_field_is_named_and_no_value_is_shown() {
         sealed_location_id: "x".repeat(2000),
         session_id: "s".to_owned(),
         request_id: String::new(),
+        plan: "Home 300".to_owned(),
     })
     .err()
     .unwrap();
@@ -21,10 +22,12 @@ fn every_wrong_field_is_named_and_no_value_is_shown() {
         "sealed_location_id: longer than",
         "session_id: must be a UUID",
         "request_id: must be a UUID",
+        "plan: no name of a plan",
     ] {
         assert!(error.message().contains(field), "{field}: {error}");
     }
     assert!(!error.message().contains("138"), "{error}");
+    assert!(!error.message().contains("Home"), "{error}");
 }
 
 #[test]

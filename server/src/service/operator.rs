@@ -416,6 +416,9 @@ impl Operator for OperatorService {
             name: plan.name.clone(),
             service: Some(convert::service(plan.service)),
             is_default: default == Some(plan.name.as_str()),
+            offered: plan.offer.offered,
+            title: plan.offer.title.clone(),
+            price: plan.offer.price.clone(),
         };
         let plans = plans.iter().map(view).collect();
         Ok(Response::new(pb::ListPlansResponse { plans }))
@@ -433,11 +436,19 @@ impl Operator for OperatorService {
             before: change.before.map(convert::service),
             after: change.after.map(convert::service),
         });
+        let offers = reloaded.offers.into_iter();
+        let offers = offers.map(|(name, offer)| pb::OfferChange {
+            name,
+            offered: offer.offered,
+            title: offer.title,
+            price: offer.price,
+        });
         Ok(Response::new(pb::ReloadPlansResponse {
             changes: changes.collect(),
             default_plan: reloaded.other_default.map(Option::unwrap_or_default),
             needs_restart: reloaded.needs_restart,
             missing: reloaded.missing,
+            offers: offers.collect(),
         }))
     }
 

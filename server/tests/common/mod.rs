@@ -564,6 +564,7 @@ impl Subscriber {
             sealed_location_id: server.seal(location),
             session_id: String::new(),
             request_id: Uuid::new_v4().to_string(),
+            plan: String::new(),
         }
     }
 

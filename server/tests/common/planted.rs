@@ -45,6 +45,7 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
             sealed_location_id: planted(),
             session_id: planted(),
             request_id: planted(),
+            plan: planted(),
         });
         add(call, request.await.map(drop));
     }
@@ -54,8 +55,13 @@ pub async fn refusals(server: &Server, home: &Subscriber) -> Vec<(&'static str, 
         sealed_location_id: format!("d1.{}", planted()),
         session_id: String::new(),
         request_id: uuid::Uuid::new_v4().to_string(),
+        plan: String::new(),
     });
     add("RequestAccess, seal", request.await.map(drop));
+    let request = access.plans(pb::PlansRequest {
+        credentials: stranger(),
+    });
+    add("Plans of nobody", request.await.map(drop));
     for (call, credentials) in [
         ("Release", credentials()),
         ("Release of nobody", stranger()),

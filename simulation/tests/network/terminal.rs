@@ -209,6 +209,7 @@ impl Terminal {
                 .map(|session| session.to_string())
                 .unwrap_or_default(),
             request_id: Uuid::now_v7().to_string(),
+            plan: String::new(),
         };
         let deadline = Instant::now() + PATIENCE;
         let answer = match account.server.request_access(request, deadline).await {

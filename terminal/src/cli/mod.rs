@@ -5,6 +5,7 @@ mod apply;
 mod client;
 mod doctor;
 mod output;
+mod plans;
 mod qr;
 mod support;
 mod watch;
@@ -44,6 +45,8 @@ enum Command {
     Undo(Undo),
     /// Become a subscriber of the operator.
     Register(Register),
+    /// Show what an operator has to choose from.
+    Plans(Plans),
     /// Ask for broadband at a location and wait until it is there.
     Request(RequestArgs),
     /// Take a session to another location.
@@ -161,11 +164,29 @@ struct Of {
 }
 
 #[derive(Debug, Args)]
+struct Plans {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// What it is to be on.
+#[derive(Debug, Args)]
+struct On {
+    /// Which of the operator's plans, as `plans` has them; otherwise the operator says.
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct RequestArgs {
     #[command(flatten)]
     home: Home,
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    on: On,
     /// A further session; the others stay.
     #[arg(long)]
     additional: bool,
@@ -181,6 +202,8 @@ struct RequestArgs {
 struct Move {
     #[command(flatten)]
     home: Home,
+    #[command(flatten)]
+    on: On,
     /// Which session, where there are several.
     #[arg(long)]
     session: Option<String>,
@@ -198,6 +221,8 @@ struct Switch {
     home: Home,
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    on: On,
     /// Which session ends, where there are several. It goes on until the new one is established.
     #[arg(long)]
     session: Option<String>,
@@ -299,6 +324,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let answer = answer.map_err(refused)?.into_inner();
             output::registered(args.client.output, &answer, args.dry_run)
         }
+        Command::Plans(args) => {
+            plans::execute(&args.client.socket, args.of.operator, args.client.output).await
+        }
         Command::Request(args) => {
             let kind = if args.additional {
                 pb::TerminalRequestKind::Additional
@@ -306,18 +334,19 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 pb::TerminalRequestKind::Connect
             };
             let operator = args.of.operator;
+            let kind = (kind, args.on);
             let asked = asked(kind, args.home, operator, None, &args.wait, args.dry_run)?;
             request(asked, &args.client).await
         }
         Command::Move(args) => {
             let kind = pb::TerminalRequestKind::Move;
-            let session = args.session;
+            let (kind, session) = ((kind, args.on), args.session);
             let asked = asked(kind, args.home, None, session, &args.wait, args.dry_run)?;
             request(asked, &args.client).await
         }
         Command::Switch(args) => {
             let kind = pb::TerminalRequestKind::Switch;
-            let (of, session) = (args.of.operator, args.session);
+            let (kind, of, session) = ((kind, args.on), args.of.operator, args.session);
             let asked = asked(kind, args.home, of, session, &args.wait, args.dry_run)?;
             request(asked, &args.client).await
         }
@@ -349,7 +378,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn asked(
-    kind: pb::TerminalRequestKind,
+    (kind, on): (pb::TerminalRequestKind, On),
     home: Home,
     operator: Option<String>,
     session: Option<String>,
@@ -364,6 +393,7 @@ fn asked(
         timeout_ms: millis(wait.timeout),
         operator: operator.unwrap_or_default(),
         dry_run: dry_run.dry_run,
+        plan: on.plan.unwrap_or_default(),
     })
 }
 

@@ -45,6 +45,14 @@ impl TerminalAdmin for Service {
         Ok(Response::new(Box::pin(ReceiverStream::new(told))))
     }
 
+    async fn plans(
+        &self,
+        request: Request<pb::TerminalPlansRequest>,
+    ) -> Result<Response<pb::TerminalPlansResponse>, Status> {
+        let plans = self.calls.plans(request.into_inner()).await;
+        plans.map(Response::new)
+    }
+
     async fn release(
         &self,
         request: Request<pb::TerminalReleaseRequest>,

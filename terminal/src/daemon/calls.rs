@@ -57,6 +57,14 @@ impl Calls {
         Ok(told)
     }
 
+    /// What an operator has to choose from.
+    pub(super) async fn plans(
+        &self,
+        request: pb::TerminalPlansRequest,
+    ) -> Result<pb::TerminalPlansResponse, Status> {
+        self.ask(|reply| Command::Plans { request, reply }).await?
+    }
+
     pub(super) async fn release(
         &self,
         request: pb::TerminalReleaseRequest,

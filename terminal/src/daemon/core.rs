@@ -34,6 +34,7 @@ mod exchange;
 mod garden;
 mod liveness;
 pub(super) mod operators;
+mod plans;
 mod requests;
 mod rooms;
 mod switch;
@@ -216,6 +217,13 @@ impl Core {
                 reply,
             } => {
                 let _ = reply.send(self.on_registered(&operator, answer));
+            }
+            Event::Plans {
+                operator,
+                answer,
+                reply,
+            } => {
+                let _ = reply.send(self.on_plans(operator, answer));
             }
             Event::Access {
                 request,

@@ -36,6 +36,12 @@ pub(super) enum Event {
         answer: Result<pb::RegisterResponse, Status>,
         reply: oneshot::Sender<Result<String, Status>>,
     },
+    /// The server's answer to a question for plans.
+    Plans {
+        operator: String,
+        answer: Result<pb::PlansResponse, Status>,
+        reply: PlansReply,
+    },
     /// The server's answer to a request for access.
     Access {
         request: Uuid,
@@ -55,6 +61,7 @@ pub(super) enum Event {
     Command(Command),
 }
 
+pub(super) type PlansReply = oneshot::Sender<Result<pb::TerminalPlansResponse, Status>>;
 pub(super) type ReleaseReply = oneshot::Sender<Result<pb::TerminalReleaseResponse, Status>>;
 
 /// What clients ask.
@@ -67,6 +74,10 @@ pub(super) enum Command {
     Request {
         request: pb::TerminalServiceRequest,
         steps: mpsc::Sender<Result<pb::TerminalStep, Status>>,
+    },
+    Plans {
+        request: pb::TerminalPlansRequest,
+        reply: PlansReply,
     },
     Release {
         request: pb::TerminalReleaseRequest,

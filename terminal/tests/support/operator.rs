@@ -124,6 +124,9 @@ impl Access for Operator {
         if let Some((id, generation, key)) = known {
             return Ok(Response::new(answer(id, generation, &key)));
         }
+        if !["", "home", "office"].contains(&request.plan.as_str()) {
+            return Err(Status::failed_precondition("plan: it is not offered"));
+        }
         let (id, generation) = {
             let mut sessions = self.sessions.lock().unwrap();
             if let Some(id) = *self.always.lock().unwrap() {
@@ -146,6 +149,25 @@ impl Access for Operator {
         self.granted.send(granted).unwrap();
         tokio::time::sleep(self.delay).await;
         Ok(Response::new(answer(id, generation, &key)))
+    }
+
+    async fn plans(
+        &self,
+        request: Request<pb::PlansRequest>,
+    ) -> Result<Response<pb::PlansResponse>, Status> {
+        // Whom the operator knows has got the larger one.
+        let known = request.into_inner().credentials.is_some();
+        let plan = |name: &str, upstream_bps, own| pb::OfferedPlan {
+            name: name.to_owned(),
+            upstream_bps,
+            own,
+            ..Default::default()
+        };
+        let plans = vec![
+            plan("home", 100_000_000, !known),
+            plan("office", 500_000_000, known),
+        ];
+        Ok(Response::new(pb::PlansResponse { plans }))
     }
 
     async fn release(

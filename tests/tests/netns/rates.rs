@@ -11,7 +11,7 @@ use doorstep_tests::lab::witness::Witness;
 use doorstep_tests::suite::{CaseResult, Skip};
 use serde_json::Value;
 
-use crate::support::{connect, set_service};
+use crate::support::{at_server, connect, set_service};
 
 /// Until the burst of a rate is used up and TCP has found the rate.
 const SETTLE: Duration = Duration::from_millis(1500);
@@ -61,6 +61,30 @@ impl Limited {
             up,
             down,
             how,
+        })
+    }
+
+    /// On a plan that the home has chosen.
+    fn chosen(up: u64, down: u64) -> Result<Self> {
+        let street = Street::new(Plan::default())?;
+        offer(&street, up, down)?;
+        let home = &street.homes[0];
+        home.register()?;
+        let sealed = street.seal(0, 0)?;
+        let listed: Value = home.terminal.ask_json(&["plans"])?;
+        let plan = &listed["plans"][0];
+        ensure!(plan["name"] == "small" && plan["title"] == "小", "{listed}");
+        let words = ["request", "--sealed", &sealed, "--plan"];
+        let refused = home.terminal.ask(&[&words[..], &["dear"]].concat());
+        let refused = format!("{:#}", refused.err().context("it is not offered")?);
+        ensure!(refused.contains("choose one of small"), "{refused}");
+        let session = home.terminal.ask_json(&[&words[..], &["small"]].concat())?;
+        Ok(Self {
+            street,
+            session,
+            up,
+            down,
+            how: "--police",
         })
     }
 
@@ -139,6 +163,28 @@ pub fn policed() -> CaseResult {
     let limited = Limited::new(10, 30, "--police")?;
     limited.check(Flow::Udp, false)?;
     limited.check(Flow::Tcp, true)
+}
+
+/// Has the street's operator offer a plan to its subscribers, and have another one that is for nobody.
+fn offer(street: &Street, up: u64, down: u64) -> Result<()> {
+    let config = &street.operators[0].config;
+    let mut text = std::fs::read_to_string(config)?;
+    text.push_str(&format!(
+        "\n[[plan]]\nname = \"small\"\ntitle = \"小\"\noffered = true\n\
+         upstream = \"{up}M\"\ndownstream = \"{down}M\"\n\
+         \n[[plan]]\nname = \"dear\"\n"
+    ));
+    std::fs::write(config, text)?;
+    street.server().ask(&["plans", "reload"]).map(drop)
+}
+
+/// The terminal's request names the plan, and the gateway keeps to it.
+pub fn chosen_plan() -> CaseResult {
+    let limited = Limited::chosen(6, 20)?;
+    let id = limited.session.session_id.as_str();
+    let session = at_server(limited.street.server(), id)?;
+    ensure!(session["plan"] == "small", "{session}");
+    limited.check(Flow::Udp, false)
 }
 
 /// Whether the gateway's access port holds packets until their time.

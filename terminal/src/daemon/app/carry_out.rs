@@ -69,6 +69,7 @@ async fn start(
                         timeout_ms: WAIT_MS,
                         operator: chosen.operator.clone(),
                         dry_run: false,
+                        plan: chosen.plan.clone(),
                     };
                     job.follow_request(app.calls.request(request).await?);
                 }

@@ -24,6 +24,7 @@ impl Core {
                 let listener = Listener::new(steps, request.timeout_ms, request.no_wait);
                 self.request(request, listener);
             }
+            Command::Plans { request, reply } => self.plans(&request, reply),
             Command::Release { request, reply } => self.release(&request, reply),
             Command::Alive { reply } => {
                 let _ = reply.send(());

@@ -91,6 +91,7 @@ impl Core {
             wish,
             sealed_location_id: request.sealed_location_id,
             session_id,
+            plan: request.plan,
             asked_at_unix_ms: unix_ms(),
         })
     }
@@ -141,6 +142,7 @@ impl Core {
             sealed_location_id: asked.sealed_location_id.clone(),
             session_id,
             request_id: asked.request_id.to_string(),
+            plan: asked.plan.clone(),
         };
         self.want(&asked.operator);
         let (events, request) = (self.events.clone(), asked.request_id);
