@@ -162,7 +162,6 @@ async fn sessions_are_tried_and_then_changed() {
         steps(&ended),
         "with the step that is to come"
     );
-    refused(&server, &end).await;
     let force = ["sessions", "force", session];
     assert_eq!(tried(&server, &force).await["state"], "released");
     done(&server, &force).await;
