@@ -11,7 +11,7 @@ use super::{Engine, EngineError, Result, now_ms};
 use crate::config::Plans;
 use crate::session::machine::{self, Event};
 use crate::session::service::{Grant, Service};
-use crate::store::{Outcome, SessionRow, StoreError, Subscriber, SubscriberRow, Who, Work};
+use crate::store::{Outcome, SessionRow, StoreError, SubscriberRow, Who, Work};
 
 /// What an operator wants a session to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
