@@ -245,21 +245,17 @@ fn sees_nothing(room: &Netns, world: SocketAddr) -> Result<bool> {
     room.run(move || TcpStream::connect_timeout(&world, Duration::from_secs(2)).is_err())
 }
 
-/// Neither the building nor the world reaches the app: by the session's address nobody listens.
+/// The world does not reach the app: by the session's address nobody listens.
 fn not_from_elsewhere(street: &Street, session: &Session) -> Result<()> {
     let own = SocketAddr::new(session.v4()?, 80);
     let open = street
         .inet
         .run(move || TcpStream::connect_timeout(&own, Duration::from_secs(2)).is_ok())?;
     ensure!(!open, "the world reaches the app at {own}");
-    // By the rooms' address, on the side of the building.
+    // The app's own socket is in the way of another one that would listen everywhere.
     let terminal = &street.homes[0].netns;
     let bound = terminal.run(|| TcpListener::bind("0.0.0.0:80").is_ok())?;
     ensure!(!bound, "nobody listens at port 80");
-    let rooms: SocketAddr = "192.168.77.1:80".parse()?;
-    let by_loopback =
-        terminal.run(move || TcpStream::connect_timeout(&rooms, Duration::from_secs(2)).is_ok())?;
-    ensure!(!by_loopback, "the app answers by another interface");
     Ok(())
 }
 
