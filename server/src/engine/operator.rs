@@ -130,13 +130,14 @@ impl Engine {
             .await
     }
 
-    /// A new secret in place of a lost one.
+    /// A new secret in place of a lost one. Whoever has found a phone must not go on with it either.
     pub async fn reset_secret(&self, subscriber: Uuid) -> Result<Secret> {
         let secret = Secret::generate()?;
         let hash = secret.hash();
         self.store
             .change(move |work| {
-                if !work.set_secret_hash(subscriber, &hash)? {
+                let is_known = work.set_phones_ms(subscriber, now_ms())?;
+                if !is_known || !work.set_secret_hash(subscriber, &hash)? {
                     return Err(EngineError::NotFound(
                         "subscriber_id: there is no such subscriber",
                     ));
