@@ -2,11 +2,12 @@
 //!
 //! `session` decides, `store` remembers, `engine` joins the two, `service` speaks gRPC, `hub` wakes
 //! who must look again, `why` finds the first link of a connection that does not hold, `console` serves
-//! people's browsers, `serve` composes the daemon.
+//! people's browsers, `app` subscribers' phones, `serve` composes the daemon.
 
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod app;
 pub mod audit;
 pub mod config;
 pub mod console;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
+use crate::app;
 use crate::config::Config;
 use crate::console;
 use crate::engine::{Engine, contact, now_ms};
@@ -66,6 +67,8 @@ pub struct Running {
     pub metrics: Option<SocketAddr>,
     /// Where it serves people's browsers.
     pub console: Option<SocketAddr>,
+    /// Where it serves subscribers' phones.
+    pub app: Option<SocketAddr>,
     pub engine: Arc<Engine>,
     shutdown: CancellationToken,
     tasks: Vec<(&'static str, JoinHandle<Result<()>>)>,
@@ -120,6 +123,10 @@ pub async fn start_on<L: Listener>(
         None => None,
         Some(given) => Some(console::bind(given).await?),
     };
+    let app = match &config.app {
+        None => None,
+        Some(given) => Some(app::bind(given).await?),
+    };
     let sockets = bind(&config).await?;
     let listen = sockets
         .public
@@ -132,8 +139,9 @@ pub async fn start_on<L: Listener>(
         .verification
         .as_ref()
         .map(Verifier::new)
-        .transpose()?;
-    let access = AccessService::new(Arc::clone(&engine), verifier, shutdown.clone());
+        .transpose()?
+        .map(Arc::new);
+    let access = AccessService::new(Arc::clone(&engine), verifier.clone(), shutdown.clone());
     let access = AccessServer::new(access).max_decoding_message_size(MAX_REQUEST_LEN);
     let control = GatewayControlServer::new(ControlService::new(
         Arc::clone(&engine),
@@ -218,6 +226,22 @@ pub async fn start_on<L: Listener>(
         tokio::spawn(serving)
     });
 
+    let app_address = app
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()
+        .context("app: no bound address")?;
+    let app = app.map(|listener| {
+        let serving = app::serve(
+            listener,
+            Arc::clone(&engine),
+            verifier,
+            Arc::clone(&tls),
+            shutdown.clone(),
+        );
+        tokio::spawn(serving)
+    });
+
     let keeper = tokio::spawn(keep(
         tls,
         revocations,
@@ -279,6 +303,7 @@ pub async fn start_on<L: Listener>(
     ];
     tasks.extend(admin.map(|admin| ("administration socket", admin)));
     tasks.extend(console.map(|console| ("console", console)));
+    tasks.extend(app.map(|app| ("app", app)));
     let metrics_address = metrics.as_ref().map(Metrics::local_addr).transpose()?;
     if let Some(metrics) = metrics {
         let source = ServerMetrics::new(Arc::clone(&engine), started_ms);
@@ -293,6 +318,7 @@ pub async fn start_on<L: Listener>(
         listen,
         metrics: metrics_address,
         console: console_address,
+        app: app_address,
         engine,
         shutdown,
         tasks,

@@ -4,6 +4,8 @@
     reason = "each of the files below has what they have in common as a module of its own"
 )]
 
+#[path = "app.rs"]
+mod app;
 #[path = "bulk.rs"]
 mod bulk;
 #[path = "chosen_plans.rs"]

@@ -73,6 +73,17 @@ const CONFIG: Shape = Fields(&[
         ]),
     ),
     (
+        "app",
+        Fields(&[
+            ("listen", Address),
+            ("tls", Flag),
+            ("certificate", File),
+            ("key", File),
+            ("days", Number),
+            ("sign_in_rate", LIMIT),
+        ]),
+    ),
+    (
         "register",
         Fields(&[(
             "verification",
@@ -231,7 +242,8 @@ fn files(bundle: &mut Bundle, configuration: &Value, folder: &Path) {
     let mut secret = vec![data.join("keys")];
     let legacy = &configuration["legacy_seal"]["passphrase_file"];
     let console = &configuration["console"]["key"];
-    let named = [legacy, console].into_iter().filter_map(Value::as_str);
+    let app = &configuration["app"]["key"];
+    let named = [legacy, console, app].into_iter().filter_map(Value::as_str);
     secret.extend(named.map(|file| folder.join(file)));
     bundle.secret_files(&secret);
     let database = configuration["database"].as_str().unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use doorstep_web::session::Lifetimes;
 use serde::{Deserialize, Serialize};
 
-use super::Rate;
+use super::{Rate, Site};
 
 /// As it is written.
 #[derive(Deserialize)]
@@ -42,24 +42,14 @@ fn default_sign_in_rate() -> Rate {
 /// Where the operator's people are served.
 #[derive(Clone, Debug, Serialize)]
 pub struct Console {
-    pub listen: SocketAddr,
-    /// Without it only this host is served.
-    pub tls: bool,
-    /// Certificate and key that browsers trust; none: the server's own.
-    pub certificate: Option<Files>,
+    #[serde(flatten)]
+    pub site: Site,
     /// How long somebody stays signed in without doing anything.
     pub idle: Duration,
     /// And altogether.
     pub longest: Duration,
     /// Attempts to sign in: from one source, and for one name.
     pub sign_in_rate: Rate,
-}
-
-/// A certificate's chain and its key, PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Files {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 impl Console {
@@ -75,28 +65,12 @@ impl Console {
 impl ConsoleFile {
     /// `folder` is what relative paths are relative to.
     pub(super) fn check(self, folder: &Path) -> Result<Console, String> {
-        let certificate = match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => Some(Files {
-                certificate: folder.join(certificate),
-                key: folder.join(key),
-            }),
-            (None, None) => None,
-            _ => {
-                return Err(
-                    "console: certificate and key belong together; give both or neither".to_owned(),
-                );
-            }
-        };
-        if !self.tls && certificate.is_some() {
-            return Err("console: a certificate is of no use with `tls = false`".to_owned());
-        }
-        if !self.tls && !self.listen.ip().is_loopback() {
-            return Err(format!(
-                "console: without TLS it may listen on this host's loopback only, such as \
-                 127.0.0.1:{}; leave `tls` out for any other address",
-                self.listen.port()
-            ));
-        }
+        let site = Site::check(
+            "console",
+            folder,
+            (self.listen, self.tls),
+            (self.certificate, self.key),
+        )?;
         for (key, given, most) in [
             ("idle_minutes", self.idle_minutes, 24 * 60),
             ("hours", self.hours, 7 * 24),
@@ -113,9 +87,7 @@ impl ConsoleFile {
             );
         }
         Ok(Console {
-            listen: self.listen,
-            tls: self.tls,
-            certificate,
+            site,
             idle: Duration::from_secs(self.idle_minutes * 60),
             longest: Duration::from_secs(self.hours * 3600),
             sign_in_rate: self.sign_in_rate,

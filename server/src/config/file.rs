@@ -10,6 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::app::AppFile;
 use super::claims::Claims;
 use super::console::ConsoleFile;
 use super::{
@@ -44,6 +45,7 @@ pub(super) struct File {
     retention: Option<Spanned<Retention>>,
     metrics: Option<metrics::Config>,
     console: Option<Spanned<ConsoleFile>>,
+    app: Option<Spanned<AppFile>>,
     #[serde(default)]
     register: RegisterFile,
     #[serde(default)]
@@ -196,6 +198,14 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
             checked.map_err(|problem| (at, problem))
         })
         .transpose()?;
+    let app = file
+        .app
+        .map(|given| {
+            let at = given.span().start;
+            let checked = given.into_inner().check(folder);
+            checked.map_err(|problem| (at, problem))
+        })
+        .transpose()?;
     let certificates = Certificates {
         gateway: lifetime("gateway_hours", file.certificates.gateway_hours, 7 * 24)?,
         server: lifetime("server_hours", file.certificates.server_hours, 30 * 24)?,
@@ -232,6 +242,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         retention,
         metrics: file.metrics,
         console,
+        app,
         verification,
         certificates,
         dhcp,

@@ -1,5 +1,6 @@
 //! The configuration file: TOML, every default here, errors with file, line and column.
 
+mod app;
 mod claims;
 mod console;
 mod file;
@@ -7,13 +8,15 @@ mod gateways;
 mod limits;
 mod plans;
 mod retention;
+mod site;
 mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use console::{Console, Files};
+pub use app::App;
+pub use console::Console;
 use doorstep_daemon::metrics;
 use doorstep_location::{LocationId, LocationPrefix};
 pub use doorstep_pki::token::is_name;
@@ -23,6 +26,7 @@ pub use limits::{Limits, Rate};
 pub use plans::{Offer, Plan, PlanChange, Plans};
 pub use retention::{Retention, kept_for};
 use serde::Serialize;
+pub use site::{Files, Site};
 pub use verification::{Hook, Verification};
 
 use crate::pool::Pool;
@@ -87,6 +91,8 @@ pub struct Config {
     pub metrics: Option<metrics::Config>,
     /// Where people sign in; without it nowhere.
     pub console: Option<Console>,
+    /// Where subscribers are served on their phones; without it nowhere.
+    pub app: Option<App>,
     /// Who says whether a number is its owner's; without it every registration is believed.
     pub verification: Option<Verification>,
     pub certificates: Certificates,

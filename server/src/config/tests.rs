@@ -265,10 +265,16 @@ fn a_console_without_tls_is_for_this_host_only() {
         Config::parse(&text, Path::new("/etc/doorstep/server.toml"))
     };
     let console = parse("listen = \"[::]:8443\"").unwrap().console.unwrap();
-    assert!(console.tls);
-    assert_eq!(console.certificate, None);
+    assert!(console.site.tls);
+    assert_eq!(console.site.certificate, None);
     let own = "listen = \"[::]:8443\"\ncertificate = \"web.pem\"\nkey = \"web.key\"";
-    let files = parse(own).unwrap().console.unwrap().certificate.unwrap();
+    let files = parse(own)
+        .unwrap()
+        .console
+        .unwrap()
+        .site
+        .certificate
+        .unwrap();
     assert_eq!(files.key, Path::new("/etc/doorstep/web.key"));
     assert!(parse("listen = \"127.0.0.1:8080\"\ntls = false").is_ok());
     for (section, problem) in [
@@ -293,5 +299,30 @@ fn a_console_without_tls_is_for_this_host_only() {
         let error = parse(section).unwrap_err().to_string();
         assert!(error.contains(problem), "{section}: {error}");
         assert!(error.starts_with("/etc/doorstep/server.toml:"), "{error}");
+    }
+}
+
+#[test]
+fn an_app_is_like_a_console() {
+    let parse = |section: &str| {
+        let text = format!("{GOOD}\n[app]\n{section}");
+        Config::parse(&text, Path::new("/etc/doorstep/server.toml"))
+    };
+    let app = parse("listen = \"[::]:443\"").unwrap().app.unwrap();
+    assert!(app.site.tls);
+    assert_eq!(app.idle.as_secs(), 90 * 86_400);
+    for (section, problem) in [
+        (
+            "listen = \"0.0.0.0:80\"\ntls = false",
+            "app: without TLS it may listen",
+        ),
+        ("listen = \"[::]:443\"\ndays = 0", "1 to 400"),
+        (
+            "listen = \"[::]:443\"\nsign_in_rate = { per_minute = 0 }",
+            "codes could be guessed",
+        ),
+    ] {
+        let error = parse(section).unwrap_err().to_string();
+        assert!(error.contains(problem), "{problem}: {error}");
     }
 }

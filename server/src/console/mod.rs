@@ -2,7 +2,6 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `incoming` | connections, with TLS or, on this host alone, without |
 //! | `user` | who asks, and whether a form is theirs |
 //! | `sign_in` | in and out |
 //! | `overview`, `tree` | sessions by city, district, community and building |
@@ -20,7 +19,6 @@ mod connect;
 mod deeds;
 mod events;
 mod gateways;
-mod incoming;
 mod moves;
 mod overview;
 mod plot;
@@ -51,8 +49,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::engine::Engine;
-use crate::keys::server::ServerTls;
-use incoming::{Incoming, Peer};
+use crate::keys::server::{ServerTls, Site};
+use crate::listener::browsers::{Incoming, Peer};
 
 /// People signed in at once.
 const SESSIONS: usize = 1024;
@@ -76,9 +74,9 @@ struct Console {
 
 /// Binds the console's socket.
 pub async fn bind(config: &config::Console) -> Result<TcpListener> {
-    TcpListener::bind(config.listen)
+    TcpListener::bind(config.site.listen)
         .await
-        .with_context(|| format!("console: cannot listen on {}", config.listen))
+        .with_context(|| format!("console: cannot listen on {}", config.site.listen))
 }
 
 /// Serves until told to stop.
@@ -93,7 +91,7 @@ pub async fn serve(
     engine.hub.traffic.keep();
     let console = Arc::new(Console {
         sessions: Sessions::new(config.lifetimes(), SESSIONS),
-        cookie: Cookie::new("console", config.tls),
+        cookie: Cookie::new("console", config.site.tls),
         attempts: sign_in::Attempts::new(config.sign_in_rate),
         places: overview::Places::default(),
         streams: Arc::new(Semaphore::new(STREAMS)),
@@ -103,11 +101,9 @@ pub async fn serve(
     });
     // What an unknown account is compared with is made now, not by the first who tries one.
     let _ = blocking::run(|| password::is_right("", None)).await;
-    let incoming = if config.tls {
-        Incoming::tls(listener, tls, Arc::clone(&engine.guard), stop.clone())?
-    } else {
-        Incoming::plain(listener)
-    };
+    let guard = Arc::clone(&engine.guard);
+    let site = (Site::Console, &config.site);
+    let incoming = Incoming::new(listener, site, tls, guard, stop.clone())?;
     let routes = router(console).into_make_service_with_connect_info::<Peer>();
     axum::serve(incoming, routes)
         .with_graceful_shutdown(stop.cancelled_owned())

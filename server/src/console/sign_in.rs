@@ -14,12 +14,12 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::Console;
-use super::incoming::Peer;
 use super::problem::{Problem, Result};
 use super::user::{OwnForm, Posted, SignedIn};
 use crate::account::Name;
 use crate::config::Rate;
 use crate::limits::{Buckets, Source};
+use crate::listener::browsers::Peer;
 
 /// Passwords hashed at once: each takes a processor and 19 MiB.
 const HASHED_AT_ONCE: usize = 2;

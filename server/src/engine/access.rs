@@ -32,6 +32,8 @@ pub struct AccessRequest {
     /// What the session is to be on. None: a new one is on the subscriber's plan, another one stays as
     /// it is.
     pub plan: Option<String>,
+    /// How a new session comes up.
+    pub establishment: Establishment,
 }
 
 /// The answer to a request for access.
@@ -93,6 +95,9 @@ impl Engine {
     ) -> Result<Granted> {
         let at_ms = now_ms();
         let (location, form) = self.open_seal(subscriber, &request, at_ms).await?;
+        if request.establishment == Establishment::Dhcp {
+            self.has_no_other_router(subscriber, &location).await?;
+        }
         let engine = Arc::clone(self);
         let answer = self
             .store
@@ -120,6 +125,23 @@ impl Engine {
             })
             .await?;
         self.granted(&answer)
+    }
+
+    /// Whoever has a picture of a neighbour's sticker must not wait there for the neighbour's router.
+    async fn has_no_other_router(&self, subscriber: Uuid, location: &LocationId) -> Result<()> {
+        let there = self.store.sessions_at(location.as_str()).await?;
+        let is_others = |row: &SessionRow| {
+            let session = &row.session;
+            session.subscriber != subscriber
+                && session.establishment == Establishment::Dhcp
+                && session.state.is_live()
+        };
+        if there.iter().any(is_others) {
+            return Err(EngineError::Precondition(
+                "somebody else has a connection at this door; ask the operator".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn decide_access(
@@ -156,14 +178,26 @@ impl Engine {
             .map(|name| chosen_plan(&plans, own, name))
             .transpose()?;
         let ask = &Ask { plan, ..*ask };
+        Self::can_come_up(ask, request.establishment)?;
         let sessions = work.sessions_of(subscriber)?;
         let (session, generation, key) = match request.kind {
             AccessKind::Move => {
                 let row = pick(&sessions, request.session)?;
+                if request.establishment == Establishment::Dhcp
+                    && row.session.establishment != Establishment::Dhcp
+                {
+                    return Err(EngineError::Precondition(
+                        "the session's terminal asks for its moves itself".to_owned(),
+                    ));
+                }
                 self.start_move(work, ask, &row.session)?
             }
             AccessKind::Connect => {
-                if let Some(opened) = Self::opened_for(work, ask, &sessions)? {
+                let opened = match request.establishment {
+                    Establishment::Terminal => Self::opened_for(work, ask, &sessions)?,
+                    Establishment::Dhcp => None,
+                };
+                if let Some(opened) = opened {
                     opened
                 } else if sessions.iter().any(|row| row.session.state.is_live()) {
                     return Err(EngineError::Precondition(
@@ -172,7 +206,7 @@ impl Engine {
                     ));
                 } else {
                     Self::supersede(work, ask, &sessions)?;
-                    self.connect(work, ask, Establishment::Terminal)?
+                    self.connect(work, ask, request.establishment)?
                 }
             }
             AccessKind::Additional => {
@@ -183,7 +217,7 @@ impl Engine {
                          (refused ones count) or ask the operator"
                     )));
                 }
-                self.connect(work, ask, Establishment::Terminal)?
+                self.connect(work, ask, request.establishment)?
             }
         };
         if let Some(plan) = plan {
@@ -306,6 +340,17 @@ impl Engine {
             let generation = work.take_generations(ask.subscriber.id, 1)?;
             let event = Event::Release { generation };
             Self::drive(work, &refused.session, event, ask.who, ask.at_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Routers that ask by DHCP are told of an IPv4 address.
+    pub(super) fn can_come_up(ask: &Ask<'_>, establishment: Establishment) -> Result<()> {
+        if establishment == Establishment::Dhcp && ask.gateway.ipv4.is_none() {
+            return Err(EngineError::Precondition(format!(
+                "establishment: gateway {} has no ipv4_pool, of which DHCP gives addresses",
+                ask.gateway.id
+            )));
         }
         Ok(())
     }
@@ -453,6 +498,9 @@ fn digest(request: &AccessRequest, location: &LocationId) -> Vec<u8> {
     if let Some(plan) = &request.plan {
         hasher.update(b"\0");
         hasher.update(plan);
+    }
+    if request.establishment == Establishment::Dhcp {
+        hasher.update(b"\0dhcp");
     }
     hasher.finalize().to_vec()
 }

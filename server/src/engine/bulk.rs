@@ -71,10 +71,10 @@ pub struct Bound {
 const OPENED: &[u8] = b"opened by the operator";
 
 /// What one number is claimed by, under each identity key.
-type Claims = Vec<Vec<u8>>;
+pub(super) type Claims = Vec<Vec<u8>>;
 
 /// Whose claims are.
-type Owners = HashMap<Vec<u8>, Uuid>;
+pub(super) type Owners = HashMap<Vec<u8>, Uuid>;
 
 impl Engine {
     /// Makes subscribers known; outcomes in the order of the rows.
@@ -210,12 +210,7 @@ impl Engine {
         (additional, establishment): (bool, Establishment),
         run: Run,
     ) -> Result<Bound> {
-        if establishment == Establishment::Dhcp && ask.gateway.ipv4.is_none() {
-            return Err(EngineError::Precondition(format!(
-                "establishment: gateway {} has no ipv4_pool, of which DHCP gives addresses",
-                ask.gateway.id
-            )));
-        }
+        Self::can_come_up(ask, establishment)?;
         let subscriber = ask.subscriber.id;
         let sessions = work.sessions_of(subscriber)?;
         let there = sessions.iter().find(|row| is_bound_to(row, ask.location));
@@ -307,21 +302,21 @@ impl Engine {
     }
 
     /// For each number that is given, what it is claimed by under every identity key.
-    fn claims(&self, phone: Option<&Phone>, id_card: Option<&IdCard>) -> Vec<Claims> {
+    pub(super) fn claims(&self, phone: Option<&Phone>, id_card: Option<&IdCard>) -> Vec<Claims> {
         let vault = self.vault();
         let phone = phone.map(|phone| vault.indexes(Purpose::Phone, phone.as_str()));
         let id_card = id_card.map(|card| vault.indexes(Purpose::IdCard, card.as_str()));
         phone.into_iter().chain(id_card).collect()
     }
 
-    async fn owners(&self, claims: &[Vec<Claims>]) -> Result<Owners> {
+    pub(super) async fn owners(&self, claims: &[Vec<Claims>]) -> Result<Owners> {
         let all = claims.iter().flatten().flatten().map(Vec::as_slice);
         Ok(self.store.owners(all).await?)
     }
 }
 
 /// Whose all these numbers are; none: nobody's.
-fn one_owner(numbers: &[Claims], owners: &Owners) -> Result<Option<Uuid>> {
+pub(super) fn one_owner(numbers: &[Claims], owners: &Owners) -> Result<Option<Uuid>> {
     let owner = |claims: &Claims| claims.iter().find_map(|claim| owners.get(claim)).copied();
     let mut found = numbers.iter().map(owner);
     let first = found.next().flatten();

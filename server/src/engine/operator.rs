@@ -135,13 +135,14 @@ impl Engine {
             .await
     }
 
-    /// A new secret in place of a lost one.
+    /// A new secret in place of a lost one. Whoever has found a phone must not go on with it either.
     pub async fn reset_secret(&self, subscriber: Uuid, run: Run) -> Result<Secret> {
         let secret = Secret::generate()?;
         let hash = secret.hash();
         self.store
             .change_or_try(run, move |work| {
-                if !work.set_secret_hash(subscriber, &hash)? {
+                let is_known = work.set_phones_ms(subscriber, now_ms())?;
+                if !is_known || !work.set_secret_hash(subscriber, &hash)? {
                     return Err(EngineError::NotFound(
                         "subscriber_id: there is no such subscriber",
                     ));

@@ -2,6 +2,7 @@
 //! replaced in one step; renewed by whoever has the CA's key, read again by all.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::pki::{self, Authority};
 use super::{authority, ca_pem, existing_dir};
-use crate::config::{Config, Console};
+use crate::config::{self, Config};
 
 const SERVER: &str = "server.pem";
 /// A key of its own file, where `server.pem` was put there by somebody else and holds none.
@@ -80,6 +81,36 @@ fn has_names(certificate: &Certificate, wanted: &[String]) -> bool {
     has_names == names && has_addresses == addresses
 }
 
+/// What browsers are served by this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// For the operator's people.
+    Console,
+    /// For subscribers' phones.
+    App,
+}
+
+impl Site {
+    const ALL: [Site; 2] = [Site::Console, Site::App];
+
+    fn of(self, config: &Config) -> Option<&config::Site> {
+        match self {
+            Site::Console => config.console.as_ref().map(|console| &console.site),
+            Site::App => config.app.as_ref().map(|app| &app.site),
+        }
+    }
+}
+
+impl fmt::Display for Site {
+    /// As its section is called.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Site::Console => "console",
+            Site::App => "app",
+        })
+    }
+}
+
 /// TLS as it is to be spoken with the next client. Connections that stand keep what they have.
 pub struct ServerTls {
     config: Arc<Config>,
@@ -90,8 +121,8 @@ pub struct ServerTls {
 
 struct Loaded {
     tls: Arc<ServerConfig>,
-    /// For browsers, where a console is served with TLS.
-    console: Option<Arc<ServerConfig>>,
+    /// For browsers, where a site is served with TLS.
+    sites: [Option<Arc<ServerConfig>>; Site::ALL.len()],
     /// Of the files that it was made from.
     digest: [u8; 32],
 }
@@ -113,10 +144,10 @@ impl ServerTls {
         Arc::clone(&current.tls)
     }
 
-    /// The same for the next browser; none: the console has no TLS, or there is none.
-    pub fn console(&self) -> Option<Arc<ServerConfig>> {
+    /// The same for the next browser; none: the site has no TLS, or there is none.
+    pub fn site(&self, site: Site) -> Option<Arc<ServerConfig>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.console.clone()
+        current.sites[site as usize].clone()
     }
 
     /// Renews the certificate if that is due and this server can, and takes up files that have
@@ -173,13 +204,14 @@ fn load(config: &Config) -> Result<Loaded> {
     }
     let provider = Arc::new(ring::default_provider());
     let mut digest = Sha256::new();
-    let console = match &config.console {
-        Some(console) if console.tls => {
+    let mut sites = [None, None];
+    for site in Site::ALL {
+        if let Some(given) = site.of(config).filter(|given| given.tls) {
             let own = (chain.clone(), key.clone_key());
-            Some(console_tls(console, own, &provider, &mut digest)?)
+            let tls = site_tls((site, given), own, &provider, &mut digest)?;
+            sites[site as usize] = Some(tls);
         }
-        _ => None,
-    };
+    }
     // Terminals have no certificate; services of gateways insist on one themselves.
     let clients =
         WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(&provider))
@@ -206,7 +238,7 @@ fn load(config: &Config) -> Result<Loaded> {
     }
     Ok(Loaded {
         tls: Arc::new(tls),
-        console,
+        sites,
         digest: digest.finalize().into(),
     })
 }
@@ -216,27 +248,25 @@ fn add(digest: &mut Sha256, part: &str) {
     digest.update(part.as_bytes());
 }
 
-/// What the console speaks with browsers: nobody is asked for a certificate.
-fn console_tls(
-    console: &Console,
+/// What is spoken with browsers: nobody is asked for a certificate.
+fn site_tls(
+    (site, given): (Site, &config::Site),
     own: (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
     provider: &Arc<CryptoProvider>,
     digest: &mut Sha256,
 ) -> Result<Arc<ServerConfig>> {
-    let (chain, key) = match &console.certificate {
+    let (chain, key) = match &given.certificate {
         None => own,
         Some(files) => {
             let path = &files.certificate;
             let pem = std::fs::read_to_string(path)
-                .with_context(|| format!("console: cannot read {}", path.display()))?;
+                .with_context(|| format!("{site}: cannot read {}", path.display()))?;
             let chain = certificate::chain(pem.as_bytes())
-                .with_context(|| format!("console: {}", path.display()))?;
-            let key_pem = files::read_private(&files.key).context("console")?;
+                .with_context(|| format!("{site}: {}", path.display()))?;
+            let key_pem = files::read_private(&files.key).with_context(|| site.to_string())?;
             let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
                 .ok()
-                .with_context(|| {
-                    format!("console: {} holds no private key", files.key.display())
-                })?;
+                .with_context(|| format!("{site}: {} holds no private key", files.key.display()))?;
             add(digest, &pem);
             add(digest, &key_pem);
             (chain, key)
@@ -246,7 +276,7 @@ fn console_tls(
         .with_protocol_versions(&[&version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .context("console: certificate and key do not belong together")?;
+        .with_context(|| format!("{site}: certificate and key do not belong together"))?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }

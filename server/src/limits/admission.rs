@@ -101,17 +101,24 @@ impl Guard {
         let Some(source) = address.map(Source::from) else {
             return Err(Status::internal("the peer has no address"));
         };
+        self.admit_from(source, path == REGISTER).map(Some)
+    }
+
+    /// One request of whoever is there, by whichever way it comes; the place is its for as long as it is worked on.
+    pub fn admit_from(
+        &self,
+        source: Source,
+        is_registration: bool,
+    ) -> Result<Place<Source>, Status> {
         let refuse = |reason, after| Err(self.refusals.refuse(reason, after));
         if let Err(after) = self.sources.take(&source) {
             return refuse(Reason::SourceRate, Some(after));
         }
-        if path == REGISTER
-            && let Err(after) = self.registrations.take(&source)
-        {
+        if is_registration && let Err(after) = self.registrations.take(&source) {
             return refuse(Reason::RegistrationRate, Some(after));
         }
         match self.requests.take(source) {
-            Ok(place) => Ok(Some(place)),
+            Ok(place) => Ok(place),
             Err(Full::Altogether) => refuse(Reason::Requests, None),
             Err(Full::ForKey) => refuse(Reason::SourceRequests, None),
         }

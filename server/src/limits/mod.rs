@@ -85,6 +85,14 @@ impl Guard {
             .map_err(|after| self.refusals.refuse(Reason::SubscriberRate, Some(after)))
     }
 
+    /// Before a phone is looked up that shows this.
+    pub fn phone(&self, token: &str) -> Result<(), Status> {
+        let key = self.hasher.hash_one(("phone", token));
+        self.credentials
+            .take(&key)
+            .map_err(|after| self.refusals.refuse(Reason::SubscriberRate, Some(after)))
+    }
+
     /// A place for one of an authenticated subscriber's Watch streams.
     pub fn watch(&self, subscriber: Uuid) -> Result<Place<Uuid>, Status> {
         self.watches

@@ -1,5 +1,6 @@
-//! The public port, and the console's: TLS with whatever certificate is in force when a client comes.
+//! The public port, and those of pages for browsers: TLS with whatever certificate is in force when a client comes.
 
+pub mod browsers;
 mod guarded;
 
 use std::io;

@@ -27,14 +27,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 pub struct AccessService {
     engine: Arc<Engine>,
-    verifier: Option<Verifier>,
+    verifier: Option<Arc<Verifier>>,
     shutdown: CancellationToken,
 }
 
 impl AccessService {
     pub fn new(
         engine: Arc<Engine>,
-        verifier: Option<Verifier>,
+        verifier: Option<Arc<Verifier>>,
         shutdown: CancellationToken,
     ) -> Self {
         AccessService {

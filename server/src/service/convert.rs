@@ -218,6 +218,7 @@ pub fn access_request(
                     session,
                     request: request_id,
                     plan: (!request.plan.is_empty()).then_some(request.plan),
+                    establishment: Establishment::Terminal,
                 },
             ))
         }

@@ -11,8 +11,8 @@ pub enum Establishment {
     /// A terminal's daemon answers the gateway's request.
     #[default]
     Terminal,
-    /// An ordinary router asks for its address. Only the operator opens such a session: there is no
-    /// terminal that could ask for it.
+    /// An ordinary router asks for its address. There is no terminal that could ask for such a session: the
+    /// operator opens it, or the subscriber by the app.
     Dhcp,
 }
 

@@ -34,6 +34,8 @@ pub struct Subscriber {
     /// None: the default plan.
     pub plan: Option<String>,
     pub created_ms: i64,
+    /// Phones that signed in until then must do so again.
+    pub phones_ms: i64,
 }
 
 /// A subscriber as people look at it.
@@ -48,7 +50,7 @@ macro_rules! select_subscribers {
     ($rest:literal) => {
         concat!(
             "SELECT id, version, generation, phone_index, phone_sealed, id_card_index, \
-             id_card_sealed, secret_hash, plan, created_ms FROM subscribers ",
+             id_card_sealed, secret_hash, plan, created_ms, phones_ms FROM subscribers ",
             $rest
         )
     };
@@ -56,7 +58,7 @@ macro_rules! select_subscribers {
 pub(super) use select_subscribers;
 
 const INSERT: &str = "INSERT INTO subscribers (id, version, generation, phone_index, phone_sealed, \
-     id_card_index, id_card_sealed, secret_hash, plan, created_ms)";
+     id_card_index, id_card_sealed, secret_hash, plan, created_ms, phones_ms)";
 
 macro_rules! update_subscribers {
     ($indexed:literal) => {
@@ -64,7 +66,8 @@ macro_rules! update_subscribers {
             "ON CONFLICT (id) DO UPDATE SET version = excluded.version, ",
             $indexed,
             "generation = excluded.generation, phone_sealed = excluded.phone_sealed, \
-             id_card_sealed = excluded.id_card_sealed, secret_hash = excluded.secret_hash \
+             id_card_sealed = excluded.id_card_sealed, secret_hash = excluded.secret_hash, \
+             phones_ms = excluded.phones_ms \
              WHERE subscribers.version = excluded.version - 1 RETURNING id"
         )
     };
@@ -95,6 +98,7 @@ impl Subscriber {
             secret_hash: new.secret_hash.clone(),
             plan: None,
             created_ms: at_ms,
+            phones_ms: 0,
         }
     }
 
@@ -115,6 +119,7 @@ impl Subscriber {
             self.secret_hash.as_slice().into(),
             self.plan.as_deref().into(),
             self.created_ms.into(),
+            self.phones_ms.into(),
         ]
     }
 }
@@ -133,6 +138,7 @@ pub(super) fn read(row: &Row) -> Result<Subscriber> {
         secret_hash: row.bytes()?,
         plan: row.optional_text()?,
         created_ms: row.int()?,
+        phones_ms: row.int()?,
     })
 }
 

@@ -235,6 +235,16 @@ impl Work<'_> {
         Ok(true)
     }
 
+    /// `false` if there is no such subscriber.
+    pub fn set_phones_ms(&mut self, id: Uuid, phones_ms: i64) -> Result<bool> {
+        let Some(mut row) = self.subscriber(id)? else {
+            return Ok(false);
+        };
+        row.phones_ms = row.phones_ms.max(phones_ms);
+        self.write_subscriber(row);
+        Ok(true)
+    }
+
     /// `false` if there is no such subscriber. None: the default plan.
     pub fn set_plan(&mut self, id: Uuid, plan: Option<&str>) -> Result<bool> {
         let Some(mut row) = self.subscriber(id)? else {

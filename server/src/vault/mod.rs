@@ -36,7 +36,13 @@ const NONCE_LEN: usize = 12;
 pub enum Purpose {
     Phone,
     IdCard,
-    SessionKey { generation: u64 },
+    SessionKey {
+        generation: u64,
+    },
+    /// What a subscriber's phone keeps.
+    PhoneToken,
+    /// That the operator has sent a code.
+    CodeSent,
 }
 
 impl Purpose {
@@ -50,6 +56,8 @@ impl Purpose {
                 aad.extend_from_slice(b"session-key");
                 aad.extend_from_slice(&generation.to_be_bytes());
             }
+            Purpose::PhoneToken => aad.extend_from_slice(b"phone-token"),
+            Purpose::CodeSent => aad.extend_from_slice(b"code-sent"),
         }
         aad.extend_from_slice(owner.as_bytes());
         aad

@@ -7,6 +7,8 @@
 
 pub mod browser;
 pub mod hook;
+pub mod phone;
+pub mod picture;
 pub mod planted;
 pub mod player;
 
