@@ -9,8 +9,8 @@ use doorstep_server::config::Config;
 use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent, Wanted};
 use doorstep_server::identity::Phone;
 use doorstep_server::keys;
-use doorstep_server::session::{Establishment, State};
 use doorstep_server::session::instruct::{self, Kind, Standing as _};
+use doorstep_server::session::{Establishment, State};
 use doorstep_server::store::{Counters, Database, ReceiptRow};
 use uuid::Uuid;
 
