@@ -316,7 +316,10 @@ async fn without_codes_a_number_that_is_known_lets_nobody_in() {
     let subscriber_id = all.await.unwrap().into_inner().subscribers[0]
         .subscriber_id
         .clone();
-    let reset = operator.reset_secret(pb::ResetSecretRequest { subscriber_id });
+    let reset = operator.reset_secret(pb::ResetSecretRequest {
+        subscriber_id,
+        dry_run: false,
+    });
     let secret = BASE64_STANDARD.encode(reset.await.unwrap().into_inner().secret);
     let wrong = secret.replace(['A', 'b', '1'], "Z");
     for (number, secret, location) in [
@@ -359,7 +362,10 @@ async fn a_phone_stays_signed_in_until_it_is_signed_out() {
     let all = all.await.unwrap().into_inner().subscribers;
     for subscriber in all {
         let subscriber_id = subscriber.subscriber_id;
-        let reset = operator.reset_secret(pb::ResetSecretRequest { subscriber_id });
+        let reset = operator.reset_secret(pb::ResetSecretRequest {
+            subscriber_id,
+            dry_run: false,
+        });
         reset.await.unwrap();
     }
     assert_eq!(other.get("/").await.location(), "/register");

@@ -66,6 +66,7 @@ async fn what_is_offered_is_told() {
     let put = operator.set_subscriber_plan(pb::SetSubscriberPlanRequest {
         subscriber_id: home.credentials.subscriber_id.clone(),
         plan: "staff".to_owned(),
+        dry_run: false,
     });
     put.await.unwrap();
     let staff = [("home", false), ("office", false), ("staff", true)];
