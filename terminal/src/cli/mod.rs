@@ -456,6 +456,7 @@ mod tests {
             ("run", "it is the daemon"),
             ("status", "it reads"),
             ("doctor", "it reads"),
+            ("plans", "it reads"),
             ("watch", "it reads"),
             ("qr", FILE),
             ("support-bundle", FILE),
