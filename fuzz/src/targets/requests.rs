@@ -208,6 +208,7 @@ fn check_service(data: &[u8]) {
                 Wanted::Plan(plan) => pb::SetSessionServiceRequest {
                     session_id,
                     plan,
+                    dry_run: asked.dry_run,
                     ..pb::SetSessionServiceRequest::default()
                 },
                 Wanted::Parts {
@@ -222,7 +223,7 @@ fn check_service(data: &[u8]) {
                     downstream_bps,
                     shape_downstream,
                     priority: priority.map(u32::from),
-                    dry_run: false,
+                    dry_run: asked.dry_run,
                 },
             };
             asked.session_id.make_ascii_lowercase();
