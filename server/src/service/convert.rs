@@ -204,7 +204,7 @@ pub fn access_request(
     }
     let request_id = violations.check("request_id", uuid(&request.request_id));
     if !request.plan.is_empty() && !is_name(&request.plan) {
-        violations.add("plan", "is no name of a plan, of those that `Plans` lists");
+        violations.add("plan", "no name of a plan, as `Plans` lists them");
     }
     match (credentials, kind, session, request_id) {
         (Some(credentials), Some(kind), Some(session), Some(request_id))
