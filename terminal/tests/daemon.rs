@@ -51,7 +51,7 @@ fn a_home_connects_moves_and_releases() {
         assert_eq!(plans["plans"][1]["own"], true, "asked with credentials");
         let words = "request --sealed d1.x --plan dear";
         let (code, _, error) = terminal.client(words).await;
-        assert_eq!(code, 1);
+        assert_eq!(code, 6);
         assert!(error.contains("not offered"), "{error}");
 
         // The gateway's request overtakes the server's answer by 100 ms.
