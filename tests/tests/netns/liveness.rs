@@ -185,8 +185,9 @@ pub fn terminal_unplugged() -> CaseResult {
     ensure!(apart < 1000, "{server} {own}");
     let status: Value = street.server().ask_json(&["status"])?;
     ensure!(status["silent"] == 1, "{status}");
-    let listed: Vec<Value> = street.server().ask_json(&["sessions"])?;
-    ensure!(listed[0]["liveness"] == "silent", "{listed:?}");
+    let listed: Value = street.server().ask_json(&["sessions"])?;
+    let listed = &listed["sessions"][0];
+    ensure!(listed["liveness"] == "silent", "{listed}");
     terminal_says(&street, "silent", NOTICED)?;
 
     street.set_cable(0, true)?;
