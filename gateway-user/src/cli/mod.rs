@@ -58,7 +58,7 @@ enum Command {
     /// Show how the running daemon is
     Status(Ask),
     /// Show the sessions with their counters
-    Sessions(Ask),
+    Sessions(show::SessionsArgs),
     /// Show the lines; block and unblock them
     Lines {
         #[command(flatten)]
@@ -269,7 +269,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             println!("nothing is pinned below {}", config.pin_path.display());
         }
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
-        Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
+        Command::Sessions(args) => show::sessions(args).await?,
         Command::Trace(trace) => trace::run(trace).await?,
         Command::SupportBundle(args) => support::bundle(args).await?,
         Command::Why(why) => why::run(why).await?,

@@ -291,7 +291,7 @@ async fn answers(bundle: &mut Bundle, mut client: Client) {
 
 /// The first sessions that are not established.
 async fn unsettled(client: &mut Client) -> anyhow::Result<Vec<Value>> {
-    let answer = client.sessions(v1::GatewaySessionsRequest {}).await;
+    let answer = client.sessions(v1::GatewaySessionsRequest::default()).await;
     let mut parts = answer.map_err(refused)?.into_inner();
     let mut told = Vec::new();
     while let Some(part) = parts.message().await.map_err(refused)? {
