@@ -7,6 +7,9 @@
 mod enroll;
 mod json;
 mod lines;
+mod packets;
+#[cfg(test)]
+mod schemas;
 mod show;
 mod support;
 mod trace;

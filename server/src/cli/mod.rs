@@ -8,10 +8,13 @@ mod bulk_report;
 mod client;
 mod database;
 mod keys;
+mod keys_views;
 mod lists;
 mod pki;
 mod plans;
 mod run;
+#[cfg(test)]
+mod schemas;
 mod support;
 mod tables;
 mod views;
