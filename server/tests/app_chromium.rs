@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use common::phone::APP;
 use common::{HOME_1, HOME_2, PHONE, Server, UNHURRIED, config_with};
 use doorstep_proto::v1::SessionState as S;
@@ -13,18 +11,6 @@ use doorstep_test_chromium::{Chromium, Key, Page};
 
 const WIDTH: u32 = 375;
 const HEIGHT: u32 = 720;
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
-
-/// Kept for the documentation if that is asked for.
-fn keep(name: &str, page: &Page) {
-    let picture = page.picture();
-    assert!(picture.starts_with(PNG), "{name}");
-    assert!(picture.len() > 4_000, "{name}: {} bytes", picture.len());
-    if std::env::var_os("DOORSTEP_WRITE_SCREENSHOTS").is_some() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/img");
-        std::fs::write(folder.join(format!("phone-{name}.png")), picture).unwrap();
-    }
-}
 
 fn press(page: &Page, selector: &str) {
     page.tab_to(selector);
@@ -78,7 +64,7 @@ async fn a_home_goes_online_and_moves_by_its_phone() {
             page.tab_to("#phone");
             page.type_text(PHONE);
             fits(&page, "register");
-            keep("register-zh", &page);
+            page.keep("phone-register-zh");
             press(&page, "#go-on");
             page.until_at("/");
             fits(&page, "nothing yet");
@@ -86,7 +72,7 @@ async fn a_home_goes_online_and_moves_by_its_phone() {
             page.until_at("/connect");
             page.until_text("¥68 / 月");
             fits(&page, "plans");
-            keep("plans-zh", &page);
+            page.keep("phone-plans-zh");
             press(&page, "a[data-plan=home]");
             page.until_at("/connect?plan=home");
             page.tab_to("#picture");
@@ -109,7 +95,7 @@ async fn a_home_goes_online_and_moves_by_its_phone() {
         // What gateways do is seen without anything being pressed.
         page.until("document.querySelector('#router') !== null");
         fits(&page, "waits for the router");
-        keep("router-zh", &page);
+        page.keep("phone-router-zh");
         page
     });
     let page = walk.await.unwrap();
@@ -127,7 +113,7 @@ async fn a_home_goes_online_and_moves_by_its_phone() {
             page.until_text("You are online.");
             page.until_text("家庭宽带 300M");
             fits(&page, "online");
-            keep("online", &page);
+            page.keep("phone-online");
             press(&page, "a[data-deed=move]");
             page.until_at(&format!("/move?session={session}"));
             page.tab_to("#location");
@@ -147,11 +133,11 @@ async fn a_home_goes_online_and_moves_by_its_phone() {
     let walk = tokio::task::spawn_blocking(move || {
         page.until("document.querySelector('#steps').dataset.end === 'well'");
         fits(&page, "moved");
-        keep("moved", &page);
+        page.keep("phone-moved");
         page.prefer("dark");
         page.open(&format!("{origin}/"));
         fits(&page, "online, dark");
-        keep("dark", &page);
+        page.keep("phone-dark");
         press(&page, "#out summary");
         press(&page, "#sign-out");
         page.until_at("/register");

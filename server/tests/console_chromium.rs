@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use common::browser::{CONSOLE, PASSWORD, add_account};
 use common::{Gateway, HOME_1, HOME_1B, HOME_2, Server, UNHURRIED, config_with};
 use doorstep_daemon::dry_run::Run;
@@ -22,7 +20,6 @@ use uuid::Uuid;
 const PHONE_WIDTH: u32 = 375;
 const DESK_WIDTH: u32 = 1100;
 const HEIGHT: u32 = 760;
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// A home with an ordinary router, whose session flows.
 async fn home(server: &Server, gateway: &mut Gateway, phone: &str, location: &str) -> Uuid {
@@ -70,18 +67,6 @@ fn evening(server: &Server, session: Uuid) {
         counters.downstream_policed += if sample % 17 < 3 { 40 * wave } else { 0 };
         let at_ms = begin + i64::try_from(sample).unwrap() * SAMPLE_MS;
         traffic.take("gw1", &[(session, 1, counters)], at_ms);
-    }
-}
-
-/// Kept for the documentation if that is asked for.
-fn keep(name: &str, page: &Page) {
-    let picture = page.picture();
-    assert!(picture.starts_with(PNG), "{name}");
-    // A page without anything on it would be far smaller.
-    assert!(picture.len() > 5_000, "{name}: {} bytes", picture.len());
-    if std::env::var_os("DOORSTEP_WRITE_SCREENSHOTS").is_some() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/img");
-        std::fs::write(folder.join(format!("console-{name}.png")), picture).unwrap();
     }
 }
 
@@ -160,7 +145,7 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
                 follow(&page, &format!("main table a[href='{path}']"), &path);
             }
             page.until_text("Buildings");
-            keep("overview", &page);
+            page.keep("console-overview");
             let building = "/sessions?at=110103-xinjingjiayuan-001";
             follow(&page, &format!("a[href='{building}']"), building);
             follow(&page, &format!("a[href='{path}']"), &path);
@@ -171,7 +156,7 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
             page.type_text(HOME_2);
             page.press(Key::Enter);
             page.until_text("are you sure?");
-            keep("confirm", &page);
+            page.keep("console-confirm");
             // The button has the focus: one key more.
             page.tab_to("#confirm");
             page.press(Key::Enter);
@@ -192,12 +177,12 @@ async fn a_session_is_moved_by_the_keyboard_and_seen_to_arrive() {
         page.until("document.querySelector('#live .state').innerText === 'established'");
         page.until_text(HOME_2);
         page.resize(DESK_WIDTH, 1500);
-        keep("session", &page);
+        page.keep("console-session");
         page.resize(DESK_WIDTH, HEIGHT);
         follow(&page, "a[href='/gateways']", "/gateways");
         follow(&page, "a[href='/gateways/gw1']", "/gateways/gw1");
         page.until("document.querySelectorAll('svg.plot polyline').length === 3");
-        keep("gateway", &page);
+        page.keep("console-gateway");
         follow(&page, "a[href='/subscribers']", "/subscribers");
         page.tab_to("#phone");
         page.type_text("13812345678");
@@ -257,7 +242,7 @@ async fn pages_fit_a_phone_in_light_and_dark() {
                 assert_eq!(small, Some(false.into()), "{path}, {scheme}");
             }
             page.open(&format!("{origin}/gateways/gw1"));
-            keep(&format!("phone-{scheme}"), &page);
+            page.keep(&format!("console-phone-{scheme}"));
             backgrounds.push(page.value("getComputedStyle(document.body).backgroundColor"));
         }
         assert_ne!(backgrounds[0], backgrounds[1]);

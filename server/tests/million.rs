@@ -1,5 +1,5 @@
-//! How long the operator's questions take with a million sessions. Too long for every run:
-//! `cargo test -p doorstep-server --release --test million -- --ignored --nocapture`
+//! The operator's questions with many sessions. How long they take is looked at with a million:
+//! `DOORSTEP_SESSIONS=1000000 cargo test -p doorstep-server --release --test million -- --nocapture`
 
 mod common;
 
@@ -12,7 +12,10 @@ use pb::AccessKind::Connect;
 use pb::SessionState as S;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-const SESSIONS: u32 = 1_000_000;
+/// So many where nothing else is said: more than a page looks at.
+const SESSIONS: u32 = 20_000;
+const MANY: u32 = 1_000_000;
+/// With many of them, and a machine and a build that are there for that.
 const MOST: Duration = Duration::from_millis(200);
 
 const COMMUNITY: &str = "'110103-a' || (n % 997) || 'x-001-002-'";
@@ -26,8 +29,14 @@ fn copied(columns: &[String], others: &[(&str, &str)]) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
+fn sessions() -> u32 {
+    let number = std::env::var("DOORSTEP_SESSIONS").ok();
+    number.map_or(SESSIONS, |text| text.parse().expect("a number of sessions"))
+}
+
 /// Copies of the only subscriber, session and receipt.
 async fn fill(database: &Database) {
+    let last = sessions();
     match database {
         Database::Sqlite(path) => {
             let file = rusqlite::Connection::open(path).unwrap();
@@ -45,7 +54,7 @@ async fn fill(database: &Database) {
                 let columns = columns(table);
                 let insert = format!(
                     "WITH RECURSIVE numbers (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers \
-                     WHERE n < {SESSIONS}) INSERT INTO {table} ({}) SELECT {} \
+                     WHERE n < {last}) INSERT INTO {table} ({}) SELECT {} \
                      FROM (SELECT * FROM {table} LIMIT 1), numbers",
                     columns.join(", "),
                     copied(&columns, &others)
@@ -69,7 +78,7 @@ async fn fill(database: &Database) {
                 .unwrap();
                 let insert = format!(
                     "INSERT INTO {table} ({}) SELECT {} FROM (SELECT * FROM {table} LIMIT 1) AS one, \
-                     generate_series(2, {SESSIONS}) AS n",
+                     generate_series(2, {last}) AS n",
                     columns.join(", "),
                     copied(&columns, &others)
                 );
@@ -123,7 +132,7 @@ async fn longest<T>(what: &str, mut ask: impl AsyncFnMut() -> T) -> T {
         longest = longest.max(began.elapsed());
     }
     eprintln!("{what}: {longest:?} at most");
-    assert!(longest <= MOST, "{what}: {longest:?}");
+    assert!(longest <= MOST || sessions() < MANY, "{what}: {longest:?}");
     answer.unwrap()
 }
 
@@ -146,7 +155,7 @@ async fn questions(mut server: Server) {
     let store = &server.running.as_ref().unwrap().engine.store;
     loop {
         let tallies = store.tallies().await.unwrap();
-        if tallies.subscribers == u64::from(SESSIONS) {
+        if tallies.subscribers == u64::from(sessions()) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -167,7 +176,7 @@ async fn questions(mut server: Server) {
         .iter()
         .map(|state| state.count)
         .sum();
-    assert_eq!(counted, u64::from(SESSIONS) + 1);
+    assert_eq!(counted, u64::from(sessions()) + 1);
     let mut gateways = server.operator().await;
     longest("gateways", async || {
         let list = gateways.list_gateways(pb::ListGatewaysRequest {}).await;
@@ -214,13 +223,11 @@ async fn questions(mut server: Server) {
 }
 
 #[tokio::test]
-#[ignore = "a million rows"]
 async fn on_sqlite() {
     questions(Server::start().await).await;
 }
 
 #[tokio::test]
-#[ignore = "a million rows"]
 async fn on_postgres() {
     questions(Server::start_on_postgres().await).await;
 }

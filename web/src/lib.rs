@@ -8,6 +8,7 @@
 
 pub mod assets;
 pub mod cookie;
+pub mod events;
 pub mod form;
 pub mod headers;
 pub mod origin;

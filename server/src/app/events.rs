@@ -1,15 +1,14 @@
 //! Server-sent events: that one of a subscriber's connections has changed, and nothing more.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use doorstep_web::events::{self, Listening};
+use futures::FutureExt as _;
 use futures::future::{Either, pending, select_all};
-use futures::{FutureExt as _, stream};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -25,16 +24,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// News of another server may get lost: after so long the page looks again in any case.
 const LONGEST: Duration = Duration::from_secs(15);
 
-struct Listening {
+struct Changes {
     app: Arc<App>,
     token: String,
     watches: Vec<Watch>,
     _places: (OwnedSemaphorePermit, Place<Uuid>),
 }
 
-impl Listening {
-    /// Waits for the next change; none: the stream is over.
-    async fn next(&mut self) -> Option<Event> {
+impl Listening for Changes {
+    async fn next(&mut self) -> Option<u64> {
         let stop = self.app.stop.clone();
         {
             let watches = self.watches.iter_mut();
@@ -57,7 +55,7 @@ impl Listening {
         // Whoever is not signed in any more is told nothing.
         let whose = self.app.engine.whose_phone(&self.token, self.app.idle);
         whose.await.ok().flatten()?;
-        Some(Event::default().event("changed").data("1"))
+        Some(1)
     }
 }
 
@@ -79,17 +77,11 @@ pub async fn stream(
         let watch = app.engine.hub.watch(row.session.id);
         watches.push(watch.ok_or_else(|| guard.refusals.refuse(Reason::Watches, None))?);
     }
-    let listening = Listening {
+    let listening = Changes {
         token: token.to_owned(),
         watches,
         _places: places,
         app: Arc::clone(&app),
     };
-    let events = stream::unfold(listening, async |mut listening| {
-        let event = listening.next().await?;
-        Some((Ok::<_, Infallible>(event), listening))
-    });
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::default())
-        .into_response())
+    Ok(events::stream(listening))
 }

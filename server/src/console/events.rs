@@ -1,15 +1,13 @@
 //! Server-sent events: that something has changed, and nothing more; pages then ask for what they show.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use doorstep_web::events::{self, Listening};
 use doorstep_web::session::Use;
-use futures::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Console;
@@ -20,16 +18,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Times are shown, and what gateways count: after so long something has changed anyway.
 const LONGEST: Duration = Duration::from_secs(30);
 
-struct Listening {
+struct Changes {
     console: Arc<Console>,
     headers: HeaderMap,
     changes: watch::Receiver<u64>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Listening {
-    /// Waits for the next change; none: the stream is over.
-    async fn next(&mut self) -> Option<Event> {
+impl Listening for Changes {
+    async fn next(&mut self) -> Option<u64> {
         let stop = self.console.stop.clone();
         tokio::select! {
             changed = self.changes.changed() => if changed.is_err() { return None },
@@ -45,7 +42,7 @@ impl Listening {
         let user = self.console.user(&self.headers, Use::Page).await;
         // Whoever is not signed in any more is told nothing.
         user.ok().flatten()?;
-        Some(Event::default().event("changed").data(count.to_string()))
+        Some(count)
     }
 }
 
@@ -56,17 +53,11 @@ pub async fn stream(State(console): State<Arc<Console>>, headers: HeaderMap) -> 
     }
     let place = Arc::clone(&console.streams).try_acquire_owned();
     let place = place.map_err(|_| Problem::from(crate::engine::EngineError::Busy))?;
-    let listening = Listening {
+    let listening = Changes {
         changes: console.engine.hub.changes(),
         console,
         headers,
         _place: place,
     };
-    let events = stream::unfold(listening, async |mut listening| {
-        let event = listening.next().await?;
-        Some((Ok::<_, Infallible>(event), listening))
-    });
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::default())
-        .into_response())
+    Ok(events::stream(listening))
 }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::test_rows::session;
 use super::*;
-use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State};
 
 const ANN: Uuid = Uuid::from_u128(1);
 const SESSION: Uuid = Uuid::from_u128(7);
@@ -18,31 +18,12 @@ fn ann() -> NewSubscriber {
     }
 }
 
-fn session() -> Session {
-    Session {
-        id: SESSION,
-        subscriber: ANN,
-        generation: 1,
-        state: State::Connecting,
-        establishment: Establishment::Terminal,
-        connection: Connection {
-            location: "110103-xinjingjiayuan-001-002-004".parse().unwrap(),
-            gateway: "gw1".to_owned(),
-            addresses: Addresses::default(),
-            key: SealedSecret(vec![1]),
-        },
-        target: None,
-        service: crate::session::service::Grant::default(),
-        detail: String::new(),
-    }
-}
-
 /// Everything that a unit of work may leave.
 fn everything(work: &mut Work<'_>) -> Result<(bool, Option<i64>, usize)> {
     let inserted = work.insert_subscriber(&ann(), 1)?;
     let generation = work.take_generations(ANN, 3)?;
     let place = work.take_place("gw1", 8, 5, SESSION)?;
-    work.insert_session(session(), Who::Operator, 1)?;
+    work.insert_session(session(SESSION), Who::Operator, 1)?;
     work.revoke("gw1", 1);
     work.audit(Who::Operator, "test", Some(ANN), None, "", 1);
     let outcome = work.outcome(SESSION)?;

@@ -264,4 +264,6 @@ mod pages_tests;
 #[cfg(test)]
 mod sessions_tests;
 #[cfg(test)]
+mod test_rows;
+#[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use doorstep_location::LocationPrefix;
 use super::pages::{LOOKED_AT, TEXTS};
 use super::*;
 use crate::audit::AuditKey;
-use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State};
+use crate::session::{Connection, Session, State};
 
 const SUBSCRIBERS: u128 = 5;
 const SESSIONS: u128 = 90;
@@ -21,21 +21,16 @@ fn session(number: u128) -> Session {
         number % 2 + 1,
         number % 4
     );
+    let own = test_rows::session(id(number));
     Session {
-        id: id(number),
         subscriber: Uuid::from_u128(number % SUBSCRIBERS + 1),
-        generation: 1,
         state,
-        establishment: Establishment::Terminal,
         connection: Connection {
             location: location.parse().unwrap(),
             gateway: format!("gw{}", number % 5 % 2),
-            addresses: Addresses::default(),
-            key: SealedSecret(vec![1]),
+            ..own.connection
         },
-        target: None,
-        service: crate::session::service::Grant::default(),
-        detail: String::new(),
+        ..own
     }
 }
 

@@ -1,26 +1,14 @@
 use super::work::waits;
 use super::*;
 use crate::session::machine::{self, Event, Outcome};
-use crate::session::{Addresses, Connection, Establishment, SealedSecret, Session, State, Target};
+use crate::session::{Connection, Session, State, Target};
 
 const SESSION: Uuid = Uuid::from_u128(7);
 
 fn session() -> Session {
     Session {
-        id: SESSION,
-        subscriber: Uuid::from_u128(1),
-        generation: 1,
         state: State::Established,
-        establishment: Establishment::Terminal,
-        connection: Connection {
-            location: "110103-xinjingjiayuan-001-002-004".parse().unwrap(),
-            gateway: "gw1".to_owned(),
-            addresses: Addresses::default(),
-            key: SealedSecret(vec![1]),
-        },
-        target: None,
-        service: crate::session::service::Grant::default(),
-        detail: String::new(),
+        ..test_rows::session(SESSION)
     }
 }
 

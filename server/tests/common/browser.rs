@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use doorstep_daemon::dry_run::Run;
+pub use doorstep_test_chromium::Answer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -16,33 +17,6 @@ pub const PASSWORD: &str = "correct horse battery";
 /// The section of a configuration with a console that people may sign in to as often as they like.
 pub const CONSOLE: &str = "[console]\nlisten = \"127.0.0.1:0\"\ntls = false\n\
      sign_in_rate = { per_minute = 100000, burst = 10000 }";
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then_some(value)
-        })
-    }
-
-    pub fn location(&self) -> &str {
-        self.header("location").unwrap_or("")
-    }
-
-    /// The value of the first field of this name.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        let start = format!("name=\"{name}\" value=\"");
-        let at = self.body.find(&start)? + start.len();
-        self.body[at..].split('"').next()
-    }
-}
 
 /// Somebody who may be signed in.
 pub struct Browser {
@@ -163,12 +137,7 @@ pub async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request:
     let read = tokio::time::timeout(PATIENCE, read).await;
     read.expect("the console says nothing").unwrap();
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    Answer {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-        head: head.to_owned(),
-        body: body.to_owned(),
-    }
+    Answer::read(&text)
 }
 
 pub fn form(fields: &[(&str, &str)]) -> String {

@@ -123,13 +123,7 @@ impl Phone {
             String::from_utf8(bytes).unwrap()
         };
         let text = tokio::time::timeout(PATIENCE, talk).await;
-        let text = text.expect("the app says nothing");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let answer = Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        };
+        let answer = Answer::read(&text.expect("the app says nothing"));
         self.keep_cookies(&answer);
         answer
     }

@@ -9,38 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use doorstep_test_chromium::Answer;
 use nix::sched::{CloneFlags, setns};
 
 use super::support::ip;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then_some(value)
-        })
-    }
-
-    pub fn location(&self) -> &str {
-        self.header("location").unwrap_or("")
-    }
-
-    /// The value of the first field of this name.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        let start = format!("name=\"{name}\" value=\"");
-        let at = self.body.find(&start)? + start.len();
-        self.body[at..].split('"').next()
-    }
-}
 
 /// A device behind `room0`, in a namespace of its own, with 192.168.77.20.
 pub struct Device {
@@ -159,12 +133,8 @@ impl Device {
         // Whoever the test plays on this thread goes on meanwhile.
         let answer = tokio::task::spawn_blocking(|| exchange.join());
         let answer = answer.await.unwrap().unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        for line in head.lines() {
+        let answer = Answer::read(&answer);
+        for line in answer.head.lines() {
             if let Some(set) = line.strip_prefix("set-cookie: ") {
                 let pair = set.split(';').next().unwrap_or_default();
                 if let Some((name, value)) = pair.split_once('=') {
@@ -172,11 +142,7 @@ impl Device {
                 }
             }
         }
-        Answer {
-            status: status.unwrap_or_else(|| panic!("no answer: {answer:?}")),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
+        answer
     }
 }
 

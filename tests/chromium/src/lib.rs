@@ -3,6 +3,7 @@
 //! It is Debian's package, asked by the DevTools protocol over a pair of pipes. Whatever is not as it
 //! should be panics; everything blocks.
 
+mod answer;
 mod page;
 mod pipe;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+pub use answer::Answer;
 pub use page::{Key, Page};
 use pipe::Pipe;
 

@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// So many times Tab is pressed before something counts as out of reach.
 const REACH: usize = 150;
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// A key with a meaning of its own.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +204,18 @@ impl Page {
         let answer = self.ask("Page.captureScreenshot", &json!({ "format": "png" }));
         let data = answer["data"].as_str().expect("a picture");
         BASE64_STANDARD.decode(data).expect("base64")
+    }
+
+    /// A picture that shows something; kept for the documentation, as `docs/img/NAME.png`, if that is asked for.
+    pub fn keep(&self, name: &str) {
+        let picture = self.picture();
+        assert!(picture.starts_with(PNG), "{name}");
+        // A page without anything on it would be far smaller.
+        assert!(picture.len() > 4_000, "{name}: {} bytes", picture.len());
+        if std::env::var_os("DOORSTEP_WRITE_SCREENSHOTS").is_some() {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/img");
+            std::fs::write(folder.join(format!("{name}.png")), picture).expect("a picture is kept");
+        }
     }
 
     /// Errors and warnings of the console, refusals of the content security policy, exceptions.

@@ -56,7 +56,7 @@ pub fn from_a_phone() -> CaseResult {
     page.open(&format!("{APP}/"));
     page.until_text("这里还没有开通宽带");
     fits(&page);
-    keep("start-zh", &page);
+    page.keep("app-start-zh");
     connect(&street, &page)?;
     sees_the_world(&page);
 
@@ -64,7 +64,7 @@ pub fn from_a_phone() -> CaseResult {
     page.tab_to("#in-en");
     page.press(Key::Enter);
     page.until_text("You are online.");
-    keep("online", &page);
+    page.keep("app-online");
     let first = sessions(&street)?.pop().context("no session")?;
     not_from_elsewhere(&street, &first)?;
 
@@ -77,7 +77,7 @@ pub fn from_a_phone() -> CaseResult {
     page.until_text("There is no connection here yet.");
     page.prefer("dark");
     fits(&page);
-    keep("start-dark", &page);
+    page.keep("app-start-dark");
 
     leads_to_the_app(&page, "after.example");
     let unseen = sees_nothing(&street.homes[0].rooms[0], street.http(false))?;
@@ -124,13 +124,13 @@ fn connect(street: &Street, page: &Page) -> Result<()> {
     page.until("location.pathname === '/connect'");
     page.tab_to("#picture");
     fits(page);
-    keep("door-zh", page);
+    page.keep("app-door-zh");
     page.choose_file(&photograph(street, 0)?);
     press(page, "#go-on");
     page.until_text("现在开通吗？");
     page.tab_to("#confirm");
     fits(page);
-    keep("confirm-zh", page);
+    page.keep("app-confirm-zh");
     page.press(Key::Enter);
     page.until("document.querySelector('#steps')?.dataset.end === 'well'");
     page.until_text("您已上网。");
@@ -141,7 +141,7 @@ fn connect(street: &Street, page: &Page) -> Result<()> {
         ensure!(states.contains(state), "no step {state}: {states}");
     }
     fits(page);
-    keep("steps-zh", page);
+    page.keep("app-steps-zh");
     Ok(())
 }
 
@@ -161,7 +161,7 @@ fn relocate(street: &mut Street, page: &Page) -> Result<()> {
     page.until_text("Move now?");
     press(page, "#confirm");
     page.until("document.querySelector('#steps')?.dataset.end === 'well'");
-    keep("steps", page);
+    page.keep("app-steps");
     let after = sessions(street)?.pop().context("no session")?;
     ensure!(
         after.session_id == before.session_id && after.gateway_id != before.gateway_id,
@@ -189,7 +189,7 @@ fn release(street: &Street, page: &Page, left: usize) -> Result<()> {
     page.until_text("End this connection?");
     if left == 0 {
         fits(page);
-        keep("release", page);
+        page.keep("app-release");
     }
     press(page, "#confirm");
     page.until("document.querySelector('#steps')?.dataset.end === 'well'");
@@ -350,15 +350,4 @@ fn fits(page: &Page) {
          parseFloat(getComputedStyle(element).fontSize) < 12)",
     );
     assert_eq!(small, Some(false.into()), "{}", page.text());
-}
-
-/// Kept for the documentation if that is asked for.
-fn keep(name: &str, page: &Page) {
-    let picture = page.picture();
-    // A page without anything on it would be far smaller.
-    assert!(picture.len() > 5_000, "{name}: {} bytes", picture.len());
-    if std::env::var_os("DOORSTEP_WRITE_SCREENSHOTS").is_some() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/img");
-        std::fs::write(folder.join(format!("app-{name}.png")), picture).expect("a picture is kept");
-    }
 }

@@ -1,15 +1,13 @@
 //! Server-sent events: that something has changed, and nothing more; pages then ask for what they show.
 
-use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures::stream;
+use doorstep_web::events::{self, Listening};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::App;
@@ -19,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What happens together is told together.
 const PAUSE: Duration = Duration::from_millis(100);
 
-struct Listening {
+struct Changes {
     app: Arc<App>,
     jobs: watch::Receiver<u64>,
     seen: Option<u64>,
@@ -27,9 +25,8 @@ struct Listening {
     _place: OwnedSemaphorePermit,
 }
 
-impl Listening {
-    /// Waits for the next change; none: the stream is over.
-    async fn next(&mut self) -> Option<Event> {
+impl Listening for Changes {
+    async fn next(&mut self) -> Option<u64> {
         loop {
             let stepped = tokio::select! {
                 changed = self.jobs.changed() => changed.is_ok(),
@@ -44,15 +41,13 @@ impl Listening {
             let has_changed = self.seen.replace(seen).is_some_and(|last| last != seen);
             if stepped || has_changed {
                 self.count += 1;
-                return Some(
-                    Event::default()
-                        .event("changed")
-                        .data(self.count.to_string()),
-                );
+                return Some(self.count);
             }
         }
     }
+}
 
+impl Changes {
     /// What pages show of the sessions, as a number.
     async fn sessions(&self) -> Option<u64> {
         let status = self.app.calls.status().await.ok()?;
@@ -69,18 +64,12 @@ pub async fn stream(State(app): State<Arc<App>>) -> Response {
     let Ok(place) = Arc::clone(&app.streams).try_acquire_owned() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let listening = Listening {
+    let listening = Changes {
         jobs: app.jobs.changes(),
         app,
         seen: None,
         count: 0,
         _place: place,
     };
-    let events = stream::unfold(listening, async |mut listening| {
-        let event = listening.next().await?;
-        Some((Ok::<_, Infallible>(event), listening))
-    });
-    Sse::new(events)
-        .keep_alive(KeepAlive::default())
-        .into_response()
+    events::stream(listening)
 }
