@@ -20,8 +20,6 @@ pub struct BuildRequest {
     pub package: String,
     /// The package's binary.
     pub bin: String,
-    /// Whether a warning, clippy's too if the toolchain has it, fails the build.
-    pub deny_warnings: bool,
 }
 
 impl BuildRequest {
@@ -30,7 +28,6 @@ impl BuildRequest {
         Self {
             package: package.into(),
             bin: bin.into(),
-            deny_warnings: false,
         }
     }
 
@@ -39,18 +36,8 @@ impl BuildRequest {
         Self::new(GATEWAY_PACKAGE, GATEWAY_PACKAGE)
     }
 
-    /// The target folder. It is not the outer cargo's, whose lock is held while its build scripts
-    /// run.
-    fn target_dir(&self) -> PathBuf {
-        target_dir().join(if self.deny_warnings {
-            "ebpf-deny-warnings"
-        } else {
-            "ebpf"
-        })
-    }
-
     pub(crate) fn object(&self) -> PathBuf {
-        self.target_dir()
+        folder(Verb::Build)
             .join(bpf_target())
             .join("release")
             .join(&self.bin)
@@ -70,6 +57,33 @@ pub const fn bpf_target() -> &'static str {
 ///
 /// The compiler's messages go to this process's standard error.
 pub fn build(request: &BuildRequest) -> Result<PathBuf> {
+    cargo(Verb::Build, request)?;
+    let object = request.object();
+    check_object(&object)?;
+    Ok(object)
+}
+
+/// Looks at the program without building it: a warning, clippy's too if the toolchain has it, is an
+/// error.
+pub fn lint(request: &BuildRequest) -> Result<()> {
+    cargo(Verb::Lint, request)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Build,
+    Lint,
+}
+
+/// The target folder. It is not the outer cargo's, whose lock is held while its build scripts run.
+fn folder(verb: Verb) -> PathBuf {
+    target_dir().join(match verb {
+        Verb::Build => "ebpf",
+        Verb::Lint => "ebpf-lint",
+    })
+}
+
+fn cargo(verb: Verb, request: &BuildRequest) -> Result<()> {
     let toolchain = Toolchain::find()?;
     let linker = find_linker()?;
     let mut command = Command::new(&toolchain.cargo);
@@ -78,14 +92,15 @@ pub fn build(request: &BuildRequest) -> Result<PathBuf> {
         .current_dir(workspace_root())
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1")
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            rustflags(&linker, request.deny_warnings)?,
-        )
-        .args(["build", "--release", "--package", &request.package])
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, verb)?)
+        .arg(match verb {
+            Verb::Build => "build",
+            Verb::Lint => "check",
+        })
+        .args(["--release", "--package", &request.package])
         .args(["--bin", &request.bin, "--target", bpf_target()])
         .arg("--target-dir")
-        .arg(request.target_dir())
+        .arg(folder(verb))
         // BTF is made from debug information, so the workspace's own settings must not apply.
         .args(["--config", "profile.release.debug=2"])
         .args(["--config", "profile.release.strip=false"])
@@ -96,26 +111,28 @@ pub fn build(request: &BuildRequest) -> Result<PathBuf> {
     if toolchain.build_std {
         command.args(["-Z", "build-std=core"]);
     }
-    if let (true, Some(clippy)) = (request.deny_warnings, &toolchain.clippy_driver) {
+    if let (Verb::Lint, Some(clippy)) = (verb, &toolchain.clippy_driver) {
         command.env("RUSTC_WORKSPACE_WRAPPER", clippy);
     }
     let status = command
         .status()
         .with_context(|| format!("cannot run {}", toolchain.cargo.display()))?;
     if !status.success() {
+        let what = match verb {
+            Verb::Build => "building",
+            Verb::Lint => "the lints of",
+        };
         bail!(
-            "building {} for {} with {} failed ({status}); the compiler's messages are above",
+            "{what} {} for {} with {} failed ({status}); the compiler's messages are above",
             request.package,
             bpf_target(),
             toolchain.rustc.display()
         );
     }
-    let object = request.object();
-    check_object(&object)?;
-    Ok(object)
+    Ok(())
 }
 
-fn rustflags(linker: &Path, deny_warnings: bool) -> Result<String> {
+fn rustflags(linker: &Path, verb: Verb) -> Result<String> {
     let linker = linker
         .to_str()
         .with_context(|| format!("the path {} is not UTF-8", linker.display()))?;
@@ -127,7 +144,7 @@ fn rustflags(linker: &Path, deny_warnings: bool) -> Result<String> {
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
     ];
-    if deny_warnings {
+    if verb == Verb::Lint {
         flags.push("-Dwarnings".to_owned());
     }
     Ok(flags.join("\u{1f}"))
@@ -204,20 +221,17 @@ mod tests {
 
     #[test]
     fn flags_name_the_linker_and_ask_for_btf() {
-        let flags = rustflags(Path::new("/opt/bin/bpf-linker"), false).unwrap();
-        let flags: Vec<&str> = flags.split('\u{1f}').collect();
-        assert!(flags.contains(&"-Clinker=/opt/bin/bpf-linker"));
-        assert!(flags.contains(&"-Clink-arg=--btf"));
-        assert!(!flags.contains(&"-Dwarnings"));
+        let flags = |verb| rustflags(Path::new("/opt/bin/bpf-linker"), verb).unwrap();
+        let built = flags(Verb::Build);
+        let built: Vec<&str> = built.split('\u{1f}').collect();
+        assert!(built.contains(&"-Clinker=/opt/bin/bpf-linker"));
+        assert!(built.contains(&"-Clink-arg=--btf"));
+        assert!(!built.contains(&"-Dwarnings"));
+        assert!(flags(Verb::Lint).contains("-Dwarnings"));
     }
 
     #[test]
-    fn strict_and_ordinary_builds_do_not_share_a_target_folder() {
-        let ordinary = BuildRequest::gateway();
-        let strict = BuildRequest {
-            deny_warnings: true,
-            ..BuildRequest::gateway()
-        };
-        assert_ne!(ordinary.object(), strict.object());
+    fn lints_and_builds_do_not_share_a_target_folder() {
+        assert_ne!(folder(Verb::Build), folder(Verb::Lint));
     }
 }

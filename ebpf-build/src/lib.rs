@@ -24,7 +24,7 @@ mod toolchain;
 
 pub use anyhow::Error;
 
-pub use build::{BuildRequest, GATEWAY_PACKAGE, bpf_target, build};
+pub use build::{BuildRequest, GATEWAY_PACKAGE, bpf_target, build, lint};
 pub use build_script::build_for_build_script;
 pub use linker::find_linker;
 pub use paths::{find_in_path, target_dir, workspace_root};

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
@@ -29,8 +30,8 @@ pub struct Case {
 pub struct Suite {
     /// What a kernel may do in its own way: they run on every kernel that is tested.
     pub each_kernel: &'static [Case],
-    /// The same where the oldest kernel is left out: it would take long, and what it may do in its own
-    /// way others show.
+    /// The same where the oldest kernel is left out: one of each kind of thing that a kernel may do in
+    /// its own way, as machines in software are slow.
     pub newer_kernels: &'static [Case],
     /// What no kernel has a say in: once is enough.
     pub any_kernel: &'static [Case],
@@ -54,6 +55,9 @@ struct Args {
     /// Only those for a kernel that is tested besides the host's; without it, all.
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
+    /// Only one part of them, such as 1/2: the first, the third, and so on.
+    #[arg(long, default_value = "1/1")]
+    part: Part,
     /// Write the results there.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -67,6 +71,32 @@ struct Args {
 enum Kernel {
     Oldest,
     Newer,
+}
+
+/// One of several parts that are about as large: where cases run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    number: usize,
+    of: usize,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = || {
+            let (number, of) = text.split_once('/')?;
+            let (number, of) = (number.parse().ok()?, of.parse().ok()?);
+            (1..=of).contains(&number).then_some(Self { number, of })
+        };
+        parsed().ok_or_else(|| "a number, a slash and how many there are, such as 1/2".to_owned())
+    }
+}
+
+impl Part {
+    fn has(self, at: usize) -> bool {
+        at % self.of == self.number - 1
+    }
 }
 
 #[derive(Serialize)]
@@ -96,7 +126,9 @@ pub fn main(suite: Suite) -> ExitCode {
     let newer = suite.newer_kernels.iter();
     let newer = newer.filter(|_| args.kernel != Some(Kernel::Oldest));
     let once = suite.any_kernel.iter().filter(|_| args.kernel.is_none());
-    for case in oldest_too.chain(newer).chain(once).filter(wanted) {
+    let all = oldest_too.chain(newer).chain(once).filter(wanted);
+    let ours = all.enumerate().filter(|(at, _)| args.part.has(*at));
+    for (_, case) in ours {
         if args.list {
             let _ = writeln!(out, "{}", case.name);
             continue;
@@ -150,5 +182,22 @@ fn run(case: &Case) -> Line {
         outcome,
         reason,
         ms: start.elapsed().as_millis() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_case_is_in_one_part() {
+        let parts = ["1/3", "2/3", "3/3"].map(|text| text.parse::<Part>().unwrap());
+        for at in 0..10 {
+            let having = parts.iter().filter(|part| part.has(at));
+            assert_eq!(having.count(), 1, "{at}");
+        }
+        for wrong in ["", "1", "0/2", "3/2", "1/0", "a/2"] {
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        }
     }
 }

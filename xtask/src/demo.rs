@@ -81,6 +81,7 @@ fn in_vm(args: &Args, bin_dir: &Path) -> Result<ExitCode> {
     ];
     words.extend(args.more.iter().cloned());
     let finished = vm::run_guest(&Guest {
+        label: None,
         kernel: args.kernel,
         programs: &programs,
         script: &vm::line(&words),

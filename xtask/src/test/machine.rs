@@ -1,7 +1,11 @@
-//! Suites in virtual machines: `program` and `netns`, and `packages` in one with systemd.
+//! Suites in virtual machines: `program` and `netns`, and `packages` in one with systemd. A machine
+//! without KVM uses one CPU, so as many run at once as there are CPUs.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,7 +14,7 @@ use doorstep_ebpf_build::target_dir;
 
 use super::{
     report::{Layer, Outcome},
-    suites::{Built, Ended, PACKAGES, record},
+    suites::{Built, Ended, NETNS, PACKAGES, PROGRAM, record},
 };
 use crate::{
     cargo::DAEMONS,
@@ -22,7 +26,7 @@ use crate::{
 
 const TIMEOUT: Duration = Duration::from_secs(50 * 60);
 
-/// Which of the cases a virtual machine runs.
+/// Which of the cases virtual machines run.
 #[derive(Clone, Copy)]
 pub enum Select<'a> {
     /// Those whose names contain this.
@@ -42,44 +46,82 @@ impl Select<'_> {
             Self::All(None) | Self::ByKernel => Ok(true),
         }
     }
+
+    /// How many machines share a kernel's cases: the newer kernel has the most.
+    fn parts(self, kernel: Kernel) -> usize {
+        match (self, kernel) {
+            (Self::All(Some(_)), _) | (Self::ByKernel, Kernel::V6_1) => 1,
+            (Self::All(None), _) | (Self::ByKernel, Kernel::V6_12) => 2,
+        }
+    }
+
+    fn words(self, kernel: Kernel) -> Vec<String> {
+        match self {
+            Self::All(filter) => filter.map(str::to_owned).into_iter().collect(),
+            Self::ByKernel => ["--kernel", kernel.place()].map(str::to_owned).to_vec(),
+        }
+    }
 }
 
-/// Runs these suites in a virtual machine.
-pub fn in_vm(
-    built: &Built,
+/// A virtual machine that is to run suites.
+pub struct Machine {
+    layer: &'static str,
+    label: String,
     kernel: Kernel,
-    suites: &[&'static str],
-    select: Select<'_>,
-) -> Result<Layer> {
-    println!("vm: on Debian's kernel {kernel}");
-    let daemons = DAEMONS.iter().map(|name| built.bin_dir.join(name));
-    let besides = Besides {
-        files: daemons.collect(),
-        first: First::Script,
-    };
-    boot(
-        built,
-        kernel,
-        Layer::new(kernel.layer()),
-        suites,
-        select,
-        besides,
-    )
+    /// Each suite, and what its command line says.
+    suites: Vec<(&'static str, Vec<String>)>,
+    /// What it has besides the suites.
+    files: Vec<PathBuf>,
+    first: First,
 }
 
-/// Installs the daemons' packages in a virtual machine that systemd runs, and upgrades the gateway's.
-/// None if no case has that in its name.
-pub fn packages_in_vm(
+/// The machines that run the suites `program` and `netns` on a kernel; none if no case is selected.
+pub fn with_suites(built: &Built, kernel: Kernel, select: Select<'_>) -> Result<Vec<Machine>> {
+    let mut suites = Vec::new();
+    for suite in [PROGRAM, NETNS] {
+        if let Some(executable) = built.suites.get(suite)
+            && select.has_case(executable)?
+        {
+            suites.push(suite);
+        }
+    }
+    if suites.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parts = select.parts(kernel);
+    let machine = |number| {
+        let words = |suite| {
+            let mut words = select.words(kernel);
+            words.extend(["--part".to_owned(), format!("{number}/{parts}")]);
+            (suite, words)
+        };
+        Machine {
+            layer: kernel.layer(),
+            label: match parts {
+                1 => kernel.to_string(),
+                _ => format!("{kernel} {number}/{parts}"),
+            },
+            kernel,
+            suites: suites.iter().copied().map(words).collect(),
+            files: DAEMONS.map(|name| built.bin_dir.join(name)).to_vec(),
+            first: First::Script,
+        }
+    };
+    Ok((1..=parts).map(machine).collect())
+}
+
+/// The machine, run by systemd, that installs the daemons' packages and upgrades the gateway's. None
+/// if no case has that in its name.
+pub fn with_packages(
     built: &Built,
     kernel: Kernel,
     filter: Option<&str>,
-) -> Result<Option<Layer>> {
+) -> Result<Option<Machine>> {
     let select = Select::All(filter);
     match built.suites.get(PACKAGES) {
         Some(suite) if select.has_case(suite)? => {}
         _ => return Ok(None),
     }
-    println!("vm: packages, under systemd on Debian's kernel {kernel}");
     let folder = target_dir().join("vm").join(PACKAGES);
     make_anew(&folder)?;
     let gateway = [DAEMONS[0].to_owned()];
@@ -93,74 +135,90 @@ pub fn packages_in_vm(
             only,
         })?);
     }
-    let besides = Besides {
+    Ok(Some(Machine {
+        layer: "systemd",
+        label: format!("{kernel} systemd"),
+        kernel,
+        suites: vec![(PACKAGES, select.words(kernel))],
         files,
         first: First::Systemd,
-    };
-    let layer = Layer::new("systemd");
-    boot(built, kernel, layer, &[PACKAGES], select, besides).map(Some)
+    }))
 }
 
-/// What suites are run with in a virtual machine.
-struct Besides {
-    files: Vec<PathBuf>,
-    first: First,
-}
-
-fn boot(
-    built: &Built,
-    kernel: Kernel,
-    mut layer: Layer,
-    suites: &[&'static str],
-    select: Select<'_>,
-    besides: Besides,
-) -> Result<Layer> {
-    let start = Instant::now();
-    let mut asked = Vec::new();
-    for (suite, executable) in &built.suites {
-        if suites.contains(suite) && select.has_case(executable)? {
-            asked.push((*suite, executable));
+/// Runs the machines, as many at once as there are CPUs, and tells of them by layer.
+pub fn run(built: &Built, machines: &[Machine]) -> Vec<Layer> {
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    let waiting = Mutex::new(machines.iter().enumerate());
+    let next = || waiting.lock().ok()?.next();
+    let ran = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..at_once.min(machines.len()) {
+            scope.spawn(|| {
+                while let Some((at, machine)) = next() {
+                    let layer = machine.run(built);
+                    if let Ok(mut ran) = ran.lock() {
+                        ran.insert(at, layer);
+                    }
+                }
+            });
         }
-    }
-    if asked.is_empty() {
-        layer.note("no case of that name");
-        return Ok(layer);
-    }
-    let mut programs = besides.files;
-    let mut script = String::new();
-    for (suite, executable) in &asked {
-        programs.push((*executable).clone());
-        let mut words = vec![vm::in_guest(executable)?];
-        match select {
-            Select::All(filter) => words.extend(filter.map(str::to_owned)),
-            Select::ByKernel => words.extend(["--kernel", kernel.place()].map(str::to_owned)),
-        }
-        words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
-        script.push_str(&vm::line(&words));
-        script.push_str(&format!("echo $? > /out/{suite}.code\n"));
-    }
-    let guest = vm::run_guest(&Guest {
-        kernel,
-        programs: &programs,
-        script: &script,
-        first: besides.first,
-        timeout: TIMEOUT,
-        kvm: false,
     });
-    match guest {
-        Ok(finished) => {
-            for (suite, _) in asked {
-                let code = finished.file(&format!("{suite}.code"))?;
-                let cases = finished.file(&format!("{suite}.json"));
-                record(&mut layer, suite, cases, &Ended::Code(code == b"0\n"));
-            }
-        }
-        Err(error) => {
-            eprintln!("vm: {error:#}");
-            layer.count(Outcome::Failed);
-            layer.note("the virtual machine failed; see above");
+    let mut layers: Vec<Layer> = Vec::new();
+    for layer in ran.into_inner().unwrap_or_default().into_values() {
+        match layers.last_mut() {
+            Some(last) if last.name == layer.name => last.join(layer),
+            _ => layers.push(layer),
         }
     }
-    layer.duration = start.elapsed();
-    Ok(layer)
+    layers
+}
+
+impl Machine {
+    fn run(&self, built: &Built) -> Layer {
+        println!(
+            "{}: a virtual machine with Debian's kernel boots",
+            self.label
+        );
+        let start = Instant::now();
+        let mut layer = Layer::new(self.layer);
+        if let Err(error) = self.boot(built, &mut layer) {
+            eprintln!("{}: {error:#}", self.label);
+            layer.count(Outcome::Failed);
+            layer.note(format!(
+                "{}: the virtual machine failed; see above",
+                self.label
+            ));
+        }
+        layer.duration = start.elapsed();
+        layer
+    }
+
+    fn boot(&self, built: &Built, layer: &mut Layer) -> Result<()> {
+        let mut programs = self.files.clone();
+        let mut script = String::new();
+        for (suite, options) in &self.suites {
+            let executable = &built.suites[suite];
+            programs.push(executable.clone());
+            let mut words = vec![vm::in_guest(executable)?];
+            words.extend(options.iter().cloned());
+            words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
+            script.push_str(&vm::line(&words));
+            script.push_str(&format!("echo $? > /out/{suite}.code\n"));
+        }
+        let finished = vm::run_guest(&Guest {
+            label: Some(&self.label),
+            kernel: self.kernel,
+            programs: &programs,
+            script: &script,
+            first: self.first,
+            timeout: TIMEOUT,
+            kvm: false,
+        })?;
+        for (suite, _) in &self.suites {
+            let code = finished.file(&format!("{suite}.code"))?;
+            let cases = finished.file(&format!("{suite}.json"));
+            record(layer, suite, cases, &Ended::Code(code == b"0\n"));
+        }
+        Ok(())
+    }
 }

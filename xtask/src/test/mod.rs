@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{process::is_root, setup, vm::kernel::Kernel};
-use machine::Select;
+use machine::{Machine, Select};
 use report::{Layer, Summary};
 pub use suites::NETNS;
 use suites::{BENCH, Built, PROGRAM};
@@ -116,21 +116,29 @@ fn with_root(args: &Args, on_host: &[&'static str], layers: &mut Vec<Layer>) -> 
         }
     }
     if needs_vm {
-        let default = args.kernel.unwrap_or_default();
-        layers.push(machine::in_vm(&built, default, &[PROGRAM, NETNS], select)?);
-        if default == Kernel::default() {
-            layers.extend(machine::packages_in_vm(&built, default, filter)?);
+        let machines = machines(&built, args, select)?;
+        if machines.is_empty() {
+            let mut layer = Layer::new("vm");
+            layer.note("no case of that name");
+            layers.push(layer);
         }
-        if args.kernel.is_none() && filter.is_none() {
-            for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != default) {
-                layers.push(machine::in_vm(
-                    &built,
-                    kernel,
-                    &[PROGRAM, NETNS],
-                    Select::ByKernel,
-                )?);
-            }
-        }
+        layers.extend(machine::run(&built, &machines));
     }
     Ok(())
+}
+
+/// The virtual machines that the command line asks for, those that take longest first.
+fn machines(built: &Built, args: &Args, select: Select<'_>) -> Result<Vec<Machine>> {
+    let filter = args.filter.as_deref();
+    let default = args.kernel.unwrap_or_default();
+    let mut machines = machine::with_suites(built, default, select)?;
+    if args.kernel.is_none() && filter.is_none() {
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != default) {
+            machines.extend(machine::with_suites(built, kernel, Select::ByKernel)?);
+        }
+    }
+    if default == Kernel::default() {
+        machines.extend(machine::with_packages(built, default, filter)?);
+    }
+    Ok(machines)
 }

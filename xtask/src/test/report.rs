@@ -66,6 +66,20 @@ impl Layer {
         self.suites.entry(suite).or_default().extend(cases);
     }
 
+    /// Takes over what another machine found of the same layer. The seconds are those of all machines.
+    pub fn join(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.duration += other.duration;
+        for (suite, cases) in other.suites {
+            self.suites.entry(suite).or_default().extend(cases);
+        }
+        if let Some(note) = other.note {
+            self.note(note);
+        }
+    }
+
     pub fn note(&mut self, note: impl Into<String>) {
         self.note = Some(match self.note.take() {
             Some(before) => format!("{before}; {}", note.into()),
@@ -224,6 +238,19 @@ mod tests {
         let summary = Summary::new(layers, true);
         assert_eq!(summary.failed(), 1);
         assert_eq!(summary.nowhere, ["netns::a (no 8021q)"]);
+    }
+
+    #[test]
+    fn parts_of_a_layer_are_joined() {
+        use Outcome::{Failed, Passed, Skipped};
+        let mut whole = layer("vm", &[("a", Passed), ("c", Skipped)]);
+        whole.note("first");
+        let mut other = layer("vm", &[("b", Failed)]);
+        other.note("second");
+        whole.join(other);
+        assert_eq!((whole.passed, whole.failed, whole.skipped), (1, 1, 1));
+        assert_eq!(whole.suites["netns"].len(), 3);
+        assert_eq!(whole.note.as_deref(), Some("first; second"));
     }
 
     #[test]

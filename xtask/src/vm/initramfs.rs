@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result};
@@ -72,6 +73,9 @@ const FILES: &[(&str, &str)] = &[
 
 /// The cached part for a kernel, made if it is not there or was made of other things.
 pub fn base(kernel: &Unpacked) -> Result<PathBuf> {
+    // Guests that begin at once share it.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let image = kernel.folder.join("initramfs.cpio");
     let made_of = kernel.folder.join("initramfs.made-of");
     let ingredients = ingredients();

@@ -13,6 +13,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -92,6 +93,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         programs.push(program);
     }
     let finished = run_guest(&Guest {
+        label: None,
         kernel: args.kernel,
         programs: &programs,
         script: &line(&words),
@@ -124,6 +126,8 @@ pub fn line(words: &[String]) -> String {
 
 /// What to run in a guest.
 pub struct Guest<'a> {
+    /// What each line that it prints begins with: where several guests run at once.
+    pub label: Option<&'a str>,
     pub kernel: Kernel,
     /// Programs to ship to [`BIN_DIR`].
     pub programs: &'a [PathBuf],
@@ -172,6 +176,7 @@ pub fn run_guest(guest: &Guest<'_>) -> Result<Finished> {
     let (programs, first) = (guest.programs, guest.first);
     initramfs::write(&run.initramfs(), &base, programs, &script, first)?;
     let end = qemu::boot(&Boot {
+        label: guest.label,
         image: &kernel.image,
         initramfs: &run.initramfs(),
         kernel_log: &run.kernel_log(),
@@ -203,27 +208,25 @@ impl RunFolder {
     const PREFIX: &str = "run-";
 
     fn new() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         Self::remove_abandoned()?;
-        let name = format!("{}{}", Self::PREFIX, std::process::id());
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}{}-{number}", Self::PREFIX, std::process::id());
         let folder = kernel::cache().join(name);
         fs::create_dir_all(folder.join("out"))
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(Self(folder))
     }
 
-    /// Removes the folders of runs that were interrupted, and of earlier ones of this process.
+    /// Removes the folders of runs that were interrupted.
     fn remove_abandoned() -> Result<()> {
         for entry in fs::read_dir(kernel::cache())? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(id) = name
+            let process = name
                 .to_str()
-                .and_then(|name| name.strip_prefix(Self::PREFIX))
-            else {
-                continue;
-            };
-            let is_own = id == std::process::id().to_string();
-            if is_own || !Path::new("/proc").join(id).exists() {
+                .and_then(|name| name.strip_prefix(Self::PREFIX)?.split('-').next());
+            if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
                 fs::remove_dir_all(entry.path())?;
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, ExitStatus, Stdio},
     thread,
@@ -34,6 +34,9 @@ const TROUBLE: &[&str] = &[
 
 /// What to boot.
 pub struct Boot<'a> {
+    /// What each line that the guest prints begins with, where several run at once. Without it, what
+    /// it prints is passed on as it comes.
+    pub label: Option<&'a str>,
     pub image: &'a Path,
     pub initramfs: &'a Path,
     /// The kernel's messages go here.
@@ -80,16 +83,12 @@ pub fn boot(boot: &Boot<'_>) -> Result<End> {
     let mut child = qemu(boot)
         .spawn()
         .context("cannot run qemu-system-x86_64: run `cargo xtask setup`")?;
-    let mut output = child.stdout.take().context("QEMU's output is piped")?;
-    let relay = thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = output.read(&mut buffer) {
-            let mut stdout = std::io::stdout().lock();
-            // Whoever reads this may have gone; the guest's result still counts.
-            if stdout.write_all(&buffer[..length]).is_err() || stdout.flush().is_err() {
-                break;
-            }
-        }
+    let output = child.stdout.take().context("QEMU's output is piped")?;
+    let label = boot.label.map(str::to_owned);
+    let relay = thread::spawn(move || match label {
+        // Whoever reads this may have gone; the guest's result still counts.
+        Some(label) => relay_lines(output, &label).unwrap_or_default(),
+        None => relay(output).unwrap_or_default(),
     });
     let end = watch(&mut child, boot);
     if matches!(end, Ok(End::Trouble(_) | End::Timeout(_)) | Err(_)) {
@@ -99,6 +98,25 @@ pub fn boot(boot: &Boot<'_>) -> Result<End> {
     }
     relay.join().ok();
     end
+}
+
+fn relay(mut output: impl io::Read) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    while let length @ 1.. = output.read(&mut buffer)? {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&buffer[..length])?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+fn relay_lines(output: impl io::Read, label: &str) -> io::Result<()> {
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(io::stdout(), "{label}: {}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 fn qemu(boot: &Boot<'_>) -> std::process::Command {
