@@ -15,6 +15,7 @@
 //! | [`blocking`] | work that other threads do |
 //! | [`secrets`] | keeps a daemon's memory out of core dumps |
 //! | [`support`] | what may be told to whoever helps, in one file |
+//! | [`top`] | what goes on, drawn anew every few seconds |
 //! | [`exit`] | how a command ends |
 //! | [`dry_run`] | commands that only tell what they would change |
 
@@ -35,3 +36,4 @@ pub mod socket;
 pub mod stop;
 pub mod supervisor;
 pub mod support;
+pub mod top;

@@ -29,7 +29,10 @@ fn done(server: &Server, arguments: &[&str], input: &str) -> Value {
     let output = run(server, &[arguments, &["-o", "json"]].concat(), input);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {error}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let value = serde_json::from_slice(&output.stdout).unwrap();
+    let words = [&["accounts"], arguments].concat();
+    doorstep_test_schemas::assert_valid("doorstep-server", &words, &value);
+    value
 }
 
 fn refused(server: &Server, arguments: &[&str], input: &str) -> String {

@@ -42,6 +42,7 @@ fn report(server: &Server, arguments: &[&str]) -> (Value, i32, String) {
     let out = String::from_utf8(output.stdout).unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{error}"));
+    doorstep_test_schemas::assert_valid("doorstep-server", arguments, &value);
     (value, output.status.code().unwrap(), out + &error)
 }
 

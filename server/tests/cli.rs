@@ -28,7 +28,9 @@ fn json(dir: &Path, arguments: &[&str]) -> Value {
         "{arguments:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).unwrap()
+    let value = serde_json::from_slice(&output.stdout).unwrap();
+    doorstep_test_schemas::assert_valid("doorstep-server", arguments, &value);
+    value
 }
 
 /// Exit code and standard error of a command that must fail.

@@ -70,6 +70,7 @@ async fn tried(server: &Server, arguments: &[&str]) -> Value {
         "{arguments:?}: {told}"
     );
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    doorstep_test_schemas::assert_valid("doorstep-server", arguments, &value);
     assert_eq!(value["dry_run"], true, "{arguments:?}");
     assert!(
         rows(server).await == before,
@@ -84,6 +85,7 @@ async fn done(server: &Server, arguments: &[&str]) -> Value {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {told}");
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    doorstep_test_schemas::assert_valid("doorstep-server", arguments, &value);
     assert!(value["dry_run"].is_null(), "{arguments:?}");
     assert!(
         rows(server).await != before,

@@ -44,6 +44,7 @@ fn tried_and_done(dir: &Path, arguments: &[&str]) -> (Value, Value) {
         let is_as_before = files(dir) == before;
         assert_eq!(is_as_before, dry_run, "{arguments:?}");
         let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        doorstep_test_schemas::assert_valid("doorstep-server", arguments, &value);
         assert_eq!(value["dry_run"] == true, dry_run, "{arguments:?}");
         value
     });

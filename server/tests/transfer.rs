@@ -369,7 +369,10 @@ fn succeeds(dir: &Path, arguments: &[&str]) -> serde_json::Value {
     let output = command(dir, &[arguments, &["-o", "json"]].concat());
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {error}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let value = serde_json::from_slice(&output.stdout).unwrap();
+    let words = [&["database"], arguments].concat();
+    doorstep_test_schemas::assert_valid("doorstep-server", &words, &value);
+    value
 }
 
 fn fails(dir: &Path, arguments: &[&str], want: &str) {

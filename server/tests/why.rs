@@ -309,6 +309,7 @@ async fn the_command_tells_by_text_json_and_exit_code() {
     let text = String::from_utf8(output.stdout).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     told.push(text);
+    doorstep_test_schemas::assert_valid("doorstep-server", &["why"], &json);
     assert_eq!(json[0]["session_id"], connect.session_id);
     assert_eq!(json[0]["location_id"], HOME_1);
     assert_eq!(json[0]["gateway_id"], "gw1");

@@ -66,6 +66,8 @@ mod support;
 mod support_bundle;
 #[path = "netns/survival.rs"]
 mod survival;
+#[path = "netns/top.rs"]
+mod top;
 #[path = "netns/trace.rs"]
 mod trace;
 #[path = "netns/uplinks.rs"]
@@ -144,6 +146,7 @@ fn main() -> ExitCode {
             options::{hairpin, tag_priority, clamp_mss},
             trace::{both_directions_and_why_not, asked_for, gateway_killed_and_stopped, upgraded},
             why::{judged},
+            top::{one_frame, in_a_terminal},
             liveness::{gateway_gone, terminal_unplugged},
             survival::{gateway_killed, server_away, terminal_killed, time_to_live},
             kills::{on_the_way},

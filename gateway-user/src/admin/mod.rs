@@ -2,6 +2,7 @@
 
 mod brief;
 mod convert;
+mod list;
 mod trace;
 mod why;
 
@@ -89,9 +90,10 @@ impl GatewayAdmin for Admin {
 
     async fn sessions(
         &self,
-        _: Request<v1::GatewaySessionsRequest>,
+        request: Request<v1::GatewaySessionsRequest>,
     ) -> Result<Response<Self::SessionsStream>, Status> {
-        let shown = self.ask(Query::Sessions).await?;
+        let list = list::sessions(&self.config, request.into_inner())?;
+        let shown = self.ask(|reply| Query::Sessions(list, reply)).await?;
         let readings = shown.readings.await.unwrap_or_default();
         let sessions = convert::sessions(
             &self.config,
@@ -169,12 +171,9 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<v1::GatewayLinesRequest>,
     ) -> Result<Response<Self::LinesStream>, Status> {
-        let all = !request.into_inner().blocked_only;
-        let lines = self.ask(Query::Lines).await?.into_iter();
-        let lines = lines
-            .filter(|line| all || line.blocked_by_inventory || line.blocked.is_some())
-            .map(convert::line)
-            .collect();
+        let list = list::lines(request.get_ref())?;
+        let lines = self.ask(|reply| Query::Lines(list, reply)).await?;
+        let lines = lines.into_iter().map(convert::line).collect();
         Ok(in_parts(lines, |lines| v1::GatewayLines { lines }))
     }
 

@@ -10,6 +10,7 @@ use doorstep_daemon::output::{self, Output};
 use doorstep_pki::token::Token;
 use zeroize::Zeroizing;
 
+use super::json::Enrolled;
 use crate::enroll;
 
 /// More than any token.
@@ -59,13 +60,13 @@ pub async fn enroll(args: Enroll) -> anyhow::Result<()> {
     let until = certificate.map(|certificate| certificate.validity.until_ms);
     dry_run.tell();
     match args.output {
-        Output::Json => output::json(&dry_run.with(serde_json::json!({
-            "gateway_id": token.gateway,
-            "operator": token.operator,
-            "ca": files.ca,
-            "certificate": files.cert,
-            "until_unix_ms": until,
-        }))),
+        Output::Json => output::json(&dry_run.with(Enrolled {
+            gateway_id: token.gateway,
+            operator: token.operator,
+            ca: files.ca.clone(),
+            certificate: files.cert.clone(),
+            until_unix_ms: until,
+        })),
         Output::Table => output::print(&format!(
             "{} is a gateway of {} now. In its configuration:\n\n\
              [operator.server]\n\

@@ -10,7 +10,7 @@ use doorstep_daemon::output::{self, Output, table};
 use doorstep_proto::v1;
 
 use super::json;
-use super::show::connect;
+use super::show::{connect, tell_more};
 
 #[derive(Subcommand)]
 pub enum Action {
@@ -19,6 +19,15 @@ pub enum Action {
         /// Only those that are blocked
         #[arg(long)]
         blocked: bool,
+        /// Only those at a place and below it, by whole components: 1101, 110103-xinjingjiayuan
+        #[arg(long, value_name = "PREFIX")]
+        location: Option<String>,
+        /// At most so many; where there may be more, what to type for them is told on standard error
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+        /// Only those behind this location, the last of the page before
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
     },
     /// Let nothing pass a line until it is unblocked; its sessions stay
     Block {
@@ -39,8 +48,24 @@ pub enum Action {
 }
 
 pub async fn lines(socket: &Path, action: Option<Action>, output: Output) -> Result<()> {
-    match action.unwrap_or(Action::List { blocked: false }) {
-        Action::List { blocked } => list(socket, blocked, output).await,
+    let Some(action) = action else {
+        return list(socket, v1::GatewayLinesRequest::default(), output).await;
+    };
+    match action {
+        Action::List {
+            blocked,
+            location,
+            limit,
+            after,
+        } => {
+            let request = v1::GatewayLinesRequest {
+                blocked_only: blocked,
+                location_prefix: location.unwrap_or_default(),
+                after: after.unwrap_or_default(),
+                limit: limit.unwrap_or_default(),
+            };
+            list(socket, request, output).await
+        }
         Action::Block { location, dry_run } => set(socket, location, true, dry_run, output).await,
         Action::Unblock { location, dry_run } => {
             set(socket, location, false, dry_run, output).await
@@ -48,14 +73,18 @@ pub async fn lines(socket: &Path, action: Option<Action>, output: Output) -> Res
     }
 }
 
-async fn list(socket: &Path, blocked_only: bool, output: Output) -> Result<()> {
-    let request = v1::GatewayLinesRequest { blocked_only };
+async fn list(socket: &Path, request: v1::GatewayLinesRequest, output: Output) -> Result<()> {
+    let limit = Some(request.limit).filter(|limit| *limit > 0);
     let answer = connect(socket).await?.lines(request).await;
     let mut parts = answer.map_err(refused)?.into_inner();
     let mut lines = Vec::new();
     while let Some(part) = parts.message().await.map_err(refused)? {
         lines.extend(part.lines);
     }
+    let last = lines
+        .last()
+        .map(|last: &v1::GatewayLine| &*last.location_id);
+    tell_more(lines.len(), limit, last);
     if output == Output::Json {
         return output::json(&lines.iter().map(json::line).collect::<Vec<_>>());
     }

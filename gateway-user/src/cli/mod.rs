@@ -7,8 +7,12 @@
 mod enroll;
 mod json;
 mod lines;
+mod packets;
+#[cfg(test)]
+mod schemas;
 mod show;
 mod support;
+mod top;
 mod trace;
 mod upgrade;
 mod why;
@@ -58,7 +62,7 @@ enum Command {
     /// Show how the running daemon is
     Status(Ask),
     /// Show the sessions with their counters
-    Sessions(Ask),
+    Sessions(show::SessionsArgs),
     /// Show the lines; block and unblock them
     Lines {
         #[command(flatten)]
@@ -70,6 +74,9 @@ enum Command {
     Garden(Ask),
     /// Show which packets were dropped, and why
     Drops(Drops),
+    /// Show what goes on, drawn anew every few seconds: rates of uplinks and lines, what is dropped, how full
+    /// the maps are; `q` ends it
+    Top(top::Top),
     /// Show what becomes of a subscriber's packets, one by one; Ctrl-C ends it
     Trace(Trace),
     /// Show what the programs would do with packets, and which entries decide; nothing is sent
@@ -269,7 +276,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             println!("nothing is pinned below {}", config.pin_path.display());
         }
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
-        Command::Sessions(ask) => show::sessions(&ask.socket, ask.output).await?,
+        Command::Sessions(args) => show::sessions(args).await?,
+        Command::Top(args) => top::run(args).await?,
         Command::Trace(trace) => trace::run(trace).await?,
         Command::SupportBundle(args) => support::bundle(args).await?,
         Command::Why(why) => why::run(why).await?,
@@ -305,6 +313,7 @@ mod tests {
             ("lines list", "it reads"),
             ("garden", "it reads"),
             ("drops", "it reads"),
+            ("top", "it reads"),
             (
                 "trace",
                 "it follows packets; the programs that tell of them go with it",

@@ -1,7 +1,9 @@
 //! Commands that ask the running daemon.
 
+use std::io::{Write as _, stderr};
 use std::path::Path;
 
+use clap::Args;
 use doorstep_daemon::client::{self, refused};
 use doorstep_daemon::output::{self, Output, table};
 use doorstep_proto::v1;
@@ -10,6 +12,7 @@ use tonic::transport::Channel;
 
 use super::json;
 use crate::dataplane::{Port, Role};
+use crate::engine::PHASES;
 
 pub(super) type Client = GatewayAdminClient<Channel>;
 
@@ -178,10 +181,48 @@ fn operator_row(operator: &v1::GatewayOperator, servers: &[v1::GatewayServer]) -
     ]
 }
 
-pub async fn sessions(socket: &Path, output: Output) -> anyhow::Result<()> {
-    let mut parts = connect(socket)
+#[derive(Args)]
+pub struct SessionsArgs {
+    /// Only those of this operator
+    #[arg(long, value_name = "NAME")]
+    operator: Option<String>,
+    /// Only those at a place and below it, by whole components: 1101, 110103-xinjingjiayuan
+    #[arg(long, value_name = "PREFIX")]
+    location: Option<String>,
+    /// Only those in this state; may be given several times
+    #[arg(long, value_name = "STATE", value_parser = PHASES)]
+    state: Vec<String>,
+    /// At most so many; where there may be more, what to type for them is told on standard error
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Only those behind this one, the last of the page before
+    #[arg(long, value_name = "OPERATOR/SESSION")]
+    after: Option<String>,
+    #[command(flatten)]
+    ask: super::Ask,
+}
+
+/// Tells how a list goes on, if it may.
+pub(super) fn tell_more(count: usize, limit: Option<u32>, last: Option<&str>) {
+    let is_full = limit.is_some_and(|limit| count >= limit as usize);
+    if let (true, Some(last)) = (is_full, last) {
+        // Nobody is left to be told if it is closed.
+        let _ = writeln!(stderr(), "there may be more: the same with --after {last}");
+    }
+}
+
+pub async fn sessions(args: SessionsArgs) -> anyhow::Result<()> {
+    let super::Ask { socket, output } = args.ask;
+    let request = v1::GatewaySessionsRequest {
+        operator: args.operator.unwrap_or_default(),
+        location_prefix: args.location.unwrap_or_default(),
+        phases: args.state,
+        after: args.after.unwrap_or_default(),
+        limit: args.limit.unwrap_or_default(),
+    };
+    let mut parts = connect(&socket)
         .await?
-        .sessions(v1::GatewaySessionsRequest {})
+        .sessions(request)
         .await
         .map_err(refused)?
         .into_inner();
@@ -189,6 +230,10 @@ pub async fn sessions(socket: &Path, output: Output) -> anyhow::Result<()> {
     while let Some(part) = parts.message().await.map_err(refused)? {
         sessions.extend(part.sessions);
     }
+    let last = sessions
+        .last()
+        .map(|last: &v1::GatewaySession| format!("{}/{}", last.operator, last.session_id));
+    tell_more(sessions.len(), args.limit, last.as_deref());
     if output == Output::Json {
         return output::json(&sessions.iter().map(json::session).collect::<Vec<_>>());
     }

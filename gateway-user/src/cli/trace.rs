@@ -8,7 +8,7 @@ use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_told::Told;
 use doorstep_proto::v1::gateway_trace_request::Target as Asked;
 
-use super::{Target, Trace, json, show};
+use super::{Target, Trace, packets, show};
 
 const HEADER: [&str; 9] = [
     "TIME (UTC)",
@@ -49,7 +49,9 @@ async fn show(trace: Trace) -> anyhow::Result<()> {
     while let Some(message) = stream.message().await.map_err(refused)? {
         let Some(told) = message.told else { continue };
         output::print(&match ask.output {
-            Output::Json => format!("{}\n", json::told(&told)),
+            Output::Json => {
+                format!("{}\n", serde_json::to_string(&packets::told(&told))?)
+            }
             Output::Table => text(&told),
         })?;
         if let (Told::Packet(_), Some(left)) = (&told, &mut left) {

@@ -7,7 +7,7 @@ use doorstep_daemon::client::refused;
 use doorstep_daemon::output::{self, Output, fields};
 use doorstep_proto::v1;
 
-use super::{Why, json, show, trace};
+use super::{Why, packets, show, trace};
 use crate::capture;
 
 /// A packet that nobody has sent may still be seen in one place.
@@ -27,7 +27,7 @@ pub(super) async fn run(why: Why) -> anyhow::Result<()> {
         .map_err(refused)?
         .into_inner();
     if ask.output == Output::Json {
-        let fates: Vec<_> = answer.fates.iter().map(json::fate).collect();
+        let fates: Vec<_> = answer.fates.iter().map(packets::fate).collect();
         return output::json(&fates);
     }
     output::print(&text(&answer))
@@ -209,7 +209,7 @@ reason    unknown_ethertype (34): neither IPv4, IPv6 nor ARP
 
     #[test]
     fn as_json() {
-        let told = json::fate(&fate());
+        let told = serde_json::to_value(packets::fate(&fate())).expect("JSON");
         assert_eq!(told["action"], "drop");
         assert_eq!(told["reason"], "mac_not_bound");
         assert_eq!(told["entry"]["slot"], 3);
@@ -220,7 +220,7 @@ reason    unknown_ethertype (34): neither IPv4, IPv6 nor ARP
             location_id: String::new(),
             ..fate()
         };
-        let told = json::fate(&nobodys);
+        let told = serde_json::to_value(packets::fate(&nobodys)).expect("JSON");
         assert!(told["session_id"].is_null() && told["location_id"].is_null());
     }
 }

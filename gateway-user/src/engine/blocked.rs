@@ -9,6 +9,7 @@ use doorstep_gateway_common::flag;
 use doorstep_location::LocationId;
 use thiserror::Error;
 
+use super::list::{LineList, first};
 use super::row::{Block, Phase, Write};
 use super::{Action, Engine, Now, Session, Timer};
 use crate::inventory::map_value;
@@ -152,26 +153,28 @@ impl Engine {
         inventory.blocked_len() + by_hand.count()
     }
 
-    /// The lines of the inventory, and what else is blocked, by location.
-    pub fn lines(&self) -> Vec<LineView> {
-        let mut sessions: HashMap<&LocationId, usize> = HashMap::new();
-        for held in self.sessions.values() {
-            *sessions.entry(&held.row.connect.location).or_default() += 1;
-        }
+    /// Lines of the inventory, and of what else is blocked, by location.
+    pub fn lines(&self, list: &LineList) -> Vec<LineView> {
         let inventory = &self.settings.inventory;
         let others = self.blocks.keys();
         let others = others.filter(|location| inventory.resolve(location).is_none());
-        let mut views: Vec<_> = inventory
-            .iter()
-            .map(|(location, _)| location)
-            .chain(others)
-            .map(|location| {
-                let sessions = sessions.get(location).copied().unwrap_or_default();
-                self.line_view(location, sessions)
-            })
-            .collect();
-        views.sort_unstable_by(|a, b| a.location.cmp(&b.location));
-        views
+        let all = inventory.iter().map(|(location, _)| location).chain(others);
+        let all = all.filter(|location| {
+            list.has(location) && (!list.blocked_only || self.is_blocked(location))
+        });
+        let listed = first(all.collect(), list.limit);
+        let mut sessions: HashMap<&LocationId, usize> =
+            listed.iter().map(|location| (*location, 0)).collect();
+        for held in self.sessions.values() {
+            if let Some(count) = sessions.get_mut(&held.row.connect.location) {
+                *count += 1;
+            }
+        }
+        let views = listed.iter().map(|location| {
+            let sessions = sessions.get(location).copied().unwrap_or_default();
+            self.line_view(location, sessions)
+        });
+        views.collect()
     }
 
     fn line_view(&self, location: &LocationId, sessions: usize) -> LineView {

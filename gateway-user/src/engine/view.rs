@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use doorstep_gateway_common::{OperatorIndex, Slot};
 
+use super::list::SessionList;
 use super::message::Connect;
 use super::row::{Phase, SessionRef, Step};
 use super::{Engine, Session};
@@ -60,31 +61,27 @@ impl Session {
 }
 
 impl Engine {
-    pub fn sessions(&self) -> Vec<SessionView> {
-        let mut views: Vec<_> = self
-            .sessions
-            .iter()
-            .map(|(session, held)| {
-                let (phase, opened) = match &held.row.phase {
-                    Phase::Establishing if held.opening.is_some() => ("opening", held.opening),
-                    Phase::Establishing => ("establishing", None),
-                    Phase::Established(opened) => ("established", Some(*opened)),
-                    Phase::Closing { opened, .. } => ("closing", *opened),
-                };
-                SessionView {
-                    operator: session.operator,
-                    connect: held.row.connect.clone(),
-                    line: held.line.to_string(),
-                    phase,
-                    detail: held.hindrance(),
-                    mac: opened.map(|opened| opened.mac),
-                    slot: held.row.slot,
-                    steps: held.row.steps.clone(),
-                }
-            })
-            .collect();
-        views.sort_unstable_by_key(|view| (view.operator, view.connect.session));
-        views
+    pub fn sessions(&self, list: &SessionList) -> Vec<SessionView> {
+        let listed = self.listed(list).into_iter();
+        let held = listed.filter_map(|id| Some((id.operator, self.sessions.get(&id)?)));
+        held.map(|(operator, held)| {
+            let opened = match &held.row.phase {
+                Phase::Establishing => held.opening,
+                Phase::Established(opened) => Some(*opened),
+                Phase::Closing { opened, .. } => *opened,
+            };
+            SessionView {
+                operator,
+                connect: held.row.connect.clone(),
+                line: held.line.to_string(),
+                phase: held.phase(),
+                detail: held.hindrance(),
+                mac: opened.map(|opened| opened.mac),
+                slot: held.row.slot,
+                steps: held.row.steps.clone(),
+            }
+        })
+        .collect()
     }
 
     /// Whose slots these are, as far as they are sessions'.

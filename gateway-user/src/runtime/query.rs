@@ -12,7 +12,9 @@ use super::fast_path::{Command, Inspection};
 use crate::clock;
 use crate::dataplane::{Attachment, MapUse, Object};
 use crate::engine::row::SessionRef;
-use crate::engine::{BlockRefusal, LeaseView, LineView, OperatorTally, SessionView, Summary};
+use crate::engine::{
+    BlockRefusal, LeaseView, LineList, LineView, OperatorTally, SessionList, SessionView, Summary,
+};
 use crate::session::Reading;
 
 /// A question, and where its answer goes.
@@ -22,14 +24,14 @@ pub enum Query {
     Alive(oneshot::Sender<()>),
     Measure(oneshot::Sender<(Measured, oneshot::Receiver<Result<MapsRead, String>>)>),
     Summary(oneshot::Sender<(Summary, oneshot::Receiver<Result<Inspection, String>>)>),
-    Sessions(oneshot::Sender<SessionShown>),
+    Sessions(SessionList, oneshot::Sender<SessionShown>),
     /// Puts the programs of another object in place.
     Upgrade(
         Object,
         Run,
         oneshot::Sender<Result<Vec<Attachment>, String>>,
     ),
-    Lines(oneshot::Sender<Vec<LineView>>),
+    Lines(LineList, oneshot::Sender<Vec<LineView>>),
     /// Not only a question: to block a line, or not any more.
     SetBlocked {
         location: LocationId,
@@ -110,16 +112,16 @@ impl Runtime {
                 let now = clock::now();
                 let _ = reply.send(self.engine.would_be_blocked(&location, blocked, now));
             }
-            Query::Lines(reply) => {
-                let _ = reply.send(self.engine.lines());
+            Query::Lines(list, reply) => {
+                let _ = reply.send(self.engine.lines(&list));
             }
             Query::Holders(slots, reply) => {
                 let _ = reply.send(self.engine.holders(&slots));
             }
             Query::SetBlocked { .. } => unreachable!("decided on, as other inputs are"),
-            Query::Sessions(reply) => {
+            Query::Sessions(list, reply) => {
                 let (sender, readings) = oneshot::channel();
-                let sessions = self.engine.sessions();
+                let sessions = self.engine.sessions(&list);
                 let slots = sessions.iter().map(|view| view.slot).collect();
                 let _ = self.fast_path.send(Command::Show(slots, sender));
                 let _ = reply.send(SessionShown { sessions, readings });

@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::control::{Client, ServerStates};
 use crate::dataplane::{Attachment, MapUse, Object, Tracer, UplinkStates};
 use crate::engine::LinePort;
+use crate::engine::SessionList;
 use crate::inventory::Inventory;
 use crate::metrics::{FAMILIES, GatewayMetrics};
 use crate::plan::Tables;
@@ -75,7 +76,7 @@ async fn a_session_from_connect_to_receipt() {
     assert_eq!(accounting.sessions[0].session_id, SESSION);
 
     let (sender, answer) = oneshot::channel();
-    let query = Input::Query(Query::Sessions(sender));
+    let query = Input::Query(Query::Sessions(SessionList::default(), sender));
     gateway.inputs.send(query).await.expect("listens");
     let shown = answer.await.expect("answers");
     assert_eq!(shown.sessions[0].phase, "established");
@@ -255,7 +256,7 @@ async fn a_service_changes_while_the_session_is_open_and_outlives_the_daemon() {
     let (_stream, hello) = greeted(&mut server).await;
     assert_eq!(hello.held[0].service_revision, 2);
     let (sender, answer) = oneshot::channel();
-    let query = Input::Query(Query::Sessions(sender));
+    let query = Input::Query(Query::Sessions(SessionList::default(), sender));
     gateway.inputs.send(query).await.expect("listens");
     let shown = answer.await.expect("answers");
     let held = shown.sessions[0].connect.service;
@@ -397,7 +398,7 @@ async fn the_admin_socket_answers_and_goes_away() {
     assert_eq!(status.sessions.map(|counts| counts.established), Some(1));
     assert!(status.servers[0].connected);
     assert_eq!(status.maps[0].max, 8);
-    let sessions = client.sessions(v1::GatewaySessionsRequest {}).await;
+    let sessions = client.sessions(v1::GatewaySessionsRequest::default()).await;
     let mut sessions = sessions.expect("answers").into_inner();
     let part = sessions.message().await.expect("answers").expect("a part");
     let [session] = &part.sessions[..] else {

@@ -12,7 +12,7 @@ use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::accounts_client::AccountsClient;
 use doorstep_proto::v1::change_account_request::Change;
-use serde_json::json;
+use serde::Serialize;
 use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
@@ -20,6 +20,24 @@ use super::tables::when;
 
 const NO_PASSWORD: &str = "standard input has no password; give it as one line";
 const TWO_PASSWORDS: &str = "these were two different passwords; nothing was changed";
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Account {
+    account: String,
+    role: String,
+    disabled: bool,
+    created_unix_ms: i64,
+    /// When the password was set.
+    password_unix_ms: i64,
+}
+
+/// That it was added or changed.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Changed {
+    account: String,
+}
 
 #[derive(Debug, Subcommand)]
 pub enum Action {
@@ -140,7 +158,10 @@ async fn add(
 fn done(name: &str, what: &str, dry_run: DryRun, output: Output) -> Result<()> {
     dry_run.tell();
     match output {
-        Output::Json => output::json(&dry_run.with(json!({ "account": name }))),
+        Output::Json => {
+            let account = name.to_owned();
+            output::json(&dry_run.with(Changed { account }))
+        }
         Output::Table => output::print(&format!("account {name} {what}\n")),
     }
 }
@@ -151,19 +172,14 @@ async fn list(socket: &Path, output: Output) -> Result<()> {
     let accounts = listed.map_err(refused)?.into_inner().accounts;
     match output {
         Output::Json => {
-            let rows: Vec<_> = accounts
-                .iter()
-                .map(|row| {
-                    json!({
-                        "account": row.name,
-                        "role": row.role,
-                        "disabled": row.disabled,
-                        "created_unix_ms": row.created_unix_ms,
-                        "password_unix_ms": row.password_unix_ms,
-                    })
-                })
-                .collect();
-            output::json(&rows)
+            let rows = accounts.into_iter().map(|row| Account {
+                account: row.name,
+                role: row.role,
+                disabled: row.disabled,
+                created_unix_ms: row.created_unix_ms,
+                password_unix_ms: row.password_unix_ms,
+            });
+            output::json(&rows.collect::<Vec<_>>())
         }
         Output::Table => {
             let rows: Vec<_> = accounts

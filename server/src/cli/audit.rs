@@ -14,7 +14,7 @@ use doorstep_server::audit::{AuditKey, Chained, Head, Verifier};
 use doorstep_server::config::Config;
 use doorstep_server::keys;
 use doorstep_server::store::AuditLog;
-use serde_json::json;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::tables::when;
@@ -32,6 +32,22 @@ const COLUMNS: [&str; 7] = [
     "SESSION",
     "DETAIL",
 ];
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Verified {
+    entries: u64,
+    head: String,
+    /// Up to which entry `--head` agrees; null: none was given.
+    anchored: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Proof {
+    entries: u64,
+    head: String,
+}
 
 pub fn audit(action: AuditAction, output: Output) -> Result<()> {
     match action {
@@ -193,11 +209,11 @@ fn verify(key: &AuditKey, lines: Lines, anchor: Option<Head>, output: Output) ->
     let head = head.ok_or_else(|| found(NO_HEAD))?;
     let count = verifier.finish(&head).map_err(found)?;
     match output {
-        Output::Json => output::json(&json!({
-            "entries": count,
-            "head": head.to_string(),
-            "anchored": anchor.map(|anchor| anchor.count),
-        })),
+        Output::Json => output::json(&Verified {
+            entries: count,
+            head: head.to_string(),
+            anchored: anchor.map(|anchor| anchor.count),
+        }),
         Output::Table => output::print(&output::fields(&[
             ("entries", format!("{count}, all as they were written")),
             (
@@ -231,7 +247,10 @@ fn last(lines: Lines) -> Result<Head> {
 
 fn show_head(head: &Head, output: Output) -> Result<()> {
     match output {
-        Output::Json => output::json(&json!({ "entries": head.count, "head": head.to_string() })),
+        Output::Json => output::json(&Proof {
+            entries: head.count,
+            head: head.to_string(),
+        }),
         Output::Table => output::print(&format!("{head}\n")),
     }
 }

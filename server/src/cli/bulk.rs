@@ -19,7 +19,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::bulk_csv::{Columns, Rows};
-use super::bulk_report::Report;
+use super::bulk_report::{CONNECTED, IMPORTED, Report};
 use super::tables;
 
 /// How often progress is told where it is no terminal, in rows.
@@ -130,7 +130,7 @@ pub async fn import(
         (Some(file), false) => Some(Secrets::create(file)?),
         _ => None,
     };
-    let mut report = Report::new("imported", rows.told(), given.dry_run);
+    let mut report = Report::new(IMPORTED, rows.told(), given.dry_run);
     let total = rows.total();
     let ended = match client.import_subscribers(rows.into_stream()).await {
         Ok(answers) => {
@@ -177,7 +177,7 @@ pub async fn connect(
         },
         dry_run,
     })?;
-    let mut report = Report::new("connected", rows.told(), given.dry_run);
+    let mut report = Report::new(CONNECTED, rows.told(), given.dry_run);
     let total = rows.total();
     let ended = match client.connect_sessions(rows.into_stream()).await {
         Ok(answers) => follow(answers.into_inner(), total, &mut report, |_| Ok(())).await,

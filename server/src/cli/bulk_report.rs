@@ -10,14 +10,35 @@ use super::bulk_csv::{Shared, look};
 
 /// A row that was refused.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Refusal {
     line: u64,
     reason: String,
 }
 
+/// What was done to rows, in one word.
+pub const IMPORTED: &str = "imported";
+pub const CONNECTED: &str = "connected";
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Rows<'a> {
+    rows: u64,
+    /// Of `subscribers import`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imported: Option<u64>,
+    /// Of `sessions connect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<u64>,
+    present: u64,
+    refused: u64,
+    unanswered: u64,
+    refusals: &'a [Refusal],
+}
+
 #[derive(Debug)]
 pub struct Report {
-    /// What was done to the others, in one word.
+    /// [`IMPORTED`] or [`CONNECTED`].
     verb: &'static str,
     told: Shared,
     dry_run: DryRun,
@@ -84,15 +105,15 @@ impl Report {
     pub fn text(&self, output: Output) -> Result<String> {
         let rows = self.answered() + self.unanswered;
         if output == Output::Json {
-            let value = serde_json::json!({
-                "rows": rows,
-                self.verb: self.done,
-                "present": self.present,
-                "refused": self.refused(),
-                "unanswered": self.unanswered,
-                "refusals": self.refusals,
+            let told = self.dry_run.with(Rows {
+                rows,
+                imported: (self.verb == IMPORTED).then_some(self.done),
+                connected: (self.verb == CONNECTED).then_some(self.done),
+                present: self.present,
+                refused: self.refused(),
+                unanswered: self.unanswered,
+                refusals: &self.refusals,
             });
-            let told = self.dry_run.with(value);
             return Ok(format!("{}\n", serde_json::to_string_pretty(&told)?));
         }
         let mut text = fields(&[

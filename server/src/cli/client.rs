@@ -213,10 +213,11 @@ pub async fn subscribers(
                 .into_inner();
             let sessions = lists::sessions_of(&client, &id).await?;
             if output == Output::Json {
-                let sessions: Vec<_> = sessions.into_iter().map(views::Session::from).collect();
-                let mut value = serde_json::to_value(views::Subscriber::from(view))?;
-                value["session_list"] = serde_json::to_value(sessions)?;
-                return json(&value);
+                let sessions = sessions.into_iter().map(views::Session::from);
+                return json(&views::SubscriberDetail {
+                    subscriber: view.into(),
+                    session_list: sessions.collect(),
+                });
             }
             print(&tables::subscribers(vec![view]))?;
             print("\n")?;

@@ -1,5 +1,6 @@
 //! `database`: works on the database itself, by the server's configuration.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use doorstep_server::keys;
 use doorstep_server::serve;
 use doorstep_server::store::transfer::{self, Summary, TransferError};
 use doorstep_server::store::{AuditLog, Database};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{ConfigFile, client};
 
@@ -53,6 +54,41 @@ pub enum Action {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Migrated {
+    database: String,
+    /// Schema version; 0: the database was new.
+    from: i64,
+    to: i64,
+}
+
+/// By an export or an import.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Moved {
+    database: String,
+    file: PathBuf,
+    /// Schema version.
+    schema: i64,
+    /// By table.
+    rows: BTreeMap<String, u64>,
+    sha256: String,
+    /// Whether this server's key has sealed the log's head; only of an import.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_head_proven: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Copied {
+    database: String,
+    file: PathBuf,
+    /// Schema version.
+    schema: i64,
+    bytes: u64,
 }
 
 pub fn database(action: Action, output: Output) -> Result<()> {
@@ -114,11 +150,11 @@ async fn migrate(config: &Config, dry_run: DryRun, output: Output) -> Result<()>
         .map_err(failed)?;
     dry_run.tell();
     match output {
-        Output::Json => output::json(&dry_run.with(json!({
-            "database": config.database.to_string(),
-            "from": migrated.from,
-            "to": migrated.to,
-        }))),
+        Output::Json => output::json(&dry_run.with(Migrated {
+            database: config.database.to_string(),
+            from: migrated.from,
+            to: migrated.to,
+        })),
         Output::Table => output::print(&format!(
             "{}: {}\n",
             config.database,
@@ -205,17 +241,14 @@ fn show(
 ) -> Result<()> {
     let rows: u64 = summary.rows.values().sum();
     if output == Output::Json {
-        let mut value = json!({
-            "database": config.database.to_string(),
-            "file": file,
-            "schema": summary.schema,
-            "rows": summary.rows,
-            "sha256": summary.sha256,
-        });
-        if let Some(proven) = proven {
-            value["audit_head_proven"] = proven.into();
-        }
-        return output::json(&dry_run.with(value));
+        return output::json(&dry_run.with(Moved {
+            database: config.database.to_string(),
+            file: file.to_owned(),
+            schema: summary.schema,
+            rows: summary.rows.clone(),
+            sha256: summary.sha256.clone(),
+            audit_head_proven: proven,
+        }));
     }
     let tables: Vec<_> = summary
         .rows
@@ -236,12 +269,12 @@ fn show(
 fn backup(config: &Config, file: &Path, output: Output) -> Result<()> {
     let made = transfer::backup(&config.database, file).map_err(failed)?;
     match output {
-        Output::Json => output::json(&json!({
-            "database": config.database.to_string(),
-            "file": file,
-            "schema": made.schema,
-            "bytes": made.bytes,
-        })),
+        Output::Json => output::json(&Copied {
+            database: config.database.to_string(),
+            file: file.to_owned(),
+            schema: made.schema,
+            bytes: made.bytes,
+        }),
         Output::Table => output::print(&output::fields(&[
             ("database", config.database.to_string()),
             ("file", file.display().to_string()),

@@ -18,10 +18,9 @@ use doorstep_server::keys::{self, pki};
 use doorstep_server::store::{Database, Needs, Store};
 use doorstep_server::vault::KeyId;
 use doorstep_server::{engine, serve};
-use serde_json::json;
 
 use super::tables::when;
-use super::{IdentityAction, KeysAction, client};
+use super::{IdentityAction, KeysAction, client, keys_views};
 
 pub fn keys(action: KeysAction, output: Output) -> Result<()> {
     match action {
@@ -56,7 +55,7 @@ pub fn init(config: &Path, dry_run: DryRun, output: Output) -> Result<()> {
         dry_run.tell();
         let folder = config.keys_dir();
         return match output {
-            Output::Json => output::json(&dry_run.with(json!({ "folder": folder }))),
+            Output::Json => output::json(&dry_run.with(keys_views::KeysToBe { folder })),
             Output::Table => output::print(&format!("all keys in {}\n", folder.display())),
         };
     }
@@ -78,15 +77,15 @@ pub fn show(config: &Config, dry_run: DryRun, output: Output) -> Result<()> {
         );
     }
     match output {
-        Output::Json => output::json(&dry_run.with(json!({
-            "sealing_key": sealing.to_string(),
-            "sealing_key_id": sealing.id().to_string(),
-            "ca": ca,
-            "ca_sha256": ca_fingerprint,
-            "server_sha256": server_fingerprint,
-            "server_until_unix_ms": until_ms,
-            "server_names": config.server_names,
-        }))),
+        Output::Json => output::json(&dry_run.with(keys_views::Keys {
+            sealing_key: sealing.to_string(),
+            sealing_key_id: sealing.id().to_string(),
+            ca,
+            ca_sha256: ca_fingerprint,
+            server_sha256: server_fingerprint,
+            server_until_unix_ms: until_ms,
+            server_names: config.server_names.clone(),
+        })),
         Output::Table => output::print(&output::fields(&[
             ("sealing key", sealing.to_string()),
             ("sealing key id", sealing.id().to_string()),
@@ -109,12 +108,12 @@ pub fn gateway(
     let files = keys::issue_gateway(config, name, out, dry_run.into())?;
     dry_run.tell();
     match output {
-        Output::Json => output::json(&dry_run.with(json!({
-            "gateway_id": name,
-            "certificate": files.cert,
-            "key": files.key,
-            "ca": files.ca,
-        }))),
+        Output::Json => output::json(&dry_run.with(keys_views::Issued {
+            gateway_id: name.to_owned(),
+            certificate: files.cert,
+            key: files.key,
+            ca: files.ca,
+        })),
         Output::Table => {
             output::print(&output::fields(&[
                 ("certificate", files.cert.display().to_string()),
@@ -210,11 +209,11 @@ fn tell_identity(id: KeyId, state: State, file: &Path, output: Output) -> Result
     let dry_run = DryRun { dry_run: true };
     dry_run.tell();
     match output {
-        Output::Json => output::json(&dry_run.with(json!({
-            "key": id.number(),
-            "state": state.name(),
-            "file": file,
-        }))),
+        Output::Json => output::json(&dry_run.with(keys_views::IdentityKeyToBe {
+            key: id.number(),
+            state: state.name(),
+            file: file.to_owned(),
+        })),
         Output::Table => output::print(&output::table(
             &["KEY", "STATE", "FILE"],
             &[[
@@ -240,14 +239,14 @@ fn show_identity(config: &Config, output: Output) -> Result<()> {
                 .iter()
                 .map(|key| {
                     let needed = needed(key);
-                    json!({
-                        "key": key.id.number(),
-                        "state": key.state.name(),
-                        "file": key.path,
-                        "subscribers": needed.map(|needed| needed.subscribers),
-                        "sessions": needed.map(|needed| needed.sessions),
-                        "answers": needed.map(|needed| needed.answers),
-                    })
+                    keys_views::IdentityKey {
+                        key: key.id.number(),
+                        state: key.state.name(),
+                        file: key.path.clone(),
+                        subscribers: needed.map(|needed| needed.subscribers),
+                        sessions: needed.map(|needed| needed.sessions),
+                        answers: needed.map(|needed| needed.answers),
+                    }
                 })
                 .collect();
             output::json(&views)
@@ -321,10 +320,10 @@ fn seal(config: &Config, location: &str, legacy: bool, output: Output) -> Result
             .context("cannot seal the location id")?
     };
     match output {
-        Output::Json => output::json(&json!({
-            "location_id": location,
-            "sealed": sealed,
-        })),
+        Output::Json => output::json(&keys_views::Sealed {
+            location_id: location.to_string(),
+            sealed,
+        }),
         Output::Table => output::print(&format!("{sealed}\n")),
     }
 }

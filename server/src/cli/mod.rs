@@ -8,12 +8,16 @@ mod bulk_report;
 mod client;
 mod database;
 mod keys;
+mod keys_views;
 mod lists;
 mod pki;
 mod plans;
 mod run;
+#[cfg(test)]
+mod schemas;
 mod support;
 mod tables;
+mod top;
 mod views;
 mod why;
 
@@ -92,6 +96,9 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// What goes on, drawn anew every few seconds: sessions by state, moves that wait for a receipt,
+    /// gateways, load that was not taken; `q` ends it
+    Top(top::TopArgs),
     /// Everything that somebody who helps needs to know of this server, in one file that may be sent away:
     /// without numbers of persons, keys, or whatever else is not known to be harmless
     SupportBundle(support::SupportArgs),
@@ -391,6 +398,7 @@ pub fn main(cli: Cli) -> ExitCode {
             client::block_on(accounts::accounts(&socket.socket, action, output))
         }
         Command::Gateways { socket } => client::block_on(client::gateways(&socket.socket, output)),
+        Command::Top(args) => client::block_on(top::run(args, output)),
         Command::SupportBundle(args) => client::block_on(support::bundle(args, output)),
         Command::Subscribers { socket, action } => {
             client::block_on(client::subscribers(&socket.socket, action, output))
@@ -436,6 +444,7 @@ mod tests {
             "plans list",
             "accounts list",
             "gateways",
+            "top",
             "audit list",
             "audit verify",
             "audit head",

@@ -13,13 +13,12 @@ use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::pki_client::PkiClient;
 use doorstep_server::config::Config;
 use doorstep_server::keys::{self, rotation};
-use serde_json::json;
 use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
 use super::client::block_on;
 use super::tables::when;
-use super::{ConfigFile, Socket};
+use super::{ConfigFile, Socket, keys_views};
 
 #[derive(Debug, Subcommand)]
 pub enum Action {
@@ -168,12 +167,12 @@ async fn token(
         files::write_new(out, format!("{}\n", *token).as_bytes())?;
     }
     match (output, out) {
-        (Output::Json, out) => output::json(&dry_run.with(json!({
-            "gateway_id": gateway_id,
-            "token": (out.is_none() && !token.is_empty()).then_some(token.as_str()),
-            "file": out,
-            "expires_unix_ms": expires,
-        }))),
+        (Output::Json, out) => output::json(&dry_run.with(keys_views::Token {
+            gateway_id,
+            token: (out.is_none() && !token.is_empty()).then_some(token.as_str()),
+            file: out,
+            expires_unix_ms: expires,
+        })),
         (Output::Table, None) if dry_run.dry_run => output::print(&format!(
             "a token for {gateway_id}, until {}\n",
             when(expires)
@@ -196,18 +195,13 @@ async fn tokens(socket: &Path, output: Output) -> Result<()> {
     let tokens = answer.map_err(refused)?.into_inner().tokens;
     match output {
         Output::Json => {
-            let rows: Vec<_> = tokens
-                .iter()
-                .map(|row| {
-                    json!({
-                        "gateway_id": row.gateway_id,
-                        "created_unix_ms": row.created_unix_ms,
-                        "expires_unix_ms": row.expires_unix_ms,
-                        "used_unix_ms": (row.used_unix_ms != 0).then_some(row.used_unix_ms),
-                    })
-                })
-                .collect();
-            output::json(&rows)
+            let rows = tokens.into_iter().map(|row| keys_views::TokenRow {
+                gateway_id: row.gateway_id,
+                created_unix_ms: row.created_unix_ms,
+                expires_unix_ms: row.expires_unix_ms,
+                used_unix_ms: (row.used_unix_ms != 0).then_some(row.used_unix_ms),
+            });
+            output::json(&rows.collect::<Vec<_>>())
         }
         Output::Table => {
             let rows: Vec<_> = tokens
@@ -242,10 +236,10 @@ async fn revoke(socket: &Path, gateway_id: String, dry_run: DryRun, output: Outp
     let until = revoked.map_err(refused)?.into_inner().issued_until_unix_ms;
     dry_run.tell();
     match output {
-        Output::Json => output::json(&dry_run.with(json!({
-            "gateway_id": gateway_id,
-            "issued_until_unix_ms": until,
-        }))),
+        Output::Json => output::json(&dry_run.with(keys_views::Revoked {
+            gateway_id,
+            issued_until_unix_ms: until,
+        })),
         Output::Table => output::print(&format!(
             "certificates of {gateway_id} issued until {} are refused\n",
             when(until)
@@ -267,7 +261,11 @@ fn rotate(config: &Config, step: Step, force: bool, dry_run: DryRun, output: Out
     dry_run.tell();
     match output {
         Output::Json => {
-            output::json(&dry_run.with(json!({ "trusted_sha256": trusted, "next": next })))
+            let trusted_sha256 = trusted;
+            output::json(&dry_run.with(keys_views::Rotated {
+                trusted_sha256,
+                next,
+            }))
         }
         Output::Table => {
             let rows: Vec<_> = trusted

@@ -7,6 +7,7 @@ use doorstep_server::service::convert::{establishment_name, liveness_name, state
 use serde::Serialize;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     operator: String,
     version: String,
@@ -31,6 +32,7 @@ pub struct Status {
 
 /// Rows that cannot be read without the key; 0 for the current one.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct IdentityKey {
     key: u32,
     state: String,
@@ -87,6 +89,7 @@ impl From<pb::OperatorStatusResponse> for Status {
 }
 
 #[derive(Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counters {
     upstream_packets: u64,
     upstream_bytes: u64,
@@ -110,6 +113,7 @@ impl From<pb::Counters> for Counters {
 }
 
 #[derive(Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Service {
     upstream_bps: u64,
     downstream_bps: u64,
@@ -131,6 +135,7 @@ impl From<pb::Service> for Service {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     name: String,
     service: Service,
@@ -154,6 +159,7 @@ impl From<pb::PlanView> for Plan {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReloadedPlans {
     changes: Vec<PlanChange>,
     offers: Vec<OfferChange>,
@@ -164,6 +170,7 @@ pub struct ReloadedPlans {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct OfferChange {
     name: String,
     offered: bool,
@@ -173,6 +180,7 @@ struct OfferChange {
 
 /// One of the two is null where the plan is new, or gone.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PlanChange {
     name: String,
     before: Option<Service>,
@@ -203,6 +211,7 @@ impl From<pb::ReloadPlansResponse> for ReloadedPlans {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Session {
     session_id: String,
     subscriber_id: String,
@@ -269,6 +278,7 @@ impl From<pb::SessionView> for Session {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SessionDetail {
     #[serde(flatten)]
     session: Session,
@@ -277,6 +287,7 @@ pub struct SessionDetail {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Step {
     state: &'static str,
     generation: u64,
@@ -287,6 +298,7 @@ struct Step {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Receipt {
     gateway_id: String,
     number: u64,
@@ -329,6 +341,7 @@ impl From<pb::SessionDetail> for SessionDetail {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Subscriber {
     subscriber_id: String,
     phone: String,
@@ -353,7 +366,17 @@ impl From<pb::SubscriberView> for Subscriber {
     }
 }
 
+/// A subscriber with its sessions.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SubscriberDetail {
+    #[serde(flatten)]
+    pub subscriber: Subscriber,
+    pub session_list: Vec<Session>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NewSecret {
     pub subscriber_id: String,
     /// In Base64; null: of a dry run, which makes none.
@@ -362,6 +385,7 @@ pub struct NewSecret {
 
 /// A part of the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sessions {
     pub sessions: Vec<Session>,
     /// Null: there is no more.
@@ -370,6 +394,7 @@ pub struct Sessions {
 
 /// A part of the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Subscribers {
     pub subscribers: Vec<Subscriber>,
     /// Null: there is no more.
@@ -377,6 +402,7 @@ pub struct Subscribers {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gateway {
     gateway_id: String,
     connected: bool,

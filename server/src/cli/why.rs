@@ -39,7 +39,8 @@ pub struct WhyArgs {
 
 /// The JSON form: field names are part of the interface.
 #[derive(Serialize)]
-struct Connection {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Connection {
     /// Null: nobody, or not known.
     subscriber_id: Option<String>,
     /// Null: there is no session.
@@ -53,6 +54,7 @@ struct Connection {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Link {
     link: String,
     holds: String,
@@ -62,6 +64,7 @@ struct Link {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Break {
     link: String,
     kind: String,
@@ -71,6 +74,7 @@ struct Break {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Next {
     host: String,
     command: String,

@@ -13,7 +13,7 @@ use doorstep_gateway::config::Config;
 use doorstep_gateway::engine::message::{ChangeService, Connect, HeldPhase, Instruction, Report};
 use doorstep_gateway::engine::row::{Fence, FenceKind, Phase, SessionRef, Snapshot, Write};
 use doorstep_gateway::engine::{
-    Action, Engine, Event, LinePort, Now, Recovered, Recovery, Settings,
+    Action, Engine, Event, LinePort, Now, Recovered, Recovery, SessionList, Settings,
 };
 use doorstep_gateway::inventory::Inventory;
 use doorstep_gateway::plan::{Plan, Tables};
@@ -343,7 +343,7 @@ impl Gateway {
     }
 
     fn phase(&self, who: Who) -> Option<&'static str> {
-        let sessions = self.engine.sessions();
+        let sessions = self.engine.sessions(&SessionList::default());
         let held = sessions
             .iter()
             .find(|held| held.connect.session == session_id(who));
@@ -354,7 +354,7 @@ impl Gateway {
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.is_connected(), self.stream, self.synced).hash(&mut hasher);
-        for held in self.engine.sessions() {
+        for held in self.engine.sessions(&SessionList::default()) {
             (held.connect.session, held.phase).hash(&mut hasher);
             held.connect.service_revision.hash(&mut hasher);
         }
@@ -542,7 +542,7 @@ impl Gateway {
     fn read(&self, bytes: &[u8]) -> Option<(LineKey, SessionKey, Body)> {
         let parsed = frame::parse(bytes).ok()?;
         let session = session_of(parsed.payload)?;
-        let sessions = self.engine.sessions();
+        let sessions = self.engine.sessions(&SessionList::default());
         let held = sessions
             .iter()
             .find(|held| held.connect.session == session)?;

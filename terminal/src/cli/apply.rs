@@ -10,9 +10,8 @@ use doorstep_daemon::client::refused;
 use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
-use serde_json::{Value, json};
 
-use super::{Client, client, duration, millis};
+use super::{Client, client, duration, millis, views};
 
 #[derive(Debug, Args)]
 pub(super) struct Apply {
@@ -72,7 +71,8 @@ pub(super) async fn confirm(args: Confirm) -> anyhow::Result<ExitCode> {
     args.dry_run.tell();
     match args.client.output {
         Output::Json => {
-            output::json(&args.dry_run.with(json!({ "confirmed": !args.refuse })))?;
+            let confirmed = !args.refuse;
+            output::json(&args.dry_run.with(views::Confirmed { confirmed }))?;
         }
         Output::Table if args.refuse => println!("refused: the former links come back"),
         Output::Table => println!("confirmed: the links stay"),
@@ -92,28 +92,8 @@ fn print(output: Output, told: &pb::TerminalApplyResponse, given: DryRun) -> any
     let DryRun { dry_run } = given;
     let by = told.confirm_by_unix_ms;
     if output == Output::Json {
-        let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-        let settings = told.settings.iter().map(|setting| {
-            json!({
-                "key": setting.key, "former": parsed(&setting.former),
-                "value": parsed(&setting.value),
-            })
-        });
-        let links = told.links.iter().map(|change| {
-            json!({
-                "change": name(change).0,
-                "link": (!change.link.is_empty()).then_some(&change.link),
-                "what": change.what,
-                "former": (!change.former.is_empty()).then_some(&change.former),
-            })
-        });
-        return output::json(&given.with(json!({
-            "applied": !dry_run,
-            "settings": settings.collect::<Vec<_>>(),
-            "links": links.collect::<Vec<_>>(),
-            "notes": told.notes,
-            "confirm_by_unix_ms": (by > 0).then_some(by),
-        })));
+        let applied = views::Applied::new(told, |change| name(change).0, !dry_run);
+        return output::json(&given.with(applied));
     }
     let absent = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     for setting in &told.settings {

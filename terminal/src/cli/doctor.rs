@@ -11,12 +11,12 @@ use anyhow::Context as _;
 use doorstep_daemon::exit::Exit;
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
-use finding::{Finding, findings};
+pub(super) use finding::Finding;
+use finding::findings;
 use probe::{Answer, dns, tcp};
-use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::client;
+use super::{client, views};
 use crate::daemon::look;
 
 pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
@@ -24,7 +24,10 @@ pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<Exi
     let all = look_at(&status).await?;
     let healthy = all.iter().all(|finding| finding.advice.is_none());
     match output {
-        Output::Json => output::json(&json!({ "healthy": healthy, "findings": all }))?,
+        Output::Json => output::json(&views::Health {
+            healthy,
+            findings: all,
+        })?,
         Output::Table => {
             for finding in &all {
                 println!("{finding}");

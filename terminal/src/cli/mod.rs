@@ -7,7 +7,10 @@ mod doctor;
 mod output;
 mod plans;
 mod qr;
+#[cfg(test)]
+mod schemas;
 mod support;
+mod views;
 mod watch;
 
 use std::path::PathBuf;

@@ -6,8 +6,9 @@ use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::exit::{Exit, report};
 use doorstep_daemon::output::{self, Output};
 use doorstep_proto::v1 as pb;
-use serde_json::{Value, json};
 use tonic::Code;
+
+use super::views;
 
 pub(super) fn registered(
     output: Output,
@@ -15,9 +16,8 @@ pub(super) fn registered(
     dry_run: DryRun,
 ) -> anyhow::Result<ExitCode> {
     dry_run.tell();
-    let id = Some(&answer.subscriber_id).filter(|id| !id.is_empty());
     match output {
-        Output::Json => output::json(&dry_run.with(json!({ "subscriber_id": id })))?,
+        Output::Json => output::json(&dry_run.with(views::Registered::from(answer)))?,
         Output::Table if dry_run.dry_run => println!("the operator's server is asked"),
         Output::Table => println!("registered as subscriber {}", answer.subscriber_id),
     }
@@ -48,24 +48,7 @@ pub(super) fn requested(
     let reached = last.state == wanted;
     match output {
         Output::Json => {
-            let steps: Vec<Value> = steps
-                .iter()
-                .map(|s| json!({ "state": s.state, "detail": s.detail, "at_ms": s.at_ms }))
-                .collect();
-            output::json(&dry_run.with(json!({
-                "session_id": session.session_id,
-                "generation": session.generation,
-                "state": last.state,
-                "detail": last.detail,
-                "gateway_id": session.gateway_id,
-                "elapsed_ms": last.at_ms,
-                "ipv4_address": session.ipv4_address,
-                "ipv6_prefix": session.ipv6_prefix,
-                "ipv6_line_prefix": session.ipv6_line_prefix,
-                "wan_interface": session.wan_interface,
-                "tags": session.tags,
-                "steps": steps,
-            })))?;
+            output::json(&dry_run.with(views::Requested::new(&session, last, steps)))?;
         }
         Output::Table if reached && dry_run.dry_run => {}
         Output::Table if reached => {
@@ -117,85 +100,16 @@ pub(super) fn released(
 ) -> anyhow::Result<ExitCode> {
     dry_run.tell();
     match output {
-        Output::Json => output::json(
-            &dry_run.with(json!({ "session_id": answer.session_id, "released": answer.released })),
-        )?,
+        Output::Json => output::json(&dry_run.with(views::Released::from(answer)))?,
         Output::Table if answer.released => println!("session {} released", answer.session_id),
         Output::Table => println!("session {} is being released", answer.session_id),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn session_json(session: &pb::TerminalSession) -> Value {
-    let established = session.established_at_unix_ms;
-    json!({
-        "session_id": session.session_id,
-        "operator": session.operator,
-        "replaces": (!session.replaces.is_empty()).then_some(&session.replaces),
-        "generation": session.generation,
-        "state": session.state,
-        "detail": session.detail,
-        "server_state": session.server_state,
-        "gateway_id": session.gateway_id,
-        "ipv4_address": session.ipv4_address,
-        "ipv6_prefix": session.ipv6_prefix,
-        "ipv6_line_prefix": session.ipv6_line_prefix,
-        "dns": session.dns,
-        "wan_interface": session.wan_interface,
-        "tags": session.tags,
-        "established_at_unix_ms": (established != 0).then_some(established),
-        "silent_since_unix_ms":
-            (session.silent_since_unix_ms != 0).then_some(session.silent_since_unix_ms),
-        "default_route": session.default_route,
-    })
-}
-
-pub(super) fn status_json(status: &pb::TerminalStatus) -> Value {
-    let sessions: Vec<Value> = status.sessions.iter().map(session_json).collect();
-    let ports: Vec<Value> = status
-        .ports
-        .iter()
-        .map(|p| {
-            json!({
-                "name": p.name, "listening": p.listening, "mac": p.mac, "detail": p.detail,
-            })
-        })
-        .collect();
-    let operators: Vec<Value> = status
-        .operators
-        .iter()
-        .map(|o| {
-            json!({
-                "name": o.name, "url": o.url, "connected": o.connected, "detail": o.detail,
-                "registered": !o.subscriber_id.is_empty(), "subscriber_id": o.subscriber_id,
-            })
-        })
-        .collect();
-    let rooms = status.rooms.as_ref();
-    let rooms = rooms.map(|rooms| json!({ "served": rooms.served, "detail": rooms.detail }));
-    let garden = status.garden.as_ref().map(|garden| {
-        json!({
-            "gateway_id": garden.gateway_id, "addresses": garden.addresses,
-            "servers": garden.servers,
-        })
-    });
-    json!({
-        "garden": garden,
-        "operators": operators,
-        "sessions": sessions,
-        "ports": ports,
-        "rooms": rooms,
-        "confirm_by_unix_ms": (status.confirm_by_unix_ms > 0)
-            .then_some(status.confirm_by_unix_ms),
-        "repairs": status.repairs,
-        "last_repair_unix_ms": (status.repairs > 0).then_some(status.last_repair_unix_ms),
-        "last_sealed_location_id": status.last_sealed_location_id,
-    })
-}
-
 pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Result<ExitCode> {
     if output == Output::Json {
-        output::json(&status_json(status))?;
+        output::json(&views::Status::from(status))?;
         return Ok(ExitCode::SUCCESS);
     }
     for operator in &status.operators {

@@ -7,9 +7,8 @@ use doorstep_daemon::client::refused;
 use doorstep_daemon::output::{self, Output};
 use doorstep_daemon::rate;
 use doorstep_proto::v1 as pb;
-use serde_json::{Value, json};
 
-use super::client;
+use super::{client, views};
 
 pub(super) async fn execute(
     socket: &Path,
@@ -22,7 +21,7 @@ pub(super) async fn execute(
     let answer = client::connect(socket).await?.plans(request).await;
     let answer = answer.map_err(refused)?.into_inner();
     match output {
-        Output::Json => output::json(&view(&answer))?,
+        Output::Json => output::json(&views::Plans::from(&answer))?,
         Output::Table if answer.plans.is_empty() => {
             println!("operator {} offers no plan to choose", answer.operator);
         }
@@ -44,16 +43,4 @@ fn row(plan: &pb::OfferedPlan) -> [String; 6] {
         rate::show(plan.downstream_bps),
         if plan.own { "yes" } else { "" }.to_owned(),
     ]
-}
-
-fn view(answer: &pb::TerminalPlansResponse) -> Value {
-    let plan = |plan: &pb::OfferedPlan| {
-        json!({
-            "name": plan.name, "title": plan.title, "price": plan.price,
-            "upstream_bps": plan.upstream_bps, "downstream_bps": plan.downstream_bps,
-            "own": plan.own,
-        })
-    };
-    let plans: Vec<Value> = answer.plans.iter().map(plan).collect();
-    json!({ "operator": answer.operator, "plans": plans })
 }

@@ -11,9 +11,8 @@ use doorstep_daemon::output::{self, Output};
 use image::{GrayImage, Luma};
 use qrcode::render::{svg, unicode};
 use qrcode::{Color, EcLevel, QrCode};
-use serde_json::json;
 
-use super::{Client, client};
+use super::{Client, client, views};
 
 /// Pixels of a module in a PNG: a sticker of 300 dpi is then some 3 cm wide.
 const MODULE_PIXELS: u32 = 8;
@@ -43,7 +42,9 @@ pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.read {
         let sealed = read(path)?;
         match args.client.output {
-            Output::Json => output::json(&json!({ "sealed_location_id": sealed }))?,
+            Output::Json => output::json(&views::Read {
+                sealed_location_id: sealed,
+            })?,
             Output::Table => println!("{sealed}"),
         }
         return Ok(ExitCode::SUCCESS);
@@ -75,13 +76,12 @@ pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
     match args.client.output {
         Output::Json => {
             let file = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
-            let result = json!({
-                "sealed_location_id": sealed,
-                "modules": code.width(),
-                "png": file(args.png),
-                "svg": file(args.svg),
-            });
-            output::json(&result)?;
+            output::json(&views::Made {
+                sealed_location_id: sealed,
+                modules: code.width(),
+                png: file(args.png),
+                svg: file(args.svg),
+            })?;
         }
         Output::Table => match (args.png, args.svg) {
             (None, None) => println!("{}", text(&code)),

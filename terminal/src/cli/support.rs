@@ -8,7 +8,7 @@ use doorstep_daemon::output::{self, Output};
 use doorstep_daemon::support::{Bundle, Options, Shape};
 use serde_json::Value;
 
-use super::output::status_json;
+use super::views;
 use super::{Client, client, doctor};
 use crate::daemon::metrics::FAMILIES;
 use Shape::{
@@ -131,7 +131,7 @@ pub(super) async fn execute(args: Support) -> anyhow::Result<ExitCode> {
     files(&mut bundle, &configuration, &args.config);
     match client::status(&args.client.socket).await {
         Ok(status) => {
-            bundle.add("status.json", &STATUS, &status_json(&status));
+            bundle.answer("status.json", &STATUS, Ok(views::Status::from(&status)));
             let findings = doctor::look_at(&status).await;
             bundle.answer("doctor.json", &FINDINGS, findings);
         }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::cleanup::Guard;
 use super::netns::{Netns, run};
@@ -147,10 +148,15 @@ impl Daemon {
             .with_context(|| format!("{}; its daemon's log:\n{}", self.name(), self.log_tail()))
     }
 
-    /// Runs the client with `-o json` and reads what it prints.
+    /// Runs the client with `-o json` and reads what it prints, which is as its schema says.
     pub fn ask_json<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T> {
         let text = self.ask(&[words, &["-o", "json"]].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("{words:?} printed {text:?}"))
+        let printed: Value =
+            serde_json::from_str(&text).with_context(|| format!("{words:?} printed {text:?}"))?;
+        if doorstep_test_schemas::are_here(self.binary) {
+            doorstep_test_schemas::assert_valid(self.binary, words, &printed);
+        }
+        serde_json::from_value(printed).with_context(|| format!("{words:?} printed {text:?}"))
     }
 
     /// Runs the client, which must fail; what it says.

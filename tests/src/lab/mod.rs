@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod load;
 pub mod netns;
 pub mod packet;
+pub mod pty;
 pub mod steady;
 pub mod street;
 pub mod switch;

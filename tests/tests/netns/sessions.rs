@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use doorstep_tests::lab::street::{Plan, Street};
 use doorstep_tests::suite::CaseResult;
+use serde_json::Value;
 
 use crate::support::{at_server, connect, flows, packets, silent};
 
@@ -156,6 +157,46 @@ pub fn one_line_for_each_home() -> CaseResult {
     })?;
     let sessions = [connect(&street, 0)?, connect(&street, 1)?];
     flows(&street, &street.homes[0], &sessions[0])?;
+    lists_of_some(&street)?;
     street.homes[0].release(&sessions[0].session_id)?;
     flows(&street, &street.homes[1], &sessions[1])
+}
+
+/// A gateway's lists, with two sessions at it.
+fn lists_of_some(street: &Street) -> CaseResult {
+    let gateway = &street.gateways[0].daemon;
+    let ids = |command: &str, key: &str, words: &[&str]| -> Result<Vec<String>> {
+        let words: Vec<&str> = command.split(' ').chain(words.iter().copied()).collect();
+        let rows: Vec<Value> = gateway.ask_json(&words)?;
+        let rows = rows.iter().map(|row| row[key].as_str());
+        let rows: Option<Vec<_>> = rows.map(|id| id.map(str::to_owned)).collect();
+        rows.context("a row without its id")
+    };
+    let sessions = |words: &[&str]| ids("sessions", "session_id", words);
+    let all = sessions(&[])?;
+    ensure!(all.len() == 2, "{all:?}");
+    let behind = |id: &str| format!("{}/{id}", street.operators[0].name);
+    let door = street.location(0, 0);
+    for (words, expected) in [
+        (&["--limit", "1"][..], &all[..1]),
+        (&["--limit", "1", "--after", &behind(&all[0])], &all[1..]),
+        (&["--after", &behind(&all[1])], &[]),
+        (&["--state", "closing"], &[]),
+        (&["--state", "closing", "--state", "established"], &all[..]),
+        (&["--operator", street.operators[0].name], &all[..]),
+        (&["--location", "110103"], &all[..]),
+    ] {
+        let found = sessions(words)?;
+        ensure!(found == expected, "{words:?}: {found:?}");
+    }
+    ensure!(sessions(&["--location", &door])?.len() == 1);
+    let lines = |words: &[&str]| ids("lines list", "location_id", words);
+    let all = lines(&[])?;
+    ensure!(all.is_sorted() && all.len() == 2, "{all:?}");
+    ensure!(lines(&["--limit", "1"])? == all[..1]);
+    ensure!(lines(&["--after", &all[0]])? == all[1..]);
+    ensure!(lines(&["--location", &door])? == [door.as_str()]);
+    let said = gateway.refuse(&["sessions", "--operator", "nobody"])?;
+    ensure!(said.contains(street.operators[0].name), "{said}");
+    Ok(())
 }

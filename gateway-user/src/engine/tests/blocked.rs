@@ -9,6 +9,7 @@ use doorstep_gateway_common::{LineValue, flag};
 use super::world::*;
 use crate::engine::BlockRefusal;
 use crate::engine::row::Blocks;
+use crate::engine::{LineList, SessionList};
 use crate::inventory::Inventory;
 use crate::plan::Tables;
 
@@ -57,7 +58,7 @@ fn is_blocked(maps: &Tables, number: u8) -> bool {
 }
 
 fn detail(world: &World, number: u8) -> Option<String> {
-    let views = world.engine.sessions();
+    let views = world.engine.sessions(&SessionList::default());
     let view = views
         .into_iter()
         .find(|view| view.connect.session == id(number));
@@ -187,7 +188,7 @@ fn the_inventory_blocks_too() {
     assert!(view.blocked_by_inventory && view.blocked.is_none());
     world.settle();
     assert!(is_blocked(&world.maps, 1));
-    let lines = world.engine.lines();
+    let lines = world.engine.lines(&LineList::default());
     let blocked = lines.iter().filter(|line| line.blocked_by_inventory);
     assert_eq!((lines.len(), blocked.count()), (4, 1));
     assert_eq!(world.engine.summary().lines_blocked, 1);

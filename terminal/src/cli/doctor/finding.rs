@@ -13,6 +13,7 @@ use crate::links::desired::MAIN_TABLE;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::cli) struct Finding {
     /// Such as `port wan0`.
     pub what: String,
