@@ -1,10 +1,11 @@
 //! Commands that tell what they would change, and change nothing.
 
-use std::collections::BTreeSet;
 use std::io::{Write as _, stderr};
 
 use clap::{Args, Command};
 use serde::Serialize;
+
+use crate::commands::leaves;
 
 /// Whether something is carried out. A dry run reads, decides and is refused as a real one, and answers what
 /// would be; nothing of it is written, told to anybody or kept.
@@ -76,40 +77,22 @@ pub struct Told<T> {
 /// `sessions list`, each with the reason. For tests.
 #[must_use]
 pub fn unaccounted(command: &Command, without: &[(&str, &str)]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut found = BTreeSet::new();
-    let mut command = command.clone().disable_help_subcommand(true);
-    command.build();
-    look(&command, "", without, &mut found, &mut wrong);
-    let gone = without.iter().filter(|(name, _)| !found.contains(*name));
-    wrong.extend(gone.map(|(name, _)| format!("{name}: there is no such command")));
-    wrong
-}
-
-fn look(
-    command: &Command,
-    name: &str,
-    without: &[(&str, &str)],
-    found: &mut BTreeSet<String>,
-    wrong: &mut Vec<String>,
-) {
-    let mut inner = command.get_subcommands().peekable();
-    // What has commands of its own and needs none is as one of them.
-    if inner.peek().is_none() {
+    let leaves = leaves(command);
+    let wrong = leaves.iter().filter_map(|(name, command)| {
         let has_it = command.get_arguments().any(|arg| arg.get_id() == "dry_run");
-        let reason = without.iter().find(|(other, _)| *other == name);
+        let reason = without.iter().find(|(other, _)| other == name);
         match (reason, has_it) {
-            (None, false) => wrong.push(format!("{name}: has no --dry-run")),
-            (Some(_), true) => wrong.push(format!("{name}: has --dry-run")),
-            (Some((_, "")), _) => wrong.push(format!("{name}: no reason is given")),
-            _ => {}
+            (None, false) => Some(format!("{name}: has no --dry-run")),
+            (Some(_), true) => Some(format!("{name}: has --dry-run")),
+            (Some((_, "")), _) => Some(format!("{name}: no reason is given")),
+            _ => None,
         }
-        found.insert(name.to_owned());
-    }
-    for inner in inner {
-        let below = format!("{name} {}", inner.get_name());
-        look(inner, below.trim_start(), without, found, wrong);
-    }
+    });
+    let gone = without
+        .iter()
+        .filter(|(name, _)| !leaves.contains_key(*name));
+    let gone = gone.map(|(name, _)| format!("{name}: there is no such command"));
+    wrong.chain(gone).collect()
 }
 
 #[cfg(test)]

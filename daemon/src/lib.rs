@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`socket`] | the administration socket, at the daemon's end |
 //! | [`client`] | the connection of a command to it |
+//! | [`commands`] | what a command line has |
 //! | [`log`] | starts the log |
 //! | [`manual`] | man pages, completions for shells |
 //! | [`metrics`] | what Prometheus may read, and where |
@@ -23,6 +24,7 @@
 
 pub mod blocking;
 pub mod client;
+pub mod commands;
 pub mod dry_run;
 pub mod exit;
 pub mod log;

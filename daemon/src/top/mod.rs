@@ -1,7 +1,7 @@
 //! `top`: what goes on at a daemon, drawn anew every few seconds.
 //!
-//! A [`Screen`] asks its daemon, works out what is to be seen, and draws it; here is what all have in common:
-//! the terminal, the keys, and one frame as text for pipes.
+//! A [`Screen`] works out what is to be seen from the looks at its daemon, and draws it; here is what all have in
+//! common: the terminal, the keys, and one frame as text for pipes.
 
 mod rates;
 mod table;
@@ -55,8 +55,10 @@ impl Options {
 
 /// What is seen of a daemon.
 pub trait Screen {
-    /// Asks the daemon.
-    fn look(&mut self) -> impl Future<Output = Result<()>>;
+    /// What the daemon has answered.
+    type Look;
+
+    fn take(&mut self, look: Self::Look);
 
     fn draw(&self, frame: &mut Frame<'_>);
 
@@ -64,17 +66,18 @@ pub trait Screen {
     fn key(&mut self, key: KeyCode);
 }
 
-/// Shows it until `q`, or prints it once.
-pub async fn run(
-    screen: &mut impl Screen,
+/// Shows until `q` what is seen by `look`, which asks the daemon; or prints it once.
+pub async fn run<S: Screen>(
+    mut look: impl AsyncFnMut() -> Result<S::Look>,
+    screen: &mut S,
     options: &Options,
     stop: CancellationToken,
 ) -> Result<()> {
-    screen.look().await?;
+    screen.take(look().await?);
     if options.once {
         sleep(options.pause()).await;
-        screen.look().await?;
-        return output::print(&text(screen, size())?);
+        screen.take(look().await?);
+        return output::print(&text(&*screen, size())?);
     }
     ensure!(
         stdout().is_terminal(),
@@ -97,7 +100,13 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             // A daemon that is started again is found again.
-            _ = looks.tick() => lost = missed(timeout(PATIENCE, screen.look()).await),
+            _ = looks.tick() => match answered(timeout(PATIENCE, look()).await) {
+                Ok(look) => {
+                    screen.take(look);
+                    lost = None;
+                }
+                Err(why) => lost = Some(why),
+            },
             event = keys.recv() => match event {
                 None => return Ok(()),
                 Some(Event::Key(key)) if ends(key) => return Ok(()),
@@ -108,12 +117,11 @@ pub async fn run(
     }
 }
 
-/// Why a look saw nothing, if so.
-fn missed(look: Result<Result<()>, Elapsed>) -> Option<String> {
+/// What a look saw, or why nothing.
+fn answered<L>(look: Result<Result<L>, Elapsed>) -> Result<L, String> {
     match look {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(format!("{error:#}")),
-        Err(_) => Some(format!("none within {} s", PATIENCE.as_secs())),
+        Ok(look) => look.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("none within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -205,9 +213,9 @@ mod tests {
     struct Hello;
 
     impl Screen for Hello {
-        async fn look(&mut self) -> Result<()> {
-            Ok(())
-        }
+        type Look = ();
+
+        fn take(&mut self, (): ()) {}
 
         fn draw(&self, frame: &mut Frame<'_>) {
             frame.render_widget(Text::from("hello\n  there"), frame.area());
@@ -255,7 +263,13 @@ mod tests {
             interval: 1,
             once: false,
         };
-        let error = run(&mut Hello, &options, CancellationToken::new()).await;
+        let error = run(
+            async || Ok(()),
+            &mut Hello,
+            &options,
+            CancellationToken::new(),
+        )
+        .await;
         let error = error.expect_err("no terminal").to_string();
         assert!(error.contains("--once"), "{error}");
     }

@@ -64,6 +64,13 @@ impl Cell {
         }
     }
 
+    /// A number as it is.
+    #[expect(clippy::cast_precision_loss, reason = "only to sort by it")]
+    #[must_use]
+    pub fn whole(number: u64) -> Cell {
+        Cell::number(number.to_string(), Some(number as f64))
+    }
+
     fn compare(&self, other: &Cell) -> Ordering {
         match (self.weight, other.weight) {
             (Some(own), Some(other)) => other.total_cmp(&own),

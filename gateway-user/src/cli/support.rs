@@ -283,25 +283,21 @@ fn port(name: &str) -> Value {
 
 async fn answers(bundle: &mut Bundle, mut client: Client) {
     let status = client.status(v1::GatewayStatusRequest {}).await;
-    let status = status.map_err(refused);
-    let status =
-        status.and_then(|status| Ok(serde_json::to_value(views::status(status.get_ref()))?));
-    bundle.answer("status.json", &STATUS, status);
+    let status = status.map(|status| views::status(status.get_ref()));
+    bundle.answer("status.json", &STATUS, status.map_err(refused));
     let sessions = unsettled(&mut client).await;
     bundle.answer("sessions_not_established.json", &SESSIONS, sessions);
 }
 
 /// The first sessions that are not established.
-async fn unsettled(client: &mut Client) -> anyhow::Result<Vec<Value>> {
+async fn unsettled(client: &mut Client) -> anyhow::Result<Vec<views::Session>> {
     let answer = client.sessions(v1::GatewaySessionsRequest::default()).await;
     let mut parts = answer.map_err(refused)?.into_inner();
     let mut told = Vec::new();
     while let Some(part) = parts.message().await.map_err(refused)? {
         let others = part.sessions.iter();
         let others = others.filter(|session| session.phase != "established");
-        for session in others {
-            told.push(serde_json::to_value(views::session(session))?);
-        }
+        told.extend(others.map(views::session));
         if told.len() >= TOLD {
             told.truncate(TOLD);
             break;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
+use doorstep_daemon::commands::leaves;
 use serde_json::Value;
 
 /// Has the files written anew.
@@ -20,13 +21,20 @@ fn file(command: &str) -> String {
     format!("{}.json", command.replace(' ', "-"))
 }
 
-/// Files that are not as the types have them, lacking, or of no command; with `DOORSTEP_WRITE_SCHEMAS` they
-/// are written, and none is. `schemas` are by the commands' names, such as `sessions list`.
+/// That each command has a schema or a reason to have none, and each schema its file, as the types have it;
+/// with `DOORSTEP_WRITE_SCHEMAS` the files are written. `schemas` are by the commands' names, such as
+/// `sessions list`, and so are the reasons.
 ///
 /// # Panics
-/// If the folder or a file cannot be read or written.
-#[must_use]
-pub fn wrong_files(daemon: &str, schemas: &[(&str, Value)]) -> Vec<String> {
+/// If it is not so, or the folder or a file cannot be read or written.
+pub fn assert_complete(command: &Command, schemas: &[(&str, Value)], without: &[(&str, &str)]) {
+    let mut wrong = unaccounted(command, schemas, without);
+    wrong.extend(wrong_files(command.get_name(), schemas));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Files that are not as the types have them, lacking, or of no command.
+fn wrong_files(daemon: &str, schemas: &[(&str, Value)]) -> Vec<String> {
     let folder = folder(daemon);
     let is_written = std::env::var_os(WRITE).is_some();
     if is_written {
@@ -60,35 +68,17 @@ pub fn wrong_files(daemon: &str, schemas: &[(&str, Value)]) -> Vec<String> {
 }
 
 /// Commands that have neither a schema nor a reason to have none, and what is given and is no command.
-#[must_use]
-pub fn unaccounted(
+fn unaccounted(
     command: &Command,
     schemas: &[(&str, Value)],
     without: &[(&str, &str)],
 ) -> Vec<String> {
-    let mut command = command.clone().disable_help_subcommand(true);
-    command.build();
-    let mut all = BTreeSet::new();
-    collect(&command, "", &mut all);
-    let given: Vec<&str> = schemas
-        .iter()
-        .map(|(name, _)| *name)
-        .chain(without.iter().map(|(name, _)| *name))
-        .collect();
-    let lacking = all.iter().filter(|name| !given.contains(&name.as_str()));
+    let all = leaves(command);
+    let with = schemas.iter().map(|(name, _)| *name);
+    let given: Vec<&str> = with.chain(without.iter().map(|(name, _)| *name)).collect();
+    let lacking = all.keys().filter(|name| !given.contains(&name.as_str()));
     let lacking = lacking.map(|name| format!("{name}: has no schema"));
-    let unknown = given.iter().filter(|name| !all.contains(**name));
+    let unknown = given.iter().filter(|name| !all.contains_key(**name));
     let unknown = unknown.map(|name| format!("{name}: is no command"));
     lacking.chain(unknown).collect()
-}
-
-fn collect(command: &Command, name: &str, all: &mut BTreeSet<String>) {
-    let mut inner = command.get_subcommands().peekable();
-    if inner.peek().is_none() {
-        all.insert(name.to_owned());
-    }
-    for inner in inner {
-        let below = format!("{name} {}", inner.get_name());
-        collect(inner, below.trim_start(), all);
-    }
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-pub use files::{unaccounted, wrong_files};
+pub use files::assert_complete;
 pub use printed::{are_here, assert_valid};
 
 /// Of whatever serializes as `T`.

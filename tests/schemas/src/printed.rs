@@ -25,10 +25,7 @@ pub fn assert_valid(daemon: &str, words: &[&str], printed: &Value) {
     let (name, path) = schema(daemon, words)
         .unwrap_or_else(|| panic!("there is no schema of {daemon} {}", words.join(" ")));
     let validator = validator(&path);
-    let wrong: Vec<_> = validator
-        .iter_errors(printed)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
+    let wrong = errors(&validator, printed);
     assert!(
         wrong.is_empty(),
         "{name}: {}: {printed:#}",
@@ -42,12 +39,23 @@ fn validator(path: &Path) -> Arc<Validator> {
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let make = || {
         let text = fs::read_to_string(path).expect("a file");
-        let mut schema = serde_json::from_str(&text).expect("JSON");
-        close(&mut schema);
-        let validator = jsonschema::validator_for(&schema);
+        let validator = closed(serde_json::from_str(&text).expect("JSON"));
         Arc::new(validator.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     };
     Arc::clone(made.entry(path.to_owned()).or_insert_with(make))
+}
+
+/// Whoever reads documents must bear fields that come later; those that are printed now are all named.
+fn closed(mut schema: Value) -> Result<Validator, String> {
+    close(&mut schema);
+    jsonschema::validator_for(&schema).map_err(|error| error.to_string())
+}
+
+fn errors(validator: &Validator, printed: &Value) -> Vec<String> {
+    let errors = validator.iter_errors(printed);
+    errors
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect()
 }
 
 /// The longest beginning that names one; a command that lists by default is named by itself.
@@ -71,7 +79,6 @@ fn schema(daemon: &str, words: &[&str]) -> Option<(String, PathBuf)> {
     })
 }
 
-/// Whoever reads documents must bear fields that come later; those that are printed now are all named.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -82,5 +89,57 @@ fn close(schema: &mut Value) {
         }
         Value::Array(values) => values.iter_mut().for_each(close),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Row {
+        name: String,
+        since_unix_ms: Option<i64>,
+        inner: Vec<Inner>,
+    }
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Inner {
+        count: u64,
+    }
+
+    #[test]
+    fn what_is_not_as_the_schema_says_is_found() {
+        let good = json!({ "name": "a", "since_unix_ms": null, "inner": [{ "count": 1 }] });
+        let with = |field: &str, value: Value| {
+            let mut row = good.clone();
+            row[field] = value;
+            row
+        };
+        let told = closed(crate::told::<Row>()).expect("a schema");
+        let would_be = closed(crate::would_be::<Row>()).expect("a schema");
+        for (row, as_told, as_would_be) in [
+            (good.clone(), true, false),
+            (with("dry_run", true.into()), true, true),
+            (with("dry_run", false.into()), false, false),
+            (with("other", 1.into()), false, false),
+            (with("name", 1.into()), false, false),
+            (with("inner", json!([{ "count": "1" }])), false, false),
+            (
+                with("inner", json!([{ "count": 1, "other": 2 }])),
+                false,
+                false,
+            ),
+            (json!({ "name": "a" }), false, false),
+            (json!([]), false, false),
+        ] {
+            assert_eq!(errors(&told, &row).is_empty(), as_told, "{row}");
+            assert_eq!(errors(&would_be, &row).is_empty(), as_would_be, "{row}");
+        }
     }
 }

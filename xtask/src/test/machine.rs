@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use doorstep_ebpf_build::target_dir;
 
 use super::{
@@ -68,8 +68,9 @@ pub struct Machine {
     layer: &'static str,
     label: String,
     kernel: Kernel,
-    /// Each suite, and what its command line says.
-    suites: Vec<(&'static str, Vec<String>)>,
+    suites: Vec<&'static str>,
+    /// Which of their cases, as their command lines say it.
+    cases: Vec<String>,
     /// What it has besides the suites.
     files: Vec<PathBuf>,
     first: First,
@@ -90,11 +91,8 @@ pub fn with_suites(built: &Built, kernel: Kernel, select: Select<'_>) -> Result<
     }
     let parts = select.parts(kernel);
     let machine = |number| {
-        let words = |suite| {
-            let mut words = select.words(kernel);
-            words.extend(["--part".to_owned(), format!("{number}/{parts}")]);
-            (suite, words)
-        };
+        let mut cases = select.words(kernel);
+        cases.extend(["--part".to_owned(), format!("{number}/{parts}")]);
         Machine {
             layer: kernel.layer(),
             label: match parts {
@@ -102,7 +100,8 @@ pub fn with_suites(built: &Built, kernel: Kernel, select: Select<'_>) -> Result<
                 _ => format!("{kernel} {number}/{parts}"),
             },
             kernel,
-            suites: suites.iter().copied().map(words).collect(),
+            suites: suites.clone(),
+            cases,
             files: DAEMONS.map(|name| built.bin_dir.join(name)).to_vec(),
             first: First::Script,
         }
@@ -139,7 +138,8 @@ pub fn with_packages(
         layer: "systemd",
         label: format!("{kernel} systemd"),
         kernel,
-        suites: vec![(PACKAGES, select.words(kernel))],
+        suites: vec![PACKAGES],
+        cases: select.words(kernel),
         files,
         first: First::Systemd,
     }))
@@ -196,11 +196,11 @@ impl Machine {
     fn boot(&self, built: &Built, layer: &mut Layer) -> Result<()> {
         let mut programs = self.files.clone();
         let mut script = String::new();
-        for (suite, options) in &self.suites {
+        for suite in &self.suites {
             let executable = &built.suites[suite];
             programs.push(executable.clone());
             let mut words = vec![vm::in_guest(executable)?];
-            words.extend(options.iter().cloned());
+            words.extend(self.cases.iter().cloned());
             words.extend(["--json".to_owned(), format!("/out/{suite}.json")]);
             script.push_str(&vm::line(&words));
             script.push_str(&format!("echo $? > /out/{suite}.code\n"));
@@ -214,10 +214,16 @@ impl Machine {
             timeout: TIMEOUT,
             kvm: false,
         })?;
-        for (suite, _) in &self.suites {
+        for suite in &self.suites {
             let code = finished.file(&format!("{suite}.code"))?;
             let cases = finished.file(&format!("{suite}.json"));
             record(layer, suite, cases, &Ended::Code(code == b"0\n"));
+            // It was selected because it has some.
+            let ran = layer
+                .suites
+                .get(suite)
+                .is_some_and(|cases| !cases.is_empty());
+            ensure!(ran, "{suite} ran no case");
         }
         Ok(())
     }

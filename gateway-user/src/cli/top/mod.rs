@@ -57,16 +57,32 @@ const MAPS: [Column; 3] = [
 const HELP: &str = "arrows: rows, column to sort by   r: the other way round   q: end";
 
 pub async fn run(args: Top) -> anyhow::Result<()> {
-    let mut screen = Gateway {
-        client: connect(&args.socket).await?,
-        shown: Shown::default(),
-    };
-    top::run(&mut screen, &args.options, stop::on_signal()?).await
+    let mut client = connect(&args.socket).await?;
+    let look = async || look(&mut client).await;
+    top::run(
+        look,
+        &mut Shown::default(),
+        &args.options,
+        stop::on_signal()?,
+    )
+    .await
 }
 
-struct Gateway {
-    client: Client,
-    shown: Shown,
+async fn look(client: &mut Client) -> anyhow::Result<Look> {
+    let status = client.status(v1::GatewayStatusRequest {}).await;
+    let status = status.map_err(refused)?.into_inner();
+    let answer = client.sessions(v1::GatewaySessionsRequest::default()).await;
+    let mut parts = answer.map_err(refused)?.into_inner();
+    let at = Instant::now();
+    let mut sessions = Vec::new();
+    while let Some(part) = parts.message().await.map_err(refused)? {
+        sessions.extend(part.sessions);
+    }
+    Ok(Look {
+        at,
+        status,
+        sessions,
+    })
 }
 
 /// What is drawn, apart from where it comes from.
@@ -89,7 +105,9 @@ impl Default for Shown {
     }
 }
 
-impl Shown {
+impl Screen for Shown {
+    type Look = Look;
+
     fn take(&mut self, look: Look) {
         self.picture = picture(self.last.as_ref(), &look);
         self.sorted.sort(&mut self.picture.lines);
@@ -136,48 +154,12 @@ impl Shown {
     }
 }
 
-impl Screen for Gateway {
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let status = self.client.status(v1::GatewayStatusRequest {}).await;
-        let status = status.map_err(refused)?.into_inner();
-        let answer = self
-            .client
-            .sessions(v1::GatewaySessionsRequest::default())
-            .await;
-        let mut parts = answer.map_err(refused)?.into_inner();
-        let at = Instant::now();
-        let mut sessions = Vec::new();
-        while let Some(part) = parts.message().await.map_err(refused)? {
-            sessions.extend(part.sessions);
-        }
-        self.shown.take(Look {
-            at,
-            status,
-            sessions,
-        });
-        Ok(())
-    }
-
-    fn draw(&self, frame: &mut Frame<'_>) {
-        self.shown.draw(frame);
-    }
-
-    fn key(&mut self, key: KeyCode) {
-        self.shown.key(key);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
-
     use super::*;
 
-    fn drawn(shown: &Shown, width: u16, height: u16) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-        terminal.draw(|frame| shown.draw(frame)).expect("drawn");
-        terminal.backend().to_string()
+    fn drawn(shown: &Shown, size: (u16, u16)) -> String {
+        top::text(shown, size).expect("drawn")
     }
 
     #[test]
@@ -186,7 +168,7 @@ mod tests {
         let mut shown = Shown::default();
         shown.take(before);
         shown.take(now);
-        let text = drawn(&shown, 120, 40);
+        let text = drawn(&shown, (120, 40));
         for seen in [
             "gateway gw1   3 established",
             "not up: access0",
@@ -205,13 +187,13 @@ mod tests {
         let place = |text: &str, line: &str| text.find(line).expect("a line");
         assert!(place(&text, "access0/1.1") < place(&text, "access0/1.2"));
         shown.key(KeyCode::Char('r'));
-        let text = drawn(&shown, 120, 40);
+        let text = drawn(&shown, (120, 40));
         assert!(
             place(&text, "access0/1.2") < place(&text, "access0/1.1"),
             "{text}"
         );
         // Too small for all of it is no reason to fail.
-        drawn(&shown, 20, 5);
-        drawn(&Shown::default(), 120, 40);
+        drawn(&shown, (20, 5));
+        drawn(&Shown::default(), (120, 40));
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use doorstep_daemon::top::{Between, Cell, bits, count};
-use doorstep_gateway_common::Reason;
 use doorstep_proto::v1;
 
 use crate::cli::show::pressure;
@@ -33,15 +32,9 @@ pub struct Picture {
     pub maps: Vec<Vec<Cell>>,
 }
 
-/// Packets that are given to the daemon.
-const PUNTS: [Reason; 3] = [
-    Reason::PuntEstablish,
-    Reason::PuntDhcp,
-    Reason::PuntSolicitation,
-];
-
-fn is_punt(name: &str) -> bool {
-    PUNTS.iter().any(|reason| reason.name() == name)
+/// Whether packets of a reason are given to the daemon.
+fn is_punt(counted: &v1::GatewayReason) -> bool {
+    !counted.drop && counted.reason.starts_with("punt_")
 }
 
 /// Rates of one line or operator; none is known of what was not there before.
@@ -109,7 +102,7 @@ pub fn picture(before: Option<&Look>, now: &Look) -> Picture {
         uplinks: uplinks(&now.status, &operators),
         lines: lines.into_iter().map(line).collect(),
         drops: reasons(before, now, elapsed, |counted| counted.drop),
-        punts: reasons(before, now, elapsed, |counted| is_punt(&counted.reason)),
+        punts: reasons(before, now, elapsed, is_punt),
         maps: maps(&now.status),
     }
 }
@@ -158,7 +151,7 @@ fn uplinks(status: &v1::GatewayStatus, operators: &HashMap<&str, Traffic>) -> Ve
             Cell::text(name),
             Cell::text(uplink),
             Cell::text(if connected { "connected" } else { "away" }),
-            whole(traffic.sessions),
+            Cell::whole(traffic.sessions),
             up,
             down,
         ]
@@ -201,7 +194,7 @@ fn reasons(
             let cells = vec![
                 Cell::text(counted.reason.as_str()),
                 Cell::number(count(rate), rate),
-                whole(counted.packets),
+                Cell::whole(counted.packets),
             ];
             (rate, cells)
         })
@@ -218,21 +211,18 @@ fn maps(status: &v1::GatewayStatus) -> Vec<Vec<Cell>> {
         let full = pressure(map);
         vec![
             Cell::text(map.name.as_str()),
-            whole(map.used),
+            Cell::whole(map.used),
             Cell::number(format!("{:.1} %", full * 100.0), Some(full)),
         ]
     };
     maps.into_iter().map(row).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "only to sort by it")]
-fn whole(number: u64) -> Cell {
-    Cell::number(number.to_string(), Some(number as f64))
-}
-
 #[cfg(test)]
 pub mod tests {
     use std::time::Duration;
+
+    use doorstep_gateway_common::Reason;
 
     use super::*;
 

@@ -8,8 +8,8 @@ use doorstep_gateway_common::{LineValue, flag};
 
 use super::world::*;
 use crate::engine::BlockRefusal;
+use crate::engine::LineList;
 use crate::engine::row::Blocks;
-use crate::engine::{LineList, SessionList};
 use crate::inventory::Inventory;
 use crate::plan::Tables;
 
@@ -58,7 +58,7 @@ fn is_blocked(maps: &Tables, number: u8) -> bool {
 }
 
 fn detail(world: &World, number: u8) -> Option<String> {
-    let views = world.engine.sessions(&SessionList::default());
+    let views = world.sessions();
     let view = views
         .into_iter()
         .find(|view| view.connect.session == id(number));

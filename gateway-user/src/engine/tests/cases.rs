@@ -7,7 +7,6 @@ use doorstep_gateway_common::LineKey;
 
 use super::world::*;
 use crate::engine::Event;
-use crate::engine::SessionList;
 use crate::engine::message::{
     Account, Connect, Held, HeldPhase, Instruction, RefusalReason, Report,
 };
@@ -24,7 +23,7 @@ pub(super) fn established(operator: u16, number: u8, place: u8) -> World {
 }
 
 pub(super) fn phase(world: &World, number: u8) -> Option<&'static str> {
-    let views = world.engine.sessions(&SessionList::default());
+    let views = world.sessions();
     let view = views.iter().find(|view| view.connect.session == id(number));
     view.map(|view| view.phase)
 }
@@ -82,7 +81,7 @@ fn a_session_is_established() {
 
 /// Says where the only session is.
 fn confirm(world: &World) -> Message {
-    let slot = Some(world.engine.sessions(&SessionList::default())[0].slot);
+    let slot = Some(world.sessions()[0].slot);
     Message::Confirm { slot }
 }
 
@@ -197,9 +196,7 @@ fn a_refusing_terminal_is_asked_again_and_its_reason_shown() {
         detail: "no bridge\n".into(),
     };
     world.feed(answer_from(line, terminal_mac(line), id(1), &key, &body));
-    let detail = world.engine.sessions(&SessionList::default())[0]
-        .detail
-        .clone();
+    let detail = world.sessions()[0].detail.clone();
     assert_eq!(
         detail.as_deref(),
         Some("the terminal refuses: no bridge\\n")
@@ -208,10 +205,7 @@ fn a_refusing_terminal_is_asked_again_and_its_reason_shown() {
     world.advance(Duration::from_secs(5));
     assert_eq!(world.terminals_accept(), 1, "asked again");
     world.settle();
-    assert_eq!(
-        world.engine.sessions(&SessionList::default())[0].detail,
-        None
-    );
+    assert_eq!(world.sessions()[0].detail, None);
     assert_eq!(phase(&world, 1), Some("established"));
 }
 
@@ -478,9 +472,7 @@ fn a_location_that_left_the_inventory_keeps_its_session() {
     world.inventory = std::sync::Arc::new(inventory.expect("valid"));
     world.crash();
     assert_eq!(world.maps, maps);
-    let detail = world.engine.sessions(&SessionList::default())[0]
-        .detail
-        .clone();
+    let detail = world.sessions()[0].detail.clone();
     assert!(detail.is_some_and(|detail| detail.contains("not in the inventory any more")));
     let row = &world.journal.sessions[&session(NORTH, 1)];
     assert!(matches!(row.phase, Phase::Established(_)));
@@ -511,11 +503,7 @@ fn packets_on_a_line_are_no_larger_than_its_port_carries_with_the_tags() {
         for _ in 0..2 {
             let mut rows = world.maps.downstream_v4.values();
             assert_eq!(rows.next().map(|row| row.mtu), Some(expected));
-            let detail = world
-                .engine
-                .sessions(&SessionList::default())
-                .remove(0)
-                .detail;
+            let detail = world.sessions().remove(0).detail;
             let told = (expected < asked)
                 .then(|| format!("MTU {expected}, not {asked}: port access0 carries no more"));
             assert_eq!(detail, told);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use doorstep_establish::Mac;
 
 use super::world::*;
-use crate::engine::SessionList;
 use crate::engine::message::{Connect, CpeReplacement, RefusalReason, Report};
 use crate::engine::row::Phase;
 use crate::engine::{Action, Event};
@@ -66,9 +65,7 @@ fn a_router_gets_its_session() {
     assert!(world.frames.is_empty(), "nobody is asked");
     world.advance(Duration::from_secs(60));
     assert!(world.frames.is_empty(), "nobody is asked later");
-    let detail = world.engine.sessions(&SessionList::default())[0]
-        .detail
-        .clone();
+    let detail = world.sessions()[0].detail.clone();
     assert_eq!(detail.as_deref(), Some("waits for a router to ask by DHCP"));
     world.take_reports();
 

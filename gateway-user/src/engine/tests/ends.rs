@@ -6,7 +6,6 @@ use doorstep_establish::Message;
 
 use super::cases::{established, phase};
 use super::world::*;
-use crate::engine::SessionList;
 use crate::engine::message::{Instruction, RefusalReason, Report};
 use crate::session::Counters;
 
@@ -74,7 +73,7 @@ fn a_disconnect_before_the_terminal_has_answered_and_while_the_fast_path_opens()
         world.disconnect(NORTH, 1, 2);
         world.settle();
         assert_eq!(world.maps, crate::plan::Tables::default());
-        assert_eq!(world.engine.sessions(&SessionList::default()), []);
+        assert_eq!(world.sessions(), []);
         let receipt = world.take_reports().pop();
         assert!(matches!(receipt, Some(Report::Receipt(_))), "{receipt:?}");
         world.frames.clear();
@@ -193,7 +192,7 @@ fn the_fast_path_refuses_a_session() {
         crate::plan::Tables::default(),
         "halves are removed"
     );
-    assert_eq!(world.engine.sessions(&SessionList::default()), []);
+    assert_eq!(world.sessions(), []);
     assert_eq!(world.said().last(), Some(&Message::Release));
     // The server may try the same again.
     world.connect(NORTH, connect(NORTH, 1, 1, 2));
@@ -211,9 +210,7 @@ fn a_close_that_fails_is_tried_again_before_any_receipt() {
     for _ in 0..3 {
         world.settle();
         assert!(world.take_reports().is_empty());
-        let detail = world.engine.sessions(&SessionList::default())[0]
-            .detail
-            .clone();
+        let detail = world.sessions()[0].detail.clone();
         assert!(detail.is_some_and(|detail| detail.contains("no space")));
         world.advance(Duration::from_secs(5));
     }

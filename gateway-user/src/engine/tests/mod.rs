@@ -13,6 +13,7 @@ mod garden;
 mod histories;
 mod lapse;
 mod line6;
+mod list;
 mod replaced;
 mod service;
 mod unclaimed;

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::world::*;
-use crate::engine::SessionList;
 use crate::engine::message::{Connect, Held, HeldPhase, RefusalReason, Report};
 use crate::engine::{Action, Event};
 use crate::plan::{Rates, Tables};
@@ -53,21 +52,13 @@ fn hello(world: &mut World) -> Vec<Held> {
 fn a_session_is_opened_with_its_service() {
     let world = established();
     assert_eq!(service_now(&world), Some(service(3)));
-    assert_eq!(
-        world.engine.sessions(&SessionList::default())[0]
-            .connect
-            .service,
-        service(3)
-    );
+    assert_eq!(world.sessions()[0].connect.service, service(3));
 }
 
 #[test]
 fn an_open_session_changes_and_is_acknowledged_once_the_fast_path_has_it() {
     let mut world = established();
-    let (maps, before) = (
-        world.maps.clone(),
-        world.engine.sessions(&SessionList::default()),
-    );
+    let (maps, before) = (world.maps.clone(), world.sessions());
     world.change_service(NORTH, 1, 1, 4);
     assert!(world.take_reports().is_empty(), "not in force yet");
     let row = &world.journal.sessions[&session(NORTH, 1)];
@@ -76,7 +67,7 @@ fn an_open_session_changes_and_is_acknowledged_once_the_fast_path_has_it() {
     assert_eq!(world.take_reports(), [ack(1, 4)]);
     assert_eq!(service_now(&world), Some(service(4)));
 
-    let after = world.engine.sessions(&SessionList::default());
+    let after = world.sessions();
     assert_eq!(after[0].steps, before[0].steps, "no step of its life");
     assert_eq!(after[0].phase, "established");
     let keys = |maps: &Tables| {
@@ -259,9 +250,7 @@ fn a_change_that_fails_is_told_shown_and_tried_again() {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].reason, RefusalReason::Dataplane);
         assert_eq!(refusals[0].revision, 4);
-        let detail = world.engine.sessions(&SessionList::default())[0]
-            .detail
-            .clone();
+        let detail = world.sessions()[0].detail.clone();
         let expected = "cannot change the service: no space; trying again";
         assert_eq!(detail.as_deref(), Some(expected));
         assert_eq!(service_now(&world), Some(service(3)));
@@ -273,10 +262,7 @@ fn a_change_that_fails_is_told_shown_and_tried_again() {
     }
     world.settle();
     assert_eq!(world.take_reports(), [ack(1, 4)]);
-    assert_eq!(
-        world.engine.sessions(&SessionList::default())[0].detail,
-        None
-    );
+    assert_eq!(world.sessions()[0].detail, None);
     assert_eq!(service_now(&world), Some(service(4)));
 }
 
@@ -304,7 +290,7 @@ fn a_session_that_ends_while_it_changes_ends() {
         world.settle();
         let reports = world.take_reports();
         assert!(matches!(reports[..], [Report::Receipt(_)]), "{reports:?}");
-        assert_eq!(world.engine.sessions(&SessionList::default()), []);
+        assert_eq!(world.sessions(), []);
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::engine::Event;
-use crate::engine::SessionList;
 use crate::engine::message::{Held, HeldPhase, Instruction, Report};
 use crate::plan::{Plan, Tables};
 
@@ -147,7 +146,7 @@ fn no_receipt_before_all_that_might_be_the_sessions_is_gone() {
         world.settle();
         assert_eq!(flowing(&world), [3]);
         assert_eq!(receipts(&world.take_reports()), 1, "{asked} {answered}");
-        assert!(world.engine.sessions(&SessionList::default()).is_empty());
+        assert!(world.sessions().is_empty());
     }
 }
 
@@ -197,7 +196,7 @@ fn what_a_failed_opening_leaves_is_swept() {
     world.failures = 1;
     world.settle();
     assert_eq!(flowing(&world), [3]);
-    assert!(world.engine.sessions(&SessionList::default()).is_empty());
+    assert!(world.sessions().is_empty());
     world.disconnect(NORTH, 1, 3);
     assert_eq!(receipts(&mut world), [(1, 3)]);
 }

@@ -20,7 +20,8 @@ use crate::config::Config;
 use crate::engine::message::{ChangeService, Connect, Instruction, Receipt, Refusal, Report};
 use crate::engine::row::{Phase, SessionRef, Snapshot};
 use crate::engine::{
-    Action, BlockRefusal, Engine, Event, LinePort, LineView, Now, Recovered, Recovery, Settings,
+    Action, BlockRefusal, Engine, Event, LinePort, LineView, Now, Recovered, Recovery, SessionList,
+    SessionView, Settings,
 };
 use crate::inventory::Inventory;
 use crate::plan::{Plan, Tables};
@@ -56,6 +57,11 @@ pub struct World {
 }
 
 impl World {
+    /// All of the engine's.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        self.engine.sessions(&SessionList::default())
+    }
+
     pub fn new() -> Self {
         let now = Now {
             at: Instant::now(),

@@ -2,7 +2,7 @@
 
 mod picture;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -12,6 +12,7 @@ use doorstep_daemon::stop;
 use doorstep_daemon::top::{self, Column, Options, Screen, Sorted, plain};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
+use doorstep_server::engine::now_ms;
 use ratatui::Frame;
 use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::{Constraint, Layout};
@@ -66,16 +67,37 @@ pub async fn run(args: TopArgs, output: Output) -> Result<()> {
         output == Output::Table,
         "top draws for people; as JSON there are `status`, `gateways` and `sessions list`"
     );
-    let mut screen = Server {
-        client: client::connect(&args.socket.socket).await?,
-        shown: Shown::default(),
-    };
-    top::run(&mut screen, &args.options, stop::on_signal()?).await
+    let mut client = client::connect(&args.socket.socket).await?;
+    let look = async || look(&mut client).await;
+    top::run(
+        look,
+        &mut Shown::default(),
+        &args.options,
+        stop::on_signal()?,
+    )
+    .await
 }
 
-struct Server {
-    client: OperatorClient<Channel>,
-    shown: Shown,
+async fn look(client: &mut OperatorClient<Channel>) -> Result<Look> {
+    let status = client.status(pb::OperatorStatusRequest {}).await;
+    let status = status.map_err(refused)?.into_inner();
+    let gateways = client.list_gateways(pb::ListGatewaysRequest {}).await;
+    let gateways = gateways.map_err(refused)?.into_inner().gateways;
+    let (at, unix_ms) = (Instant::now(), now_ms());
+    let page = client.list_sessions(pb::ListSessionsRequest {
+        limit: MOST_WAITING,
+        states: WAITING.map(i32::from).to_vec(),
+        ..Default::default()
+    });
+    let page = page.await.map_err(refused)?.into_inner();
+    Ok(Look {
+        at,
+        unix_ms,
+        status,
+        gateways,
+        waiting: page.sessions,
+        more_waiting: !page.next_page_token.is_empty(),
+    })
 }
 
 /// What is drawn, apart from where it comes from.
@@ -104,15 +126,19 @@ impl Default for Shown {
 }
 
 impl Shown {
+    fn sort(&mut self) {
+        self.moves.sort(&mut self.picture.moves);
+        self.gateways.sort(&mut self.picture.gateways);
+    }
+}
+
+impl Screen for Shown {
+    type Look = Look;
+
     fn take(&mut self, look: Look) {
         self.picture = picture(self.last.as_ref(), &look);
         self.last = Some(look);
         self.sort();
-    }
-
-    fn sort(&mut self) {
-        self.moves.sort(&mut self.picture.moves);
-        self.gateways.sort(&mut self.picture.gateways);
     }
 
     fn key(&mut self, key: KeyCode) {
@@ -169,60 +195,12 @@ impl Shown {
     }
 }
 
-impl Server {
-    /// Those that wait for a receipt, and whether there are more of them.
-    async fn waiting(&mut self) -> Result<(Vec<pb::SessionView>, bool)> {
-        let request = pb::ListSessionsRequest {
-            limit: MOST_WAITING,
-            states: WAITING.map(i32::from).to_vec(),
-            ..Default::default()
-        };
-        let page = self.client.list_sessions(request).await;
-        let page = page.map_err(refused)?.into_inner();
-        Ok((page.sessions, !page.next_page_token.is_empty()))
-    }
-}
-
-impl Screen for Server {
-    async fn look(&mut self) -> Result<()> {
-        let status = self.client.status(pb::OperatorStatusRequest {}).await;
-        let status = status.map_err(refused)?.into_inner();
-        let gateways = self.client.list_gateways(pb::ListGatewaysRequest {}).await;
-        let gateways = gateways.map_err(refused)?.into_inner().gateways;
-        let at = Instant::now();
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
-        let (waiting, more_waiting) = self.waiting().await?;
-        self.shown.take(Look {
-            at,
-            unix_ms: i64::try_from(unix.unwrap_or_default().as_millis())?,
-            status,
-            gateways,
-            waiting,
-            more_waiting,
-        });
-        Ok(())
-    }
-
-    fn draw(&self, frame: &mut Frame<'_>) {
-        self.shown.draw(frame);
-    }
-
-    fn key(&mut self, key: KeyCode) {
-        self.shown.key(key);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
-
     use super::*;
 
-    fn drawn(shown: &Shown, width: u16, height: u16) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-        terminal.draw(|frame| shown.draw(frame)).expect("drawn");
-        terminal.backend().to_string()
+    fn drawn(shown: &Shown, size: (u16, u16)) -> String {
+        top::text(shown, size).expect("drawn")
     }
 
     #[test]
@@ -231,7 +209,7 @@ mod tests {
         let mut shown = Shown::default();
         shown.take(before);
         shown.take(now);
-        let text = drawn(&shown, 120, 40);
+        let text = drawn(&shown, (120, 40));
         for seen in [
             "operator north-net   1 of 2 gateways connected",
             "connecting",
@@ -252,11 +230,11 @@ mod tests {
         assert!(place(&text, "│gw1") < place(&text, "│gw2"));
         shown.key(KeyCode::Tab);
         shown.key(KeyCode::Char('r'));
-        let text = drawn(&shown, 120, 40);
+        let text = drawn(&shown, (120, 40));
         assert!(text.contains("> gateways"), "{text}");
         assert!(place(&text, "│gw2") < place(&text, "│gw1"), "{text}");
         // Too small for all of it is no reason to fail.
-        drawn(&shown, 20, 5);
-        drawn(&Shown::default(), 120, 40);
+        drawn(&shown, (20, 5));
+        drawn(&Shown::default(), (120, 40));
     }
 }

@@ -59,7 +59,7 @@ pub fn picture(before: Option<&Look>, now: &Look) -> Picture {
             Cell::text(id),
             Cell::text(stream),
             age(now.unix_ms, gateway.since_unix_ms),
-            whole(gateway.sessions),
+            Cell::whole(gateway.sessions),
             Cell::number(count(rate), rate),
             Cell::text(gateway.software_version.as_str()),
         ]
@@ -106,7 +106,7 @@ fn states(before: Option<&Look>, now: &Look) -> Vec<Vec<Cell>> {
         };
         vec![
             Cell::text(state_name(entry.state)),
-            whole(entry.count),
+            Cell::whole(entry.count),
             Cell::number(change, Some(0.0)),
         ]
     };
@@ -121,7 +121,7 @@ fn refused(before: Option<&Look>, now: &Look, elapsed: Between) -> Vec<Vec<Cell>
         vec![
             Cell::text(entry.reason.as_str()),
             Cell::number(count(rate), rate),
-            whole(entry.count),
+            Cell::whole(entry.count),
         ]
     };
     let reached = now.status.refused.iter().filter(|entry| entry.count > 0);
@@ -159,11 +159,6 @@ fn age(now_ms: i64, since_ms: i64) -> Cell {
         _ => format!("{days} d {:02} h", hours % 24),
     };
     Cell::number(text, Some(seconds as f64))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "only to sort by it")]
-fn whole(number: u64) -> Cell {
-    Cell::number(number.to_string(), Some(number as f64))
 }
 
 #[cfg(test)]
