@@ -7,6 +7,7 @@ mod rates;
 mod table;
 
 use std::io::{IsTerminal as _, stdout};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +21,7 @@ use ratatui::widgets::Clear;
 use ratatui::{DefaultTerminal, Frame, Terminal};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use rates::{Between, bits, count};
@@ -83,36 +84,72 @@ pub async fn run<S: Screen>(
         stdout().is_terminal(),
         "standard output is no terminal; --once prints one frame as text"
     );
-    let mut terminal = Restored::new()?;
-    let mut keys = keys(stop.clone());
-    let mut lost: Option<String> = None;
-    let mut looks = interval(options.pause());
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    looks.tick().await;
+    let mut window = Window {
+        screen,
+        terminal: Restored::new()?,
+        keys: keys(stop.clone()),
+        stop,
+        lost: None,
+    };
     loop {
-        let drawn = terminal.0.draw(|frame| {
-            screen.draw(frame);
-            if let Some(why) = &lost {
+        if window.until(sleep(options.pause())).await?.is_none() {
+            return Ok(());
+        }
+        let Some(looked) = window.until(timeout(PATIENCE, look())).await? else {
+            return Ok(());
+        };
+        window.take(answered(looked));
+    }
+}
+
+/// A screen in a terminal.
+struct Window<'a, S> {
+    screen: &'a mut S,
+    terminal: Restored,
+    keys: mpsc::Receiver<Event>,
+    stop: CancellationToken,
+    /// Why the last look saw nothing.
+    lost: Option<String>,
+}
+
+impl<S: Screen> Window<'_, S> {
+    /// Shows it and hears keys until this is done; nothing when it is to end.
+    async fn until<T>(&mut self, awaited: impl Future<Output = T>) -> Result<Option<T>> {
+        let mut awaited = pin!(awaited);
+        loop {
+            self.draw()?;
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(None),
+                done = &mut awaited => return Ok(Some(done)),
+                event = self.keys.recv() => match event {
+                    None => return Ok(None),
+                    Some(Event::Key(key)) if ends(key) => return Ok(None),
+                    Some(Event::Key(key)) if key.kind != KeyEventKind::Release => self.screen.key(key.code),
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+
+    fn draw(&mut self) -> Result<()> {
+        let drawn = self.terminal.0.draw(|frame| {
+            self.screen.draw(frame);
+            if let Some(why) = &self.lost {
                 notice(frame, why);
             }
         });
         drawn.context("cannot draw")?;
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+        Ok(())
+    }
+
+    fn take(&mut self, looked: Result<S::Look, String>) {
+        match looked {
+            Ok(look) => {
+                self.screen.take(look);
+                self.lost = None;
+            }
             // A daemon that is started again is found again.
-            _ = looks.tick() => match answered(timeout(PATIENCE, look()).await) {
-                Ok(look) => {
-                    screen.take(look);
-                    lost = None;
-                }
-                Err(why) => lost = Some(why),
-            },
-            event = keys.recv() => match event {
-                None => return Ok(()),
-                Some(Event::Key(key)) if ends(key) => return Ok(()),
-                Some(Event::Key(key)) if key.kind != KeyEventKind::Release => screen.key(key.code),
-                Some(_) => {}
-            },
+            Err(why) => self.lost = Some(why),
         }
     }
 }

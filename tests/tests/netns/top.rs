@@ -13,6 +13,8 @@ use crate::support::connect;
 
 /// What leaves the screen as it was before.
 const OTHER_SCREEN_LEFT: &str = "\u{1b}[?1049l";
+/// Longer than the interval of `top` here, and shorter than its patience.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1500);
 
 /// The line of a frame that has all of these words.
 fn line<'a>(frame: &'a str, words: &[&str]) -> Result<&'a str> {
@@ -52,9 +54,15 @@ pub fn in_a_terminal() -> CaseResult {
     let mut server = top(street.server())?;
     gateway.wait_for("slots")?;
     server.wait_for("connected")?;
-    // Another order, said in the column's head.
+    // Another order, whose sign is all that is drawn anew, also while the daemon lets wait for its answer.
+    let busy = &street.gateways[0].daemon;
+    busy.freeze(true)?;
+    std::thread::sleep(BETWEEN_LOOKS);
     gateway.press("r")?;
-    gateway.wait_for("DOWN^")?;
+    gateway.wait_for("^")?;
+    let meanwhile = gateway.written();
+    busy.freeze(false)?;
+    ensure!(!meanwhile.contains("no answer"), "{meanwhile:?}");
     server.press("\t")?;
     server.wait_for("> gateways")?;
     // Of a daemon that is gone the last is seen; it is found again.
