@@ -1,14 +1,13 @@
 //! `accounts`: the commands, their passwords by standard input, and what is written down of them.
 
-mod common;
-
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use common::Server;
 use doorstep_daemon::dry_run::Run;
 use doorstep_server::account::Name;
 use serde_json::{Value, json};
+
+use crate::common::Server;
 
 fn run(server: &Server, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_doorstep-server"))

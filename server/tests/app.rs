@@ -1,15 +1,16 @@
 //! The app on subscribers' phones, whose homes have ordinary routers.
 
-mod common;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::phone::{APP, Phone};
-use common::{
-    Gateway, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with,
-};
 use doorstep_proto::v1 as pb;
 use pb::SessionState as S;
+
+use crate::common::browser::Answer;
+use crate::common::phone::{APP, Phone};
+use crate::common::{
+    Gateway, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with,
+    picture,
+};
 
 const OTHER: &str = "13900001234";
 
@@ -134,7 +135,7 @@ async fn a_form_is_carried_out_once_and_only_for_whom_it_was_made() {
     let confirm = phone.say_where(&page, &server.seal(HOME_1), b"").await;
     let first = phone.submit(&confirm, &[]).await;
     let second = phone.submit(&confirm, &[]).await;
-    let session = |answer: &common::browser::Answer| {
+    let session = |answer: &Answer| {
         let path = answer.location().split('?').next().unwrap();
         path.trim_start_matches("/sessions/").to_owned()
     };
@@ -197,7 +198,7 @@ async fn a_picture_of_the_code_is_as_good_as_the_text() {
     let mut gw1 = server.synced_gateway("gw1").await;
     let mut phone = Phone::registered(&server, PHONE).await;
     let page = phone.get("/connect").await;
-    let picture = common::picture::of(&server.seal(HOME_1));
+    let picture = picture::of(&server.seal(HOME_1));
     let confirm = phone.say_where(&page, "", &picture).await;
     assert_eq!(confirm.status, 200, "{}", confirm.body);
     assert_eq!(phone.submit(&confirm, &[]).await.status, 303);
@@ -259,7 +260,7 @@ async fn with_codes() -> (Server, tempfile::TempDir) {
     (Server::start_with(&config_with(&section)).await, dir)
 }
 
-async fn sign_in(phone: &mut Phone, number: &str, code: &str) -> common::browser::Answer {
+async fn sign_in(phone: &mut Phone, number: &str, code: &str) -> Answer {
     let page = phone.register(number).await;
     assert_eq!(page.status, 200, "{}", page.body);
     phone.submit(&page, &[("code", code)]).await

@@ -2,12 +2,11 @@
 //!
 //! `DOORSTEP_WRITE_SCREENSHOTS=1` has the pictures of the documentation made anew.
 
-mod common;
-
-use common::phone::APP;
-use common::{HOME_1, HOME_2, PHONE, Server, UNHURRIED, config_with};
 use doorstep_proto::v1::SessionState as S;
 use doorstep_test_chromium::{Chromium, Key, Page};
+
+use crate::common::phone::APP;
+use crate::common::{HOME_1, HOME_2, PHONE, Server, UNHURRIED, config_with, picture};
 
 const WIDTH: u32 = 375;
 const HEIGHT: u32 = 720;
@@ -50,7 +49,7 @@ async fn a_home_goes_online_and_moves_by_its_phone() {
     let mut gw2 = server.synced_gateway("gw2").await;
     let origin = format!("https://{}", server.running.as_ref().unwrap().app.unwrap());
     let sticker = server.dir.path().join("door.png");
-    std::fs::write(&sticker, common::picture::of(&server.seal(HOME_1))).unwrap();
+    std::fs::write(&sticker, picture::of(&server.seal(HOME_1))).unwrap();
 
     let walk = tokio::task::spawn_blocking({
         let origin = origin.clone();

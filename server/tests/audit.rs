@@ -1,11 +1,8 @@
 //! `audit`: an exported log is listed and verified by the binary, with the key that `pki init` made.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{CONFIG, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use doorstep_server::audit::export::{write_entry, write_head};
 use doorstep_server::audit::{Event, Head};
@@ -13,6 +10,8 @@ use doorstep_server::config::Config;
 use doorstep_server::keys;
 use doorstep_server::store::Database;
 use uuid::Uuid;
+
+use crate::common::{CONFIG, PHONE, Server, Subscriber};
 
 const BIN: &str = env!("CARGO_BIN_EXE_doorstep-server");
 /// More than one group of the table.

@@ -1,18 +1,17 @@
 //! `subscribers import` and `sessions connect`: many rows from a file, through the binary.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use base64::Engine as _;
-use common::{
-    HOME_1, HOME_1B, HOME_2, ID_CARD, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with,
-};
 use doorstep_proto::v1 as pb;
 use pb::AccessKind::{Additional, Connect};
 use serde_json::Value;
+
+use crate::common::{
+    HOME_1, HOME_1B, HOME_2, ID_CARD, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with,
+};
 
 const OTHER_CARD: &str = "440524188001010014";
 

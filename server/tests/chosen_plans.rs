@@ -1,12 +1,11 @@
 //! Plans that subscribers choose themselves.
 
-mod common;
-
-use common::{CONFIG, HOME_1, HOME_1B, HOME_2, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use pb::AccessKind::{Additional, Connect, Move};
 use pb::SessionState as S;
 use tonic::Code;
+
+use crate::common::{CONFIG, HOME_1, HOME_1B, HOME_2, PHONE, Server, Subscriber};
 
 /// One plan that nobody may choose, and two that everybody may.
 fn config() -> String {

@@ -1,14 +1,13 @@
 //! The binary itself: keys, daemon, and client commands.
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{CONFIG, HOME_1};
 use serde_json::Value;
+
+use crate::common::{CONFIG, HOME_1};
 
 const BIN: &str = env!("CARGO_BIN_EXE_doorstep-server");
 

@@ -1,11 +1,7 @@
 //! The web console, as a browser sees it.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::browser::{Browser, CONSOLE, PASSWORD, add_account, answer, form};
-use common::{HOME_1, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
 use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::account::{Actor, Role};
@@ -17,6 +13,9 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use crate::common::browser::{Browser, CONSOLE, PASSWORD, add_account, answer, form};
+use crate::common::{HOME_1, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
 
 async fn with_console() -> Server {
     Server::start_with(&config_with(&format!("{CONSOLE}\n{UNHURRIED}"))).await

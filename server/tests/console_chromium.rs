@@ -2,10 +2,6 @@
 //!
 //! `DOORSTEP_WRITE_SCREENSHOTS=1` has the pictures of the documentation made anew.
 
-mod common;
-
-use common::browser::{CONSOLE, PASSWORD, add_account};
-use common::{Gateway, HOME_1, HOME_1B, HOME_2, Server, UNHURRIED, config_with};
 use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1::{NackReason, SessionState};
 use doorstep_server::account::{Actor, Role};
@@ -16,6 +12,9 @@ use doorstep_server::session::Establishment;
 use doorstep_server::store::Counters;
 use doorstep_test_chromium::{Chromium, Key, Page};
 use uuid::Uuid;
+
+use crate::common::browser::{CONSOLE, PASSWORD, add_account};
+use crate::common::{Gateway, HOME_1, HOME_1B, HOME_2, Server, UNHURRIED, config_with};
 
 const PHONE_WIDTH: u32 = 375;
 const DESK_WIDTH: u32 = 1100;

@@ -1,15 +1,14 @@
 //! What people do by the web console: who may, that they are asked once more, and what is written down.
 
-mod common;
-
-use common::browser::{Browser, CONSOLE, PASSWORD};
-use common::{HOME_1, HOME_1B, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
 use doorstep_proto::v1 as pb;
 use doorstep_server::account::Role;
 use doorstep_server::keys;
 use doorstep_server::store::AuditLog;
 use pb::AccessKind::Move;
 use pb::SessionState as S;
+
+use crate::common::browser::{Browser, CONSOLE, PASSWORD};
+use crate::common::{HOME_1, HOME_1B, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
 
 async fn with_console() -> Server {
     Server::start_with(&config_with(&format!("{CONSOLE}\n{UNHURRIED}"))).await

@@ -1,10 +1,7 @@
 //! The server dies after every single step, and the next one goes on from the table.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{CONFIG, HOME_1, HOME_2, PHONE, configure};
 use doorstep_daemon::dry_run::Run;
 use doorstep_server::config::Config;
 use doorstep_server::engine::{AccessKind, AccessRequest, Engine, GatewayEvent, Wanted};
@@ -14,6 +11,8 @@ use doorstep_server::session::instruct::{self, Kind, Standing as _};
 use doorstep_server::session::{Establishment, State};
 use doorstep_server::store::{Counters, Database, ReceiptRow};
 use uuid::Uuid;
+
+use crate::common::{CONFIG, HOME_1, HOME_2, PHONE, configure};
 
 struct World {
     dir: tempfile::TempDir,

@@ -1,18 +1,17 @@
 //! Sessions that come up by DHCP: opened and moved by the operator, for homes without a terminal.
 
-mod common;
-
 use std::process::Output;
 
-use common::{
-    CONFIG, Gateway, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, config_with,
-};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_message::Body as FromGateway;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
 use serde_json::Value;
+
+use crate::common::{
+    self, CONFIG, Gateway, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, config_with,
+};
 
 fn config() -> String {
     config_with("[dhcp]\nlease_s = 600\nreplace = \"after-hold\"\nhold_s = 60")

@@ -1,15 +1,14 @@
 //! `--dry-run` of every command that asks the running server: it answers, or is refused, as the real one,
 //! and every row is as it was.
 
-mod common;
-
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use common::{HOME_1, HOME_1B, HOME_2, NOWHERE, Server, Subscriber, UNHURRIED, config_with};
 use doorstep_server::store::transfer;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
+
+use crate::common::{HOME_1, HOME_1B, HOME_2, NOWHERE, Server, Subscriber, UNHURRIED, config_with};
 
 const NOBODY: &str = "0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e";
 const PASSWORD: &str = "correct horse battery";

@@ -1,13 +1,12 @@
 //! `--dry-run` of the commands on files: every file is as it was.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::CONFIG;
 use serde_json::Value;
+
+use crate::common::CONFIG;
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_doorstep-server"))

@@ -1,10 +1,7 @@
 //! How gateways get their certificates, and lose them, over real TLS.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{CONFIG, Gateway, Server};
 use doorstep_daemon::dry_run::Run;
 use doorstep_pki::identity::NewKey;
 use doorstep_proto::v1 as pb;
@@ -21,6 +18,8 @@ use pb::gateway_message::Body as FromGateway;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, Endpoint, Identity};
 use tonic::{Code, Status};
+
+use crate::common::{self, CONFIG, Gateway, Server};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

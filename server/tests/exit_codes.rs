@@ -1,11 +1,10 @@
 //! What commands end with, against the table of `docs/reference/cli.md`.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{CONFIG, HOME_1, NOWHERE, PHONE, Server, Subscriber};
 use doorstep_daemon::exit::Exit;
+
+use crate::common::{CONFIG, HOME_1, NOWHERE, PHONE, Server, Subscriber};
 
 const NOBODY: &str = "0190f2c4-5a1e-7c3b-9d2e-1f0a5b6c7d8e";
 

@@ -1,10 +1,7 @@
 //! Who may speak as a gateway, and what a gateway may say.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
 use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
@@ -16,6 +13,8 @@ use pb::server_message::Body as ToGateway;
 use tonic::transport::{Certificate, ClientTlsConfig};
 use tonic::{Code, Status};
 use uuid::Uuid;
+
+use crate::common::{self, CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber, held};
 
 fn hello(name: &str) -> pb::Hello {
     pb::Hello {

@@ -1,11 +1,8 @@
 //! What load balancers and tools ask a real server.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Server, config_with};
 use tokio::time::timeout;
 use tokio_stream::iter;
 use tonic::Code;
@@ -17,6 +14,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest as Asked;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse as Told;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServiceResponse};
+
+use crate::common::{Server, config_with};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PUBLIC: [&str; 3] = [

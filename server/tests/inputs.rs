@@ -1,12 +1,11 @@
 //! Bad requests: each gets an answer that says what and where, and none disturbs anything.
 
-mod common;
-
-use common::{CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, config_with};
 use doorstep_proto::v1 as pb;
 use pb::AccessKind::{Additional, Connect, Move};
 use tonic::Code;
 use uuid::Uuid;
+
+use crate::common::{CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, config_with};
 
 #[tokio::test]
 async fn registration_checks_its_numbers() {

@@ -1,14 +1,13 @@
 //! What the server tells Prometheus.
 
-mod common;
-
-use common::{HOME_1, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
 use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
 use doorstep_server::metrics::FAMILIES;
 use doorstep_test_metrics::{Samples, check, check_reference, scrape};
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
+
+use crate::common::{HOME_1, HOME_2, PHONE, Server, Subscriber, UNHURRIED, config_with};
 
 const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"";
 

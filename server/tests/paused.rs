@@ -1,16 +1,12 @@
 //! A server that sleeps for half a minute while another one of the same operator carries on, and
 //! wakes up in the middle of what it did: it writes nothing stale.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::player::{Ledger, Player};
-use common::{CONFIG, HOME_1, HOME_2, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::access_client::AccessClient;
 use doorstep_proto::v1::operator_client::OperatorClient;
@@ -28,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
+
+use crate::common::player::{Ledger, Player};
+use crate::common::{CONFIG, HOME_1, HOME_2, Server, Subscriber};
 
 const BIN: &str = env!("CARGO_BIN_EXE_doorstep-server");
 const PAUSE: Duration = Duration::from_secs(30);

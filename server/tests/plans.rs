@@ -1,14 +1,13 @@
 //! Plans that are taken up from the configuration while the server runs.
 
-mod common;
-
 use std::path::Path;
 
-use common::{CONFIG, HOME_1, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use pb::AccessKind::Additional;
 use pb::SessionState as S;
 use tonic::{Code, Status};
+
+use crate::common::{CONFIG, HOME_1, Server, Subscriber};
 
 /// `rate` is the upstream of the default plan.
 fn config(rate: &str) -> String {

@@ -1,15 +1,14 @@
 //! Two servers of one operator on one PostgreSQL.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{HOME_1, HOME_2, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::{Pruned, now_ms};
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
 use pb::gateway_message::Body as FromGateway;
+
+use crate::common::{HOME_1, HOME_2, PHONE, Server, Subscriber};
 
 /// The terminal asks one server, the gateways' streams are at the other.
 #[tokio::test]

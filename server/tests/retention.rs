@@ -1,12 +1,9 @@
 //! Old rows go when nothing depends on them any more, and not before.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::{HOME_1, HOME_1B, HOME_2, PHONE, Server, Subscriber, config_with, held};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use doorstep_server::engine::{Engine, Pruned, now_ms};
@@ -16,6 +13,8 @@ use pb::SessionState as S;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use uuid::Uuid;
+
+use crate::common::{self, HOME_1, HOME_1B, HOME_2, PHONE, Server, Subscriber, config_with, held};
 
 const DAYS_MS: i64 = 24 * 3_600_000;
 

@@ -1,11 +1,8 @@
 //! Another identity key comes to seal, rows are renewed, and the old key goes, while everything goes
 //! on.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with};
 use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::retire_offline;
@@ -14,6 +11,8 @@ use doorstep_server::keys::identity;
 use doorstep_server::vault::KeyId;
 use futures::future::join_all;
 use tonic::Code;
+
+use crate::common::{HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with};
 
 const BEFORE: u32 = 500;
 const MEANWHILE: u32 = 60;

@@ -1,16 +1,15 @@
 //! What sessions may do: from plans, by hand, live, and through crashes of either side.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{CONFIG, HOME_1, HOME_2, PHONE, Server, Subscriber, configure, held};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Additional, Connect, Move};
 use pb::SessionState as S;
 use pb::gateway_message::Body as FromGateway;
 use tonic::{Code, Status};
+
+use crate::common::{CONFIG, HOME_1, HOME_2, PHONE, Server, Subscriber, configure, held};
 
 const PLANS: &str = r#"
 [[plan]]

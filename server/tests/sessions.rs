@@ -1,17 +1,16 @@
 //! Sessions from the first request to the last receipt, over the real protocols.
 
-mod common;
-
 use std::collections::HashSet;
 
-use common::{
-    CONFIG, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, held, impatient,
-};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::server_message::Body as ToGateway;
 use pb::AccessKind::{Additional, Connect, Move};
 use pb::SessionState as S;
 use tonic::{Code, Status};
+
+use crate::common::{
+    self, CONFIG, HOME_1, HOME_1B, HOME_2, NOWHERE, PHONE, Server, Subscriber, held, impatient,
+};
 
 /// One of the five places that the pools of gateway 1 have in common.
 struct Place(u8);

@@ -1,15 +1,14 @@
 //! What the service manager is told by the daemon that it has started.
 
-mod common;
-
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::CONFIG;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::common::CONFIG;
 
 const BIN: &str = env!("CARGO_BIN_EXE_doorstep-server");
 const PATIENCE: Duration = Duration::from_secs(60);

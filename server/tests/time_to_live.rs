@@ -1,15 +1,14 @@
 //! Sessions with a time to live whose gateway is away: taken as ended when it must have ended them.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber};
 use doorstep_proto::v1 as pb;
 use doorstep_server::engine::contact::MARGIN;
 use doorstep_server::engine::{Engine, now_ms};
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
+
+use crate::common::{CONFIG, Gateway, HOME_1, HOME_2, PHONE, Server, Subscriber};
 
 const TIME_TO_LIVE_MS: i64 = 30_000;
 

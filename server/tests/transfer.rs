@@ -1,14 +1,8 @@
 //! `database`: a whole database moves between SQLite and PostgreSQL by one file, or not at all.
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use common::{
-    CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with, configure,
-    on_postgres,
-};
 use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
 use doorstep_server::audit::Verifier;
@@ -17,6 +11,11 @@ use doorstep_server::keys;
 use doorstep_server::store::transfer::{self, Summary, TransferError};
 use doorstep_server::store::{AuditLog, Database};
 use pb::AccessKind::{Additional, Connect, Move};
+
+use crate::common::{
+    CONFIG, HOME_1, HOME_2, ID_CARD, PHONE, Server, Subscriber, UNHURRIED, config_with, configure,
+    on_postgres,
+};
 
 const OPERATOR: &str = "north-net";
 

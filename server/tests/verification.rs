@@ -1,14 +1,10 @@
 //! Registrations that the operator's own program or web server has a say in.
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::hook::Hook;
-use common::{CONFIG, PHONE, Server};
 use doorstep_proto::v1 as pb;
 use doorstep_server::config::Config;
 use doorstep_server::keys::pki::Authority;
@@ -20,6 +16,9 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use crate::common::hook::Hook;
+use crate::common::{self, CONFIG, PHONE, Server};
 
 fn config(verification: &str) -> String {
     let section = format!("[register.verification]\n{verification}\n[[gateway]]\nid = \"gw1\"");

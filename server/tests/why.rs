@@ -1,19 +1,18 @@
 //! `why`: each link of a connection broken in turn, against the real server.
 
-mod common;
-
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{
-    Gateway, HOME_1, HOME_2, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with, held,
-};
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::gateway_message::Body as FromGateway;
 use pb::AccessKind::{Connect, Move};
 use pb::SessionState as S;
 use pb::why_request::Subject;
+
+use crate::common::{
+    self, Gateway, HOME_1, HOME_2, NOWHERE, PHONE, Server, Subscriber, UNHURRIED, config_with, held,
+};
 
 const OTHER_PHONE: &str = "13900001234";
 

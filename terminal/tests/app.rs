@@ -1,25 +1,18 @@
 //! The app of a whole daemon, asked from a room by HTTP, with a gateway's end of the line and a server
 //! that the test plays.
 
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/operator.rs"]
-mod operator;
-#[path = "support/room.rs"]
-mod room;
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorstep_establish::Mac;
-use home::{Gateway, PATIENCE, Terminal, listening, stop};
-use operator::{Granted, Operator, serve};
-use room::{Answer, Device};
-use support::{assert_unchanged, dump, has_nft, in_namespace};
 use tokio::process::Child;
 use tokio::sync::mpsc;
+
+use crate::support::home::{Gateway, PATIENCE, Terminal, listening, stop};
+use crate::support::operator::{Granted, Operator, serve};
+use crate::support::room::{Answer, Device};
+use crate::support::{assert_unchanged, dump, has_nft, in_namespace};
 
 const PORT: u16 = 8080;
 

@@ -1,22 +1,13 @@
 //! A new configuration of the links while the daemon runs: told, taken up, rolled back, put back.
 
-#[path = "support/connected.rs"]
-mod connected;
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/online.rs"]
-mod online;
-#[path = "support/operator.rs"]
-mod operator;
-mod support;
-
 use std::time::Duration;
 
-use connected::connected_home;
-use home::{PATIENCE, Terminal, listening, stop};
-use online::go_online;
 use serde_json::Value;
-use support::{assert_unchanged, dump, in_namespace, ip};
+
+use crate::support::connected::connected_home;
+use crate::support::home::{PATIENCE, Terminal, listening, stop};
+use crate::support::online::go_online;
+use crate::support::{assert_unchanged, dump, in_namespace, ip};
 
 /// A home that is online with one room; another configuration of it is in `new.toml`.
 async fn online(folder: &std::path::Path) -> (Terminal, tokio::process::Child) {

@@ -1,24 +1,15 @@
 //! The whole daemon and its command line, with a gateway's end of the line and a server that the
 //! test plays: connect, a second session, a restart, a move, releases.
 
-#[path = "support/connected.rs"]
-mod connected;
-#[path = "support/exit_codes.rs"]
-mod exit_codes;
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/operator.rs"]
-mod operator;
-mod support;
-
 use std::time::{Duration, Instant};
 
-use connected::connected_home;
 use doorstep_establish::{Mac, SessionKey};
-use home::{Gateway, PATIENCE, listening, stop};
 use serde_json::Value;
-use support::{assert_unchanged, dump, in_namespace, ip};
 use uuid::Uuid;
+
+use crate::support::connected::connected_home;
+use crate::support::home::{Gateway, PATIENCE, listening, stop};
+use crate::support::{assert_unchanged, dump, in_namespace, ip};
 
 #[test]
 fn a_home_connects_moves_and_releases() {

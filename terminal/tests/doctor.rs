@@ -1,22 +1,13 @@
 //! `doctor` in a home that is well, and in one whose cable is out.
 
-#[path = "support/connected.rs"]
-mod connected;
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/online.rs"]
-mod online;
-#[path = "support/operator.rs"]
-mod operator;
-mod support;
-
 use std::time::Duration;
 
-use connected::connected_home;
-use home::{Terminal, listening, stop};
-use online::go_online;
 use serde_json::Value;
-use support::{assert_unchanged, dump, in_namespace, ip};
+
+use crate::support::connected::connected_home;
+use crate::support::home::{Terminal, listening, stop};
+use crate::support::online::go_online;
+use crate::support::{assert_unchanged, dump, in_namespace, ip};
 
 /// What is wrong, by name, and the exit code.
 async fn wrong(terminal: &Terminal) -> (i32, Vec<String>) {

@@ -1,7 +1,5 @@
 //! Links in a real kernel: made, adopted, rolled back and undone.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -12,7 +10,8 @@ use doorstep_terminal::links::desired::{Active, desired};
 use doorstep_terminal::links::kernel::Kernel;
 use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::reconcile::Links;
-use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
+
+use crate::support::{assert_unchanged, dump, has_nft, in_namespace, ip};
 
 fn wan() -> Wan {
     Wan {

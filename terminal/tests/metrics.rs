@@ -1,24 +1,17 @@
 //! What the whole daemon tells Prometheus.
 
-#[path = "support/connected.rs"]
-mod connected;
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/operator.rs"]
-mod operator;
-mod support;
-
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use connected::connected_home;
 use doorstep_establish::Mac;
 use doorstep_terminal::daemon::metrics::FAMILIES;
 use doorstep_test_metrics::{check, check_reference, scrape};
-use home::{Gateway, listening, stop};
-use support::{assert_unchanged, dump, in_namespace};
+
+use crate::support::connected::connected_home;
+use crate::support::home::{Gateway, listening, stop};
+use crate::support::{assert_unchanged, dump, in_namespace};
 
 #[test]
 fn the_reference_is_that_of_the_code() {

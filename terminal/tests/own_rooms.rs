@@ -1,17 +1,15 @@
 //! Rooms with a session of their own: which links they need, and in which order.
 
-#[path = "support/declared.rs"]
-mod declared;
-
 use std::collections::BTreeMap;
 
-use declared::{home, made, session, wan};
 use doorstep_establish::Offer;
 use doorstep_terminal::config::{Home, Room};
 use doorstep_terminal::links::Item;
 use doorstep_terminal::links::desired::{Active, desired};
 use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::plan::{Plan, Step};
+
+use crate::support::declared::{self, home, made, session, wan};
 
 /// `room1` has a session of its own.
 fn divided() -> Home {

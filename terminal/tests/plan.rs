@@ -1,17 +1,15 @@
 //! What should be there, and what to change for it: pure, case by case.
 
-#[path = "support/declared.rs"]
-mod declared;
-
 use std::collections::BTreeMap;
 
-use declared::{home, made, session, wan};
 use doorstep_establish::{TPID_8021AD, TPID_8021Q, Tag, Tags};
 use doorstep_terminal::config::{Home, Mode, Wan, WanTags};
 use doorstep_terminal::links::desired::desired;
 use doorstep_terminal::links::own_rooms::Chosen;
 use doorstep_terminal::links::plan::{Plan, Step};
 use doorstep_terminal::links::{Item, Owned};
+
+use crate::support::declared::{home, made, session, wan};
 
 fn vlans(items: &[Item]) -> Vec<(String, String, Tag)> {
     let vlan = |item: &Item| match item {

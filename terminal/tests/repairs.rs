@@ -1,21 +1,11 @@
 //! Links that somebody changes by hand: what is ours comes back, what is not stays.
 
-#[path = "support/connected.rs"]
-mod connected;
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/online.rs"]
-mod online;
-#[path = "support/operator.rs"]
-mod operator;
-mod support;
-
 use std::time::{Duration, Instant};
 
-use connected::connected_home;
-use home::{PATIENCE, Terminal, listening, stop};
-use online::go_online;
-use support::{assert_unchanged, dump, in_namespace, ip};
+use crate::support::connected::connected_home;
+use crate::support::home::{PATIENCE, Terminal, listening, stop};
+use crate::support::online::go_online;
+use crate::support::{assert_unchanged, dump, in_namespace, ip};
 
 /// What somebody does, and what is missing then.
 struct Harm {

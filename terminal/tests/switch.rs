@@ -1,22 +1,17 @@
 //! A home with two operators: a session of one takes the place of the other's.
 
-#[path = "support/home.rs"]
-mod home;
-#[path = "support/operator.rs"]
-mod operator;
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep_establish::{Body, Mac};
-use home::{Gateway, PATIENCE, Terminal, listening, stop};
-use operator::{Granted, Operator, serve};
 use serde_json::Value;
-use support::{assert_unchanged, dump, has_nft, in_namespace, ip};
 use tokio::process::Child;
 use tokio::sync::mpsc;
+
+use crate::support::home::{Gateway, PATIENCE, Terminal, listening, stop};
+use crate::support::operator::{Granted, Operator, serve};
+use crate::support::{assert_unchanged, dump, has_nft, in_namespace, ip};
 
 struct Side {
     operator: Arc<Operator>,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::has_nft;
 use super::home::Terminal;
 use super::operator::{Granted, Operator, serve};
-use super::support::has_nft;
 
 /// A home with two rooms, whose operator takes some time to answer.
 pub async fn connected_home(

@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
+use super::ip;
 use super::operator::Granted;
-use super::support::ip;
 
 /// How long a daemon may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

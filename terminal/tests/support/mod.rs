@@ -1,5 +1,12 @@
 //! A network namespace of the test's own, with the two ends of a line and of two room cables.
 
+pub mod connected;
+pub mod declared;
+pub mod home;
+pub mod online;
+pub mod operator;
+pub mod room;
+
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};

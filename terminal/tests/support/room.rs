@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub use doorstep_test_chromium::Answer;
 use nix::sched::{CloneFlags, setns};
 
-use super::support::ip;
+use super::ip;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use doorstep_daemon::exit::Exit;
 
-use super::connected::connected_home;
-use super::home::{listening, stop};
-use super::support::in_namespace;
+use crate::support::connected::connected_home;
+use crate::support::home::{listening, stop};
+use crate::support::in_namespace;
 
 #[test]
 fn every_kind_of_end_has_its_code() {
