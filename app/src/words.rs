@@ -159,6 +159,7 @@ pub struct Problems {
     pub busy: &'static str,
     pub stopping: &'static str,
     pub failed: &'static str,
+    pub unreached: &'static str,
     pub too_large: &'static str,
     pub not_a_picture: &'static str,
     pub no_code: &'static str,

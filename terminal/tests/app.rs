@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::support::home::{Gateway, PATIENCE, Terminal, listening, stop};
 use crate::support::operator::{Granted, Operator, serve};
 use crate::support::room::{Answer, Device};
-use crate::support::{assert_unchanged, dump, has_nft, in_namespace};
+use crate::support::{assert_unchanged, dump, has_nft, in_namespace, ip};
 
 const PORT: u16 = 8080;
 
@@ -118,10 +118,20 @@ fn somebody_in_a_room_registers_connects_and_releases() {
             assert_eq!(registered.status, 303, "{registered:?}");
             assert_eq!(registered.location(), "/connect");
 
-            let csrf = scene.form("/connect").await;
+            // The one that one has already is offered as what needs no thought.
+            let choice = scene.device.get("/connect").await;
+            for said in [
+                "data-plan=\"home\" href=\"/connect?operator=default&amp;plan=home\"",
+                "data-plan=\"office\"",
+                "up 500\u{a0}Mbit/s · Your present plan",
+            ] {
+                assert!(choice.body.contains(said), "{said}: {}", choice.body);
+            }
+            let csrf = scene.form("/connect?operator=default&plan=home").await;
             let typed = [
                 ("csrf", csrf.as_str()),
                 ("operator", "default"),
+                ("plan", "home"),
                 ("location", "d1.\nAB C"),
             ];
             let asked = scene
@@ -130,9 +140,10 @@ fn somebody_in_a_room_registers_connects_and_releases() {
                 .await;
             assert!(asked.body.contains("Connect now?"), "{asked:?}");
             assert_eq!(asked.field("door"), Some("d1.ABC"));
+            assert_eq!(asked.field("plan"), Some("home"));
             let no_picture = scene
                 .device
-                .post_picture("/connect/door", &typed[..2], b"GIF")
+                .post_picture("/connect/door", &typed[..3], b"GIF")
                 .await;
             assert!(
                 no_picture.body.contains("Take it as JPEG or PNG."),
@@ -147,6 +158,7 @@ fn somebody_in_a_room_registers_connects_and_releases() {
             let confirmed = [
                 ("csrf", csrf.as_str()),
                 ("operator", "default"),
+                ("plan", "home"),
                 ("door", "d1.ABC"),
             ];
             let done = scene.device.post("/connect", &confirmed).await;
@@ -162,6 +174,7 @@ fn somebody_in_a_room_registers_connects_and_releases() {
                 })
                 .await;
             assert_eq!(scene.operator.answers.lock().unwrap().len(), 1);
+            assert_eq!(*scene.operator.plan.lock().unwrap(), "home");
             let page = scene.device.get(done.location()).await;
             for said in ["You are online.", "Asked", "Accepted", "Connected"] {
                 assert!(page.body.contains(said), "{said}: {}", page.body);
@@ -237,6 +250,31 @@ fn an_operator_may_want_a_code() {
         assert_eq!(
             (registered.status, registered.location()),
             (303, "/connect")
+        );
+        stop(scene.daemon).await;
+    });
+}
+
+#[test]
+fn an_operator_out_of_reach_is_told_of() {
+    in_namespace("an_operator_out_of_reach_is_told_of", || async {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scene, _grants) = Scene::new(folder.path()).await;
+        ip("link set lo down");
+        let refused = scene.register("13812345678").await;
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(
+            refused.body.contains("Your operator cannot be reached."),
+            "{refused:?}"
+        );
+        ip("link set lo up");
+        assert_eq!(scene.register("13812345678").await.status, 303);
+        ip("link set lo down");
+        let plans = scene.device.get("/connect").await;
+        assert_eq!(plans.status, 503, "{plans:?}");
+        assert!(
+            plans.body.contains("Your operator cannot be reached."),
+            "{plans:?}"
         );
         stop(scene.daemon).await;
     });

@@ -187,6 +187,7 @@ pub static CHINESE: Words = Words {
         busy: "现在太忙了，请稍后再试。",
         stopping: "终端正在启动或停止，请稍后再试。",
         failed: "终端无法完成这个操作。",
+        unreached: "现在联系不上您的运营商。请检查入户网线是否插好，稍后再试。",
         too_large: "图片太大。",
         not_a_picture: "无法读取这个图片，请使用 JPEG 或 PNG 格式。",
         no_code: "图片中没有可以识别的二维码。请靠近一些，在光线好的地方重拍。",

@@ -190,6 +190,7 @@ pub static ENGLISH: Words = Words {
         busy: "Too much is going on at once. Try again in a moment.",
         stopping: "The terminal is starting or stopping. Try again in a moment.",
         failed: "The terminal could not do this.",
+        unreached: "Your operator cannot be reached. See that the cable is in the wall's socket, and try again in a moment.",
         too_large: "The picture is too large.",
         not_a_picture: "This is no picture that can be read here. Take it as JPEG or PNG.",
         no_code: "There is no code to be read in the picture. Take it from nearer, in good light.",

@@ -27,6 +27,8 @@ pub struct Operator {
     /// How long the terminal waits for its answer, while the gateway knows already.
     pub delay: Duration,
     pub sessions: Mutex<Vec<(Uuid, u64)>>,
+    /// The plan that the last request named.
+    pub plan: Mutex<String>,
     /// It gives this session, whatever is asked.
     pub always: Mutex<Option<Uuid>>,
     /// By the request's id.
@@ -44,6 +46,7 @@ impl Operator {
             granted,
             delay,
             sessions: Mutex::default(),
+            plan: Mutex::default(),
             always: Mutex::default(),
             answers: Mutex::default(),
             states: broadcast::channel(16).0,
@@ -127,6 +130,7 @@ impl Access for Operator {
         if !["", "home", "office"].contains(&request.plan.as_str()) {
             return Err(Status::failed_precondition("plan: it is not offered"));
         }
+        self.plan.lock().unwrap().clone_from(&request.plan);
         let (id, generation) = {
             let mut sessions = self.sessions.lock().unwrap();
             if let Some(id) = *self.always.lock().unwrap() {

@@ -14,6 +14,7 @@ use doorstep_web::origin;
 use doorstep_web::page::CSRF;
 use maud::{Markup, html};
 use serde::Deserialize;
+use tonic::Code;
 
 use super::App;
 use super::door_code::{self, Sent};
@@ -72,6 +73,15 @@ async fn page(app: &App, visit: &Visit, deed: &str, mut chosen: Chosen) -> Resul
     if deed.has_operator() && !is_registered(&status, meant.operator) {
         return Ok(visit.redirect(&format!("/register{}", meant.path())));
     }
+    if deed.has_operator() && meant.plan.is_empty() {
+        let choice = plan_choice(app, meant.operator).await?;
+        // Of one there is nothing to choose.
+        if choice.len() > 1 {
+            let choice: Vec<_> = choice.iter().map(offered).collect();
+            let content = forms::plans(words, &meant, &choice);
+            return Ok(visit.page(title, &content));
+        }
+    }
     if !deed.has_location() {
         return Ok(confirm_page(visit, &status, &meant, ""));
     }
@@ -107,6 +117,30 @@ fn shown(operator: &pb::TerminalOperator) -> forms::Operator<'_> {
     forms::Operator {
         name: &operator.name,
         is_registered: !operator.subscriber_id.is_empty(),
+    }
+}
+
+/// What its operator offers this home.
+async fn plan_choice(app: &App, operator: &str) -> Result<Vec<pb::OfferedPlan>> {
+    let request = pb::TerminalPlansRequest {
+        operator: operator.to_owned(),
+    };
+    match app.calls.plans(request).await {
+        Ok(answer) => Ok(answer.plans),
+        // A server from before there were plans.
+        Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
+        Err(status) => Err(Problem::of_operator(status)),
+    }
+}
+
+fn offered(plan: &pb::OfferedPlan) -> forms::Plan<'_> {
+    forms::Plan {
+        name: &plan.name,
+        title: &plan.title,
+        price: &plan.price,
+        upstream_bps: plan.upstream_bps,
+        downstream_bps: plan.downstream_bps,
+        is_own: plan.own,
     }
 }
 

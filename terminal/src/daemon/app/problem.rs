@@ -21,6 +21,8 @@ pub enum Problem {
     /// The connection that it is about.
     Gone,
     Busy,
+    /// Nothing was heard of the operator's server, and why.
+    Unreached(Status),
     /// The daemon has not done it, and why.
     Refused(Status),
 }
@@ -34,12 +36,20 @@ impl From<Status> for Problem {
 }
 
 impl Problem {
+    /// Of what the operator's server was asked.
+    pub fn of_operator(status: Status) -> Self {
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded => Problem::Unreached(status),
+            _ => Problem::Refused(status),
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Problem::Forged => StatusCode::FORBIDDEN,
             Problem::BadForm => StatusCode::BAD_REQUEST,
             Problem::Nowhere | Problem::Gone => StatusCode::NOT_FOUND,
-            Problem::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Busy | Problem::Unreached(_) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Refused(status) if status.code() == Code::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -56,6 +66,7 @@ impl Problem {
             Problem::Nowhere => (said.nowhere, ""),
             Problem::Gone => (said.gone, ""),
             Problem::Busy => (said.busy, ""),
+            Problem::Unreached(status) => (said.unreached, status.message()),
             Problem::Refused(status) if status.code() == Code::Unavailable => {
                 (said.stopping, status.message())
             }

@@ -127,9 +127,10 @@ async fn register(
         let content = forms::code(words, &meant, visit.csrf.as_str());
         return Ok(visit.page(words.register.code_title, &content));
     }
-    if status.code() == Code::Unavailable {
-        return Err(Problem::Refused(status));
-    }
+    let status = match Problem::of_operator(status) {
+        Problem::Refused(status) => status,
+        unreached => return Err(unreached),
+    };
     let said = match status.code() {
         Code::AlreadyExists => words.register.known,
         Code::PermissionDenied if !code.is_empty() => words.register.code_wrong,
