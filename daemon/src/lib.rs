@@ -18,6 +18,7 @@
 //! | [`support`] | what may be told to whoever helps, in one file |
 //! | [`top`] | what goes on, drawn anew every few seconds |
 //! | [`exit`] | how a command ends |
+//! | [`traces`] | what is told to collectors of traces |
 //! | [`dry_run`] | commands that only tell what they would change |
 
 #![forbid(unsafe_code)]
@@ -39,3 +40,4 @@ pub mod stop;
 pub mod supervisor;
 pub mod support;
 pub mod top;
+pub mod traces;

@@ -10,6 +10,7 @@ use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::network::Network;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_daemon::supervisor;
+use doorstep_daemon::traces::Traces;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +92,9 @@ async fn run_once(
     let examiner = dataplane.examiner();
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
+    let traces = Traces::start(config.traces.as_ref(), "doorstep-gateway", &config.id)?;
     let (runtime, feeds) = Runtime::start(recovered, journal, dataplane, transmit)?;
+    let runtime = runtime.told_to(traces);
 
     let Feeds { inputs, frames } = feeds;
     let states = ServerStates::default();
@@ -208,6 +211,7 @@ pub fn settings(config: &Config, dataplane: &Dataplane, inventory: Arc<Inventory
         inventory,
         garden: config.garden,
         ports: access.map(line_port).collect(),
+        is_traced: config.traces.is_some(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -22,6 +22,8 @@ use traffic::Traffic;
 
 /// Steps kept for a Watch that is slow; behind more it reads the table.
 const STEPS_KEPT: usize = 8;
+/// Ends of ways that are kept for who follows them.
+const ENDS_KEPT: usize = 4096;
 
 #[derive(Debug)]
 pub struct Hub {
@@ -33,6 +35,8 @@ pub struct Hub {
     pub traffic: Traffic,
     /// Counts whatever people may look at.
     changes: watch::Sender<u64>,
+    /// Hears what sessions have come to.
+    ends: Mutex<Option<mpsc::Sender<Arc<StepRow>>>>,
 }
 
 /// What a Watch hears.
@@ -153,6 +157,7 @@ impl Hub {
             max_watches,
             traffic: Traffic::default(),
             changes: watch::Sender::new(0),
+            ends: Mutex::default(),
         })
     }
 
@@ -220,6 +225,22 @@ impl Hub {
         links.values().map(|link| link.silence.count()).sum()
     }
 
+    /// Steps that have brought a session to an end of its way, from now on; the former listener hears
+    /// no more. What it is too slow for it does not hear.
+    pub fn follow_ends(&self) -> mpsc::Receiver<Arc<StepRow>> {
+        let (sender, ends) = mpsc::channel(ENDS_KEPT);
+        *lock(&self.ends) = Some(sender);
+        ends
+    }
+
+    fn tell_ends(&self, steps: &[Arc<StepRow>]) {
+        if let Some(sender) = &*lock(&self.ends) {
+            for step in steps.iter().filter(|step| step.state.is_settled()) {
+                let _ = sender.try_send(Arc::clone(step));
+            }
+        }
+    }
+
     /// Tells everybody here what this server has made durable.
     pub fn committed(&self, committed: &Committed) {
         for row in &committed.instruct {
@@ -227,6 +248,7 @@ impl Hub {
                 link.mark(row.session.id, Some(Arc::clone(row)));
             }
         }
+        self.tell_ends(&committed.steps);
         for step in &committed.steps {
             tracing::debug!(
                 session = %step.session,

@@ -2,7 +2,7 @@
 //!
 //! `session` decides, `store` remembers, `engine` joins the two, `service` speaks gRPC, `hub` wakes
 //! who must look again, `why` finds the first link of a connection that does not hold, `console` serves
-//! people's browsers, `app` subscribers' phones, `serve` composes the daemon.
+//! people's browsers, `app` subscribers' phones, `traces` tells collectors how requests went, `serve` composes the daemon.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod serve;
 pub mod service;
 pub mod session;
 pub mod store;
+mod traces;
 pub mod vault;
 pub mod verification;
 pub mod why;

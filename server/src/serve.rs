@@ -11,6 +11,7 @@ use doorstep_daemon::blocking;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::refuse;
 use doorstep_daemon::socket::AdminSocket;
+use doorstep_daemon::traces::Traces;
 use doorstep_proto::v1::access_server::{self, AccessServer};
 use doorstep_proto::v1::accounts_server::AccountsServer;
 use doorstep_proto::v1::enrollment_server::{self, EnrollmentServer};
@@ -41,7 +42,7 @@ use crate::service::health::{self, Health, Looks};
 use crate::service::operator::OperatorService;
 use crate::service::pki::PkiService;
 use crate::service::reflection;
-
+use crate::traces;
 use crate::verification::Verifier;
 
 /// Largest request of a terminal.
@@ -114,6 +115,7 @@ pub async fn start_on<L: Listener>(
     let tls = Arc::new(ServerTls::load(Arc::clone(&config))?);
     let engine = Engine::open(Arc::clone(&config), &config.database, keys).await?;
     let revocations = Revocations::load(&engine.store).await?;
+    let traces = Traces::start(config.traces.as_ref(), "doorstep-server", &config.operator)?;
 
     let metrics = match config.metrics {
         None => None,
@@ -289,6 +291,11 @@ pub async fn start_on<L: Listener>(
         legacy_seal = engine.allows_legacy_seals(),
         "serving"
     );
+    if traces.are_on() {
+        let ends = engine.hub.follow_ends();
+        let told = traces::follow(Arc::clone(&engine), ends, traces, shutdown.clone());
+        streams.spawn(told);
+    }
     let mut tasks = vec![
         ("public listener", public),
         ("keeper of certificates", keeper),

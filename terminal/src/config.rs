@@ -38,6 +38,8 @@ pub struct Config {
     server: Option<Server>,
     /// Where Prometheus may ask; without it nowhere.
     pub metrics: Option<doorstep_daemon::metrics::Config>,
+    /// Who collects traces; without it nobody.
+    pub traces: Option<doorstep_daemon::traces::Config>,
     /// Toward the building.
     pub wan: Wan,
     /// Toward the rooms; without it the terminal is a single host.
@@ -341,6 +343,7 @@ impl Config {
             .home
             .as_mut()
             .and_then(|home| home.resolver_file.as_mut());
+        self.traces = self.traces.take().map(|traces| traces.below(folder));
         let own = [&mut self.state_dir, &mut self.admin_socket];
         let servers = self.operators.values_mut().map(|server| &mut server.ca);
         for path in own.into_iter().chain(servers).chain(resolver) {

@@ -70,6 +70,8 @@ mod survival;
 mod top;
 #[path = "netns/trace.rs"]
 mod trace;
+#[path = "netns/traces.rs"]
+mod traces;
 #[path = "netns/uplinks.rs"]
 mod uplinks;
 #[path = "netns/why.rs"]
@@ -147,6 +149,7 @@ fn main() -> ExitCode {
             trace::{both_directions_and_why_not, asked_for, gateway_killed_and_stopped, upgraded},
             why::{judged},
             top::{one_frame, in_a_terminal},
+            traces::{of_a_move},
             liveness::{gateway_gone, terminal_unplugged},
             survival::{gateway_killed, server_away, terminal_killed, time_to_live},
             kills::{on_the_way},

@@ -59,6 +59,7 @@ const CONFIG: Shape = Fields(&[
         Fields(&[("lines", Number), ("rate", RATE), ("lease_s", Number)]),
     ),
     ("metrics", Fields(&[("listen", Address)])),
+    ("traces", Fields(&[("endpoint", Url), ("ca", File)])),
     ("access_port", Each(&Fields(&[("name", Name)]))),
     (
         "operator",

@@ -46,6 +46,8 @@ pub struct Config {
     pub garden: garden::Limits,
     /// Where Prometheus may ask; without it nowhere.
     pub metrics: Option<doorstep_daemon::metrics::Config>,
+    /// Who collects traces; without it nobody.
+    pub traces: Option<doorstep_daemon::traces::Config>,
     pub access_ports: Vec<AccessPort>,
     pub operators: Vec<Operator>,
 }

@@ -31,6 +31,7 @@ pub struct Config {
     pub accounting_interval_ms: Option<Spanned<u64>>,
     pub garden: Option<Garden>,
     pub metrics: Option<doorstep_daemon::metrics::Config>,
+    pub traces: Option<doorstep_daemon::traces::Config>,
     pub access_port: Spanned<Vec<AccessPort>>,
     pub operator: Spanned<Vec<Operator>>,
 }

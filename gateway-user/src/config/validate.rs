@@ -94,6 +94,7 @@ pub(super) fn config(file: &Path, text: &str, raw: raw::Config) -> Result<Config
         accounting_interval_ms,
         garden: limits,
         metrics: raw.metrics,
+        traces: raw.traces.map(|traces| traces.below(folder)),
         access_ports,
         operators,
     };

@@ -4,7 +4,7 @@ use doorstep_gateway_common::Slot;
 
 use super::message::{Receipt, RefusalReason, Report};
 use super::row::{Fence, FenceKind, Phase, SessionRef, StepName, Then, Write};
-use super::{Action, Engine, Now, Objection, Timer};
+use super::{Action, Engine, Now, Objection, Timer, timed};
 use crate::session::Counters;
 
 impl Engine {
@@ -210,6 +210,13 @@ impl Engine {
                 generation = receipt.generation,
                 "session closed"
             );
+            let closing = held.row.steps.last().map(std::slice::from_ref);
+            let steps = [
+                timed(closing.unwrap_or_default()),
+                vec![("closed", now.unix_ms)],
+            ];
+            let told = (held.line.to_string(), steps.concat());
+            self.trace(session, receipt.generation, "close", told);
             self.send_receipt(session, receipt, now);
         }
         if matches!(begun, Some((true, _))) {

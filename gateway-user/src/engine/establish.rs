@@ -6,7 +6,7 @@ use doorstep_ipoe::frame::{Datagram, FrameError, Packet};
 
 use super::message::{RefusalReason, Report};
 use super::row::{Opened, Phase, SessionRef, StepName, Then};
-use super::{Action, Engine, Now, Objection, Timer};
+use super::{Action, Engine, Now, Objection, Timer, timed};
 
 impl Engine {
     /// Sends the establishment request when it is due.
@@ -210,7 +210,9 @@ impl Engine {
                 held.mac_in_force = Some(opening.mac);
                 held.step(StepName::Opened, now);
                 tracing::info!(?session, generation, line = %held.line, mac = %opening.mac, "session established");
-                let line = held.line.key;
+                let (line, steps) = (held.line.key, timed(&held.row.steps));
+                let told = (held.line.to_string(), steps);
+                self.trace(session, generation, "establish", told);
                 self.persist_session(session);
                 self.end_replaced(session, now);
                 self.end_lease(line, now);

@@ -137,4 +137,19 @@ pub enum Action {
         operator: OperatorIndex,
         report: Report,
     },
+    /// Tell whoever collects traces what has come to its end.
+    Trace(Traced),
+}
+
+/// What was done for a session, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    pub operator: String,
+    pub session: Uuid,
+    /// Of the instruction.
+    pub generation: u64,
+    pub line: String,
+    pub what: &'static str,
+    /// With their Unix milliseconds; the last one is the end.
+    pub steps: Vec<(&'static str, i64)>,
 }

@@ -61,7 +61,7 @@ pub use blocked::{BlockRefusal, LineView};
 use flood::Flood;
 pub use garden::LeaseView;
 use garden::Leases;
-pub use io::{Action, Event, Now};
+pub use io::{Action, Event, Now, Traced};
 pub use list::{LineList, PHASES, SessionList};
 use message::{Connect, Instruction, Receipt, Refusal, RefusalReason, Report};
 pub use recover::{Recovered, Recovery};
@@ -97,6 +97,8 @@ pub struct Settings {
     pub garden: Limits,
     /// The access ports by their interface indexes. A port that is not among them bounds nothing.
     pub ports: HashMap<u32, LinePort>,
+    /// Somebody collects traces.
+    pub is_traced: bool,
 }
 
 /// What the engine must know of a port toward the lines.
@@ -291,6 +293,28 @@ impl Engine {
             .collect()
     }
 
+    /// Tells whoever collects traces of these steps under an instruction.
+    fn trace(
+        &mut self,
+        session: SessionRef,
+        generation: u64,
+        what: &'static str,
+        (line, steps): (String, Vec<(&'static str, i64)>),
+    ) {
+        if self.settings.is_traced {
+            let operator = self.operator(session.operator);
+            let traced = Traced {
+                operator: operator.map(|known| known.name.clone()).unwrap_or_default(),
+                session: session.session,
+                generation,
+                line,
+                what,
+                steps,
+            };
+            self.out.push(Action::Trace(traced));
+        }
+    }
+
     fn operator(&self, index: OperatorIndex) -> Option<&Operator> {
         self.settings
             .operators
@@ -393,6 +417,14 @@ impl Objection {
             detail: detail.into(),
         }
     }
+}
+
+/// Names and times of steps, as a trace has them.
+fn timed(steps: &[Step]) -> Vec<(&'static str, i64)> {
+    let steps = steps.iter();
+    steps
+        .map(|step| (step.step.name(), step.at_unix_ms))
+        .collect()
 }
 
 impl Session {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use doorstep_daemon::blocking;
+use doorstep_daemon::traces::{Span, Trace, Traces};
 use doorstep_gateway_common::OperatorIndex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -25,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::control::{StreamEvent, StreamLink};
 use crate::engine::row::Write;
-use crate::engine::{Action, Engine, Event, Recovered, Recovery, Settings};
+use crate::engine::{Action, Engine, Event, Recovered, Recovery, Settings, Traced};
 use crate::journal::Journal;
 use crate::metrics::JournalMeasures;
 use crate::plan::Plan;
@@ -101,6 +102,7 @@ pub struct Runtime {
     first: Vec<Action>,
     inbox: Inbox,
     measures: JournalMeasures,
+    traces: Traces,
 }
 
 /// Recovers from the journal and makes the fast path equal to it.
@@ -166,8 +168,15 @@ impl Runtime {
             first,
             inbox,
             measures: JournalMeasures::default(),
+            traces: Traces::default(),
         };
         Ok((runtime, feeds))
+    }
+
+    /// Tells this collector of traces.
+    #[must_use]
+    pub fn told_to(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// What is observed of the journal, now and later.
@@ -321,6 +330,19 @@ impl Runtime {
         })
     }
 
+    fn tell(&self, traced: Traced) {
+        let trace = Trace {
+            session: traced.session,
+            generation: traced.generation,
+        };
+        let attributes = vec![
+            ("doorstep.operator", traced.operator),
+            ("doorstep.line", traced.line),
+        ];
+        let spans = Span::passage("gateway", traced.what, &traced.steps, attributes);
+        self.traces.tell(trace, spans);
+    }
+
     fn perform(&self, action: Action, link: Option<StreamLink>) -> anyhow::Result<()> {
         let command = match action {
             Action::Persist(_) => unreachable!("persisted before"),
@@ -334,6 +356,10 @@ impl Runtime {
                 if let Some(link) = link {
                     link.send(report);
                 }
+                return Ok(());
+            }
+            Action::Trace(traced) => {
+                self.tell(traced);
                 return Ok(());
             }
             Action::Open {

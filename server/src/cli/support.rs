@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use super::{Socket, client, views};
 use Shape::{
     Address, ByName, Each, Fields, Flag, Id, Label, Name, Number, OneOf, Path as File, Present,
-    Time, Whereabouts,
+    Time, Url, Whereabouts,
 };
 
 /// Sessions that are told, and pages of them that are asked for.
@@ -60,6 +60,7 @@ const CONFIG: Shape = Fields(&[
     ("limits", ByName(&LIMIT)),
     ("retention", ByName(&Number)),
     ("metrics", Fields(&[("listen", Address)])),
+    ("traces", Fields(&[("endpoint", Url), ("ca", File)])),
     (
         "console",
         Fields(&[

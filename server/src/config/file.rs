@@ -21,7 +21,7 @@ use crate::pool;
 use crate::session::establishment::Dhcp;
 use crate::session::service::{MAX_PRIORITY, Service, ServiceError, TIME_TO_LIVE_S};
 use crate::store::Database;
-use doorstep_daemon::{metrics, rate::Rate};
+use doorstep_daemon::{metrics, rate::Rate, traces};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +44,7 @@ pub(super) struct File {
     limits: Limits,
     retention: Option<Spanned<Retention>>,
     metrics: Option<metrics::Config>,
+    traces: Option<traces::Config>,
     console: Option<Spanned<ConsoleFile>>,
     app: Option<Spanned<AppFile>>,
     #[serde(default)]
@@ -241,6 +242,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         limits,
         retention,
         metrics: file.metrics,
+        traces: file.traces.map(|traces| traces.below(folder)),
         console,
         app,
         verification,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use app::App;
 pub use console::Console;
-use doorstep_daemon::metrics;
+use doorstep_daemon::{metrics, traces};
 use doorstep_location::{LocationId, LocationPrefix};
 pub use doorstep_pki::token::is_name;
 pub use gateways::Gateways;
@@ -89,6 +89,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where Prometheus may ask; without it nowhere.
     pub metrics: Option<metrics::Config>,
+    /// Who collects traces; without it nobody.
+    pub traces: Option<traces::Config>,
     /// Where people sign in; without it nowhere.
     pub console: Option<Console>,
     /// Where subscribers are served on their phones; without it nowhere.

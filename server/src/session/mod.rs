@@ -56,6 +56,11 @@ impl State {
         State::ALL.into_iter().find(|state| state.name() == name)
     }
 
+    /// Nothing more is under way.
+    pub fn is_settled(self) -> bool {
+        matches!(self, State::Established | State::Refused | State::Released)
+    }
+
     /// The gateway has been told to connect, or will be.
     pub fn is_connected_side(self) -> bool {
         matches!(

@@ -44,6 +44,7 @@ const CONFIG: Shape = Fields(&[
     ("server", SERVER),
     ("operators", ByName(&SERVER)),
     ("metrics", Fields(&[("listen", Address)])),
+    ("traces", Fields(&[("endpoint", Url), ("ca", File)])),
     (
         "wan",
         Fields(&[

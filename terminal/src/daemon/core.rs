@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use doorstep_daemon::traces::Traces;
 use doorstep_establish::frame::Envelope;
 use doorstep_establish::{Body, Mac, frame, seal};
 use doorstep_proto::v1 as pb;
@@ -57,6 +58,7 @@ pub(super) struct Outside {
     pub rooms: Rooms,
     pub doors: Doors,
     pub counts: Arc<Counts>,
+    pub traces: Traces,
 }
 
 pub(super) struct Core {
@@ -87,6 +89,7 @@ pub(super) struct Core {
     applied: Option<(Vec<Item>, Instant)>,
     repairs: Repairs,
     counts: Arc<Counts>,
+    traces: Traces,
 }
 
 /// How often links were found otherwise than this terminal had made them.
@@ -113,6 +116,7 @@ impl Core {
             rooms,
             doors,
             counts,
+            traces,
         }: Outside,
     ) -> Self {
         let LinkConfig { wan, home } = declared.applied.links.clone();
@@ -140,6 +144,7 @@ impl Core {
             applied: None,
             repairs: Repairs::default(),
             counts,
+            traces,
         };
         for saved in state.sessions {
             core.add_session(saved);

@@ -22,6 +22,8 @@ use doorstep_daemon::dry_run::Run;
 use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_daemon::supervisor;
+use doorstep_daemon::traces::Traces;
+use nix::sys::utsname::uname;
 use rtnetlink::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +63,9 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
     let follow = changes::follow(changes, events.clone());
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
+    let host = uname().context("cannot read the host's name")?;
+    let host = host.nodename().to_string_lossy();
+    let traces = Traces::start(config.traces.as_ref(), "doorstep-terminal", &host)?;
     info!(?config, "starting");
     let rooms = Rooms::new(&config.state_dir);
     let declared = Declared::new(config, std::path::absolute(file)?);
@@ -73,6 +78,7 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
         rooms,
         doors,
         counts: Arc::clone(&counts),
+        traces,
     };
     let mut core = Core::new(declared, clients, store, state, links, outside);
     core.start().await;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use doorstep_daemon::traces::{Span, Trace, Traces};
 use doorstep_establish::{Mac, Phase, Responder};
 use doorstep_proto::v1 as pb;
 use tokio_util::task::AbortOnDropHandle;
@@ -12,6 +13,9 @@ use super::steps::{Listener, name};
 use crate::config::Wan;
 use crate::links::desired::Active;
 use crate::state::{SavedLine, SavedSession};
+
+/// More than one request has.
+const STEPS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -31,6 +35,8 @@ pub(super) struct Session {
     /// The server has been asked since the gateway became silent.
     pub asked_about: bool,
     pub listeners: Vec<Listener>,
+    /// What has been done for it since it was asked for last, with Unix milliseconds.
+    pub steps: Vec<(&'static str, i64)>,
     pub release_replies: Vec<(tokio::time::Instant, ReleaseReply)>,
     /// Follows the server; ends with the session.
     pub _follow: Option<AbortOnDropHandle<()>>,
@@ -54,6 +60,7 @@ impl Session {
             alive: None,
             asked_about: false,
             listeners: Vec::new(),
+            steps: Vec::new(),
             release_replies: Vec::new(),
             _follow: follow,
         }
@@ -118,6 +125,29 @@ impl Session {
             "{gateway} does not answer on {port}: see that the cable is in at both ends and that the \
              building has power; the links stay, and the terminal asks on"
         ))
+    }
+
+    /// Takes down when something was done for it.
+    pub(super) fn step(&mut self, step: &'static str, at_unix_ms: i64) {
+        // A gateway may begin again and again.
+        if self.steps.len() == STEPS {
+            self.steps.clear();
+        }
+        self.steps.push((step, at_unix_ms));
+    }
+
+    /// What has been done, in a trace's spans; it is told once.
+    pub(super) fn passage(&mut self, traces: &Traces, attempt: &'static str) {
+        let trace = Trace {
+            session: self.saved.session_id,
+            generation: self.saved.generation,
+        };
+        let steps = std::mem::take(&mut self.steps);
+        let operator = ("doorstep.operator", self.saved.operator.clone());
+        traces.tell(
+            trace,
+            Span::passage("terminal", attempt, &steps, vec![operator]),
+        );
     }
 
     /// Tells the clients that wait for this session.

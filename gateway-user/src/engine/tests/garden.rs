@@ -77,6 +77,7 @@ fn start_with(
                 },
             )]
             .into(),
+            is_traced: false,
         },
         snapshot: journal.clone(),
         actual,
@@ -113,7 +114,10 @@ impl Gateway {
         match action {
             Action::Persist(write) => self.journal.apply(&write),
             Action::Transmit { frame, .. } => self.frames.push(frame),
-            Action::Report { .. } | Action::ReadCounters { .. } | Action::ExpectProbes { .. } => {}
+            Action::Report { .. }
+            | Action::ReadCounters { .. }
+            | Action::ExpectProbes { .. }
+            | Action::Trace(_) => {}
             Action::OpenLease { line, entries } => {
                 if result.is_ok() {
                     self.apply(Plan::diff(&Tables::of(&entries), &Tables::default()));

@@ -16,5 +16,6 @@ mod line6;
 mod list;
 mod replaced;
 mod service;
+mod traced;
 mod unclaimed;
 mod world;

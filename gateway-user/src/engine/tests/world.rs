@@ -21,7 +21,7 @@ use crate::engine::message::{ChangeService, Connect, Instruction, Receipt, Refus
 use crate::engine::row::{Phase, SessionRef, Snapshot};
 use crate::engine::{
     Action, BlockRefusal, Engine, Event, LinePort, LineView, Now, Recovered, Recovery, SessionList,
-    SessionView, Settings,
+    SessionView, Settings, Traced,
 };
 use crate::inventory::Inventory;
 use crate::plan::{Plan, Tables};
@@ -49,6 +49,7 @@ pub struct World {
     pub failures: u32,
     pub reports: Vec<(OperatorIndex, Report)>,
     pub frames: Vec<(u32, Vec<u8>)>,
+    pub traced: Vec<Traced>,
     /// Who may ask whether its session is alive, by slot.
     pub expected: HashMap<Slot, (LineKey, ProbeKey)>,
     pub now: Now,
@@ -87,6 +88,7 @@ impl World {
             failures: 0,
             reports: Vec::new(),
             frames: Vec::new(),
+            traced: Vec::new(),
             now,
             inventory,
             receipts: HashMap::new(),
@@ -215,6 +217,7 @@ impl World {
             match action {
                 Action::Persist(_) => {}
                 Action::SetLine { key, value } => drop(self.lines.insert(key, value)),
+                Action::Trace(traced) => self.traced.push(traced),
                 Action::ExpectProbes { slot, line, key } => {
                     self.expected.insert(slot, (line, key));
                 }
@@ -275,6 +278,7 @@ fn recover(snapshot: Snapshot, maps: &Tables, inventory: Arc<Inventory>, now: No
                     shaper: true,
                 },
             )]),
+            is_traced: true,
         },
         snapshot,
         actual: maps,

@@ -57,6 +57,7 @@ key = "gw1.key"
                     shaper: true,
                 },
             )]),
+            is_traced: false,
         };
         let journal = Journal::open(&config.state_dir).expect("opens");
         let (sent, sent_frames) = mpsc::unbounded_channel();

@@ -108,6 +108,7 @@ impl Core {
             return;
         };
         let nonce = establishment.nonce;
+        session.step(name::BRINGING_UP, unix_ms());
         session.tell(
             name::BRINGING_UP,
             &format!(
@@ -133,6 +134,7 @@ impl Core {
             Ok(()) => {
                 session.problem.clear();
                 session.tell(name::ACCEPTING, "");
+                session.step(name::ACCEPTING, unix_ms());
                 let now = std::time::Instant::now();
                 session.responder.brought_up(nonce, mac, now);
                 session.responder.poll(now, &mut rand::rng())
@@ -165,6 +167,8 @@ impl Core {
             line.confirmed_at_unix_ms = Some(now);
         }
         session.saved.since_unix_ms.get_or_insert(now);
+        session.step(name::ESTABLISHED, now);
+        session.passage(&self.traces, "establish");
         info!(session = %id, "session established");
         // From now on it is for the session to reach it.
         self.garden.server_reached(&session.saved.operator);

@@ -195,7 +195,7 @@ impl Core {
             let detail = "the server's answer has no valid session id and key";
             return listener.fail(Code::Internal, detail);
         };
-        let generation = answer.generation;
+        let (generation, asked_at_unix_ms) = (answer.generation, asked.asked_at_unix_ms);
         match self.sessions.get_mut(&id) {
             // No operator may lay hands on another's session.
             Some(session) if session.saved.operator != asked.operator => {
@@ -230,6 +230,9 @@ impl Core {
         listener.generation = generation;
         listener.tell(name::ACCEPTED, &format!("session {id}"));
         if let Some(session) = self.sessions.get_mut(&id) {
+            session.steps.clear();
+            session.step(name::REQUESTED, asked_at_unix_ms);
+            session.step(name::ACCEPTED, unix_ms());
             if listener.no_wait {
                 listener.finish(name::ACCEPTED, "", Some(session.view(&self.wan, false)));
             } else {

@@ -44,6 +44,7 @@ impl Gateway {
             true => "[metrics]\nlisten = \"127.0.0.1:9464\"\n\n",
             false => "",
         };
+        let traces = plan.traces();
         let mut text = format!(
             "id = \"{id}\"\n\
              state_dir = \"state\"\n\
@@ -53,7 +54,7 @@ impl Gateway {
              delegated_prefix_len = 56\n\
              line_prefixes = {}\n\
              max_sessions = {}\n\n\
-             {garden}{metrics}\
+             {garden}{metrics}{traces}\
              [[access_port]]\n\
              name = \"access0\"\n",
             plan.line_prefixes, plan.max_sessions

@@ -77,7 +77,7 @@ impl Home {
             format!(
                 "state_dir = \"state\"\n\
                  admin_socket = \"terminal.sock\"\n\n\
-                 {servers}\
+                 {servers}{}\
                  [wan]\n\
                  ports = [\"wan0\"]\n\n\
                  [home]\n\
@@ -86,6 +86,7 @@ impl Home {
                  ipv4 = \"192.168.77.1/24\"\n\
                  resolver_file = \"resolv.conf\"\n\
                  {}",
+                plan.traces(),
                 ports.join(", "),
                 if plan.app { "[home.app]\n" } else { "" }
             ),

@@ -74,6 +74,8 @@ pub struct Plan {
     pub garden: bool,
     /// Gateways answer Prometheus at 127.0.0.1:9464.
     pub metrics: bool,
+    /// All tell a collector of traces at their own host's 127.0.0.1:4317.
+    pub traces: bool,
     /// Homes have the app in their rooms.
     pub app: bool,
 }
@@ -94,7 +96,18 @@ impl Default for Plan {
             time_to_live_s: 0,
             garden: false,
             metrics: false,
+            traces: false,
             app: false,
+        }
+    }
+}
+
+impl Plan {
+    /// Of each daemon's configuration.
+    fn traces(&self) -> &'static str {
+        match self.traces {
+            true => "\n[traces]\nendpoint = \"http://127.0.0.1:4317\"\n\n",
+            false => "",
         }
     }
 }

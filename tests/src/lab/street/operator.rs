@@ -101,6 +101,7 @@ fn write_config(dir: &Path, number: usize, plan: Plan) -> Result<PathBuf> {
     if plan.choice {
         text.push_str("\n[limits]\nsubscriber_rate = { per_minute = 0 }\n");
     }
+    text.push_str(plan.traces());
     for gateway in 0..plan.gateways {
         let Pool {
             v4_given,
