@@ -22,8 +22,8 @@ pub async fn connect(socket: &Path, daemon: &str) -> anyhow::Result<Channel> {
         .await
         .map_err(|error| {
             let text = format!(
-                "cannot reach the {daemon} at {text}: {}; is it running, and are you its user? \
-                 --socket names another socket",
+                "cannot reach the {daemon} at {text}: {}; is it running \
+                 (`systemctl status doorstep-{daemon}`), and are you its user? --socket names another socket",
                 root_cause(&error)
             );
             exit::because(Exit::Unreachable, text)

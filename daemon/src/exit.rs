@@ -155,7 +155,10 @@ pub fn of(error: &anyhow::Error) -> Exit {
 #[must_use]
 pub fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        report(format_args!("{error:#}"));
+        let text = format!("{error:#}");
+        if !text.is_empty() {
+            report(text);
+        }
         of(&error).into()
     })
 }

@@ -1,10 +1,11 @@
 //! Results: tables for people, JSON for programs.
 
-use std::io::{Write as _, stdout};
+use std::io::{ErrorKind, Write as _, stdout};
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
+
+use crate::exit::{self, Exit};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -17,13 +18,24 @@ pub enum Output {
     Json,
 }
 
-/// Writes text to standard output as it is; a pipe that nobody reads any more is an error, no
-/// panic.
+/// Writes text to standard output as it is. Where that is a pipe that nobody reads any more, such as
+/// `head`'s, the command ends, and says nothing of it.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .context("cannot write to standard output")
+        .map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => exit::because(Exit::Failed, ""),
+            _ => anyhow::Error::new(error).context("cannot write to standard output"),
+        })
+}
+
+/// Writes a line to standard output, as [`print()`] does: `say!("{n} changes")?`.
+#[macro_export]
+macro_rules! say {
+    ($($line:tt)*) => {
+        $crate::output::print(&format!("{}\n", format_args!($($line)*)))
+    };
 }
 
 /// Writes one JSON document to standard output.

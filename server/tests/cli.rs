@@ -272,5 +272,5 @@ fn configuration_errors_name_file_line_and_column() {
         error.contains("cannot read the configuration missing.toml"),
         "{error}"
     );
-    assert_eq!(fails(dir, &["run"]).0, 2);
+    assert_eq!(fails(dir, &["run", "--confg", "server.toml"]).0, 2);
 }

@@ -78,6 +78,23 @@ async fn counters(gateway: &Gateway, session: &str, generation: u64, packets: u6
     gateway.send(FromGateway::Accounting(report)).await;
 }
 
+/// The gateway has not heard the terminal since then; 0: it hears it.
+async fn silence(gateway: &Gateway, session: &str, generation: u64, since_ms: i64) {
+    let report = pb::Accounting {
+        sessions: vec![pb::SessionCounters {
+            session_id: session.to_owned(),
+            generation,
+            counters: Some(pb::Counters {
+                upstream_packets: 6,
+                downstream_packets: 6,
+                ..pb::Counters::default()
+            }),
+            silent_since_unix_ms: since_ms,
+        }],
+    };
+    gateway.send(FromGateway::Accounting(report)).await;
+}
+
 #[tokio::test]
 async fn from_nobody_to_traffic_and_to_the_end() {
     let server = Server::start_with(&config_with(UNHURRIED)).await;
@@ -159,6 +176,14 @@ async fn from_nobody_to_traffic_and_to_the_end() {
     assert_eq!(moved(&one(&server, session()).await), first);
     counters(&gw1, &answer.session_id, 1, 6).await;
     becomes(&server, session(), |chain| moved(chain) > first).await;
+
+    // A terminal that its gateway does not hear is the first that is looked for.
+    silence(&gw1, &answer.session_id, 1, 5000).await;
+    let is_broken = |chain: &pb::WhyConnection| chain.broken.is_some();
+    let chain = becomes(&server, session(), is_broken).await;
+    assert_eq!(broken(&chain).1, "terminal-silent");
+    silence(&gw1, &answer.session_id, 1, 0).await;
+    becomes(&server, session(), |chain| !is_broken(chain)).await;
 
     // A move waits for a receipt; the new home's session is this one already.
     home.ask(&server, Move, HOME_2).await.unwrap();

@@ -150,7 +150,7 @@ fn main() -> ExitCode {
             why::{judged},
             top::{one_frame, in_a_terminal},
             traces::{of_a_move},
-            liveness::{gateway_gone, terminal_unplugged},
+            liveness::{gateway_gone, terminal_unplugged, quiet},
             survival::{gateway_killed, server_away, terminal_killed, time_to_live},
             kills::{on_the_way},
             soak::{server_away},

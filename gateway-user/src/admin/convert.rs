@@ -242,7 +242,7 @@ pub fn sessions(
         .collect()
 }
 
-/// What stands in the way, the terminal's silence last.
+/// What stands in the way: if that is known, a terminal's silence comes of it.
 fn detail(hindrance: Option<String>, silent: Option<Duration>) -> String {
     let silent = silent.map(|silent| {
         format!(
@@ -250,8 +250,7 @@ fn detail(hindrance: Option<String>, silent: Option<Duration>) -> String {
             silent.as_secs()
         )
     });
-    let all: Vec<String> = hindrance.into_iter().chain(silent).collect();
-    all.join("; ")
+    hindrance.or(silent).unwrap_or_default()
 }
 
 pub fn line(view: LineView) -> v1::GatewayLine {

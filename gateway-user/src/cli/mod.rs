@@ -1,8 +1,4 @@
 //! The command line.
-#![expect(
-    clippy::print_stdout,
-    reason = "commands print what they were asked for"
-)]
 
 mod enroll;
 mod json;
@@ -28,6 +24,7 @@ use doorstep_daemon::exit::Exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::say;
 use doorstep_daemon::{exit, log, secrets, stop};
 use tracing::Level;
 
@@ -92,7 +89,11 @@ enum Command {
 #[derive(Args)]
 struct WithConfig {
     /// Configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/doorstep/gateway.toml"
+    )]
     config: PathBuf,
 }
 
@@ -228,9 +229,9 @@ async fn would_load(file: &Path, dry_run: DryRun) -> anyhow::Result<ExitCode> {
     let uplinks = config.operators.iter().map(|operator| &operator.uplink);
     let ports: BTreeSet<_> = access.chain(uplinks).collect();
     for port in ports {
-        println!("programs on {port}");
+        say!("programs on {port}")?;
     }
-    println!("pinned below {}", config.pin_path.display());
+    say!("pinned below {}", config.pin_path.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -258,8 +259,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let config = Config::load(&config.config)?;
             let pin_path = config.pin_path.clone();
             let dataplane = daemon::load(config).await?;
-            print!("{}", show::ports(dataplane.ports()));
-            println!("pinned below {}", pin_path.display());
+            output::print(&show::ports(dataplane.ports()))?;
+            say!("pinned below {}", pin_path.display())?;
         }
         Command::Upgrade(args) => upgrade::upgrade(&args).await?,
         Command::Detach(Change { config, dry_run }) => {
@@ -268,12 +269,12 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 let pinned = Dataplane::pinned(&config)?;
                 dry_run.tell();
                 for pin in &pinned {
-                    println!("removed: {}", pin.display());
+                    say!("removed: {}", pin.display())?;
                 }
                 return Ok(ExitCode::SUCCESS);
             }
             Dataplane::detach(&config).await?;
-            println!("nothing is pinned below {}", config.pin_path.display());
+            say!("nothing is pinned below {}", config.pin_path.display())?;
         }
         Command::Status(ask) => show::status(&ask.socket, ask.output).await?,
         Command::Sessions(args) => show::sessions(args).await?,

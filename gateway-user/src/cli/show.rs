@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use doorstep_daemon::client::{self, refused};
 use doorstep_daemon::output::{self, Output, table};
+use doorstep_daemon::say;
 use doorstep_proto::v1;
 use doorstep_proto::v1::gateway_admin_client::GatewayAdminClient;
 use tonic::transport::Channel;
@@ -32,14 +33,14 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         return output::json(&json::status(&answer));
     }
     let sessions = answer.sessions.unwrap_or_default();
-    println!(
+    say!(
         "gateway {}  version {}  kernel {}  up {} s",
         answer.gateway_id,
         answer.version,
         answer.kernel,
         answer.uptime_ms / 1000
-    );
-    println!(
+    )?;
+    say!(
         "sessions: {} established ({} silent), {} establishing, {} closing, {} receipts not \
          acknowledged",
         sessions.established,
@@ -47,25 +48,27 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
         sessions.establishing,
         sessions.closing,
         sessions.disconnected_unacked
-    );
+    )?;
     if answer.traces > 0 {
-        println!("packets are followed: {} traces run\n", answer.traces);
+        say!("packets are followed: {} traces run\n", answer.traces)?;
     }
     let lines = answer.lines.unwrap_or_default();
-    println!("lines: {}, {} blocked\n", lines.total, lines.blocked);
+    say!("lines: {}, {} blocked\n", lines.total, lines.blocked)?;
     let garden = answer.garden.unwrap_or_default();
     if garden.lines_max > 0 {
-        println!(
+        say!(
             "garden: {} lines of {}, {} asked in vain\n",
-            garden.lines, garden.lines_max, garden.refused
-        );
+            garden.lines,
+            garden.lines_max,
+            garden.refused
+        )?;
     }
     if !answer.dhcp.is_empty() {
         let counts = answer.dhcp.iter();
         let counts: Vec<_> = counts
             .map(|count| format!("{} {}", count.messages, count.name))
             .collect();
-        println!("dhcp: {}\n", counts.join(", "));
+        say!("dhcp: {}\n", counts.join(", "))?;
     }
     let ports: Vec<_> = answer
         .ports
@@ -84,14 +87,14 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
             .to_vec()
         })
         .collect();
-    println!("{}", table(&PORT_HEADER, &ports));
+    say!("{}", table(&PORT_HEADER, &ports))?;
     let operators: Vec<_> = answer
         .operators
         .iter()
         .map(|operator| operator_row(operator, &answer.servers))
         .collect();
     let header = ["OPERATOR", "UPLINK", "NEXT HOPS", "SERVER", "STREAM"];
-    println!("{}", table(&header, &operators));
+    say!("{}", table(&header, &operators))?;
     let maps: Vec<_> = answer
         .maps
         .iter()
@@ -105,7 +108,7 @@ pub async fn status(socket: &Path, output: Output) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    println!("{}", table(&["MAP", "USED", "MAX", "FULL"], &maps));
+    say!("{}", table(&["MAP", "USED", "MAX", "FULL"], &maps))?;
     let packets: Vec<_> = answer
         .packets
         .iter()

@@ -86,6 +86,16 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether another process has it open.
+    pub fn is_in_use(&self) -> bool {
+        let Self::Open { source, .. } = self else {
+            return false;
+        };
+        matches!(**source, redb::DatabaseError::DatabaseAlreadyOpen)
+    }
+}
+
 /// The database file; opened for writing, unless it was only looked at.
 pub struct Journal<D = Database> {
     path: PathBuf,

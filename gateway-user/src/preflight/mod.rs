@@ -140,7 +140,10 @@ fn journal(report: &mut Report, config: &mut Config) {
             Ok(_) => report.ok(name, format_args!("{folder}: fits the configuration")),
             Err(error) => report.fail(name, error),
         },
-        // Held by the running daemon, or to be repaired by the next one.
+        Err(error) if error.is_in_use() => {
+            report.ok(name, format_args!("{folder}: in use by the running daemon"));
+        }
+        // To be repaired by the next daemon.
         Err(error) => report.warn(name, format_args!("not looked at: {error}")),
     }
 }

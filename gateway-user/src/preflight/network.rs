@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::Report;
-use crate::config::Config;
+use crate::config::{Config, Operator};
 use crate::dataplane::{Feature, Offloads, next_hops};
 
 /// What a line's frames need above the IP packet's 1500 bytes: one tag is free, the second is not.
@@ -49,7 +49,7 @@ pub(super) async fn check(report: &mut Report, config: &Config, double_tagged: b
         let v4 = operator.next_hop_v4.map(IpAddr::V4);
         let v6 = operator.next_hop_v6.map(IpAddr::V6);
         for hop in v4.into_iter().chain(v6) {
-            next_hop(report, &operator.name, hop);
+            next_hop(report, operator, hop);
         }
     }
     routed_next_hops(report, config).await;
@@ -132,8 +132,8 @@ fn offloads(report: &mut Report, port: &str) {
 }
 
 /// A datagram socket that is "connected" has asked the kernel for the route; nothing is sent.
-fn next_hop(report: &mut Report, operator: &str, hop: IpAddr) {
-    let title = format!("next hop of {operator}");
+fn next_hop(report: &mut Report, operator: &Operator, hop: IpAddr) {
+    let title = format!("next hop of {}", operator.name);
     let any: IpAddr = match hop {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -142,13 +142,34 @@ fn next_hop(report: &mut Report, operator: &str, hop: IpAddr) {
         socket.connect(SocketAddr::new(hop, 9))?;
         socket.local_addr()
     });
-    match route {
-        Ok(from) => report.ok(title, format_args!("{hop}, from {}", from.ip())),
+    match route.map(|from| (from, interface_of(from.ip()))) {
+        // On a VLAN the addresses are of a link of the kernel's, whatever its name.
+        Ok((_, Some(port))) if operator.uplink_vlan == 0 && port != operator.uplink => report.warn(
+            title,
+            format_args!(
+                "{hop} is reached by {port}, not by {uplink}; give {uplink} an address in its network",
+                uplink = operator.uplink
+            ),
+        ),
+        Ok((from, _)) => report.ok(title, format_args!("{hop}, from {}", from.ip())),
         Err(error) => report.warn(
             title,
             format_args!("{hop} has no route ({error}); give the uplink an address in its network"),
         ),
     }
+}
+
+/// Which interface has an address.
+fn interface_of(address: IpAddr) -> Option<String> {
+    let mut all = nix::ifaddrs::getifaddrs().ok()?;
+    let found = all.find(|interface| {
+        let storage = interface.address.as_ref();
+        storage.is_some_and(|storage| match address {
+            IpAddr::V4(wanted) => storage.as_sockaddr_in().map(|own| own.ip()) == Some(wanted),
+            IpAddr::V6(wanted) => storage.as_sockaddr_in6().map(|own| own.ip()) == Some(wanted),
+        })
+    });
+    found.map(|interface| interface.interface_name)
 }
 
 /// What the operators' routing tables say now; the daemon follows them.

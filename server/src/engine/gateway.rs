@@ -183,13 +183,8 @@ impl Engine {
                             && row.session.generation >= *generation
                             && row.session.state.is_live()
                         {
-                            work.set_counters(CountersRow {
-                                session: *session,
-                                gateway: gateway.clone(),
-                                generation: *generation,
-                                counters: *counters,
-                                moved_ms: if counters.have_moved() { at_ms } else { 0 },
-                            });
+                            let told = (*session, *generation);
+                            work.set_counters(CountersRow::told(told, &gateway, *counters, at_ms));
                         } else {
                             others.push(*session);
                         }

@@ -6,6 +6,7 @@ use doorstep_location::LocationId;
 use uuid::Uuid;
 
 use super::{Engine, EngineError, Result, now_ms};
+use crate::hub::Liveness;
 use crate::identity::Phone;
 use crate::session::State;
 use crate::store::{Database, GatewayRow, SessionRow};
@@ -130,10 +131,15 @@ impl Engine {
                 })
                 .collect(),
             gateway: self.gateway_facts(gateway, seen.get(gateway)),
+            silent_since_ms: match self.hub.liveness(session) {
+                Liveness::SilentSince(since_ms) => Some(since_ms),
+                Liveness::NotSilent | Liveness::Unknown => None,
+            },
             traffic: counted.map(|row| Traffic {
                 upstream_packets: row.counters.upstream_packets,
                 downstream_packets: row.counters.downstream_packets,
                 moved_ms: row.moved_ms,
+                returned_ms: row.returned_ms,
             }),
         })
     }

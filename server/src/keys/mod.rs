@@ -5,6 +5,7 @@ pub mod pki;
 pub mod rotation;
 pub mod server;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,7 @@ use doorstep_daemon::exit::{self, Exit};
 use doorstep_daemon::refuse;
 use doorstep_location::sealed::{Keyring, LegacyKey, OpeningKey};
 pub use doorstep_pki::files;
+use nix::unistd::{Uid, User};
 use zeroize::Zeroizing;
 
 use crate::audit::AuditKey;
@@ -48,8 +50,27 @@ pub fn init(config: &Config) -> Result<()> {
     files::sync_dir(&dir)
 }
 
+/// The daemon could not read what another user has made for it.
+fn check_owner(data_dir: &Path) -> Result<()> {
+    let Ok(found) = std::fs::metadata(data_dir) else {
+        return Ok(());
+    };
+    let (owner, own) = (Uid::from_raw(found.uid()), Uid::effective());
+    if owner != own {
+        let user = User::from_uid(owner).ok().flatten();
+        let name = user.map_or_else(|| owner.to_string(), |user| user.name);
+        refuse!(
+            "{} is {name}'s, and so must be what is in it: run this as {name} \
+             (`runuser -u {name} -- doorstep-server …`)",
+            data_dir.display()
+        );
+    }
+    Ok(())
+}
+
 /// Whether [`init`] may make keys.
 pub fn check_none(config: &Config) -> Result<()> {
+    check_owner(&config.data_dir)?;
     let dir = config.keys_dir();
     if dir.exists()
         && std::fs::read_dir(&dir)
@@ -69,7 +90,8 @@ pub fn check_none(config: &Config) -> Result<()> {
 /// Adds an opening key; the newest is the one that `show` gives out.
 pub fn rotate_seal(config: &Config, run: Run) -> Result<()> {
     let dir = config.keys_dir();
-    if !dir.join(CA_CERT).exists() {
+    let found = dir.join(CA_CERT).try_exists();
+    if !found.with_context(|| format!("cannot look into {}", dir.display()))? {
         bail!("{} holds no keys; run `pki init` first", dir.display());
     }
     if run.is_dry() {

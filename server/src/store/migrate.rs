@@ -6,7 +6,7 @@ use super::sql::{postgres, sqlite};
 use super::{Result, StoreError};
 
 /// In their order; none is ever changed once it is released.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_enrollments.sql"),
     include_str!("migrations/0003_claims.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/0011_tallies.sql"),
     include_str!("migrations/0012_accounts.sql"),
     include_str!("migrations/0013_phones.sql"),
+    include_str!("migrations/0014_returned.sql"),
 ];
 
 const VERSION_TABLE: &str =

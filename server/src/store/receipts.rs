@@ -42,6 +42,8 @@ pub struct CountersRow {
     pub counters: Counters,
     /// When they were last seen to grow under this generation, in Unix milliseconds; 0: never.
     pub moved_ms: i64,
+    /// When packets to the subscriber were.
+    pub returned_ms: i64,
 }
 
 /// One that is there already stays as it is.
@@ -55,7 +57,7 @@ pub(super) const WRITE: (&str, &str) = (
 /// did; those of another generation begin from zero.
 pub(super) const WRITE_COUNTERS: (&str, &str) = (
     "INSERT INTO counters (session, gateway, generation, up_packets, up_bytes, down_packets, \
-     down_bytes, up_policed, down_policed, moved_ms)",
+     down_bytes, up_policed, down_policed, moved_ms, returned_ms)",
     "ON CONFLICT (session) DO UPDATE SET gateway = excluded.gateway, \
      generation = excluded.generation, up_packets = excluded.up_packets, \
      up_bytes = excluded.up_bytes, down_packets = excluded.down_packets, \
@@ -64,8 +66,31 @@ pub(super) const WRITE_COUNTERS: (&str, &str) = (
      WHEN counters.generation = excluded.generation \
      AND counters.up_packets = excluded.up_packets \
      AND counters.down_packets = excluded.down_packets \
-     THEN counters.moved_ms ELSE excluded.moved_ms END WHERE counters.generation <= excluded.generation",
+     THEN counters.moved_ms ELSE excluded.moved_ms END, returned_ms = CASE \
+     WHEN counters.generation = excluded.generation \
+     AND counters.down_packets = excluded.down_packets \
+     THEN counters.returned_ms ELSE excluded.returned_ms END WHERE counters.generation <= excluded.generation",
 );
+
+impl CountersRow {
+    /// What a gateway says at this time of the connection of a generation.
+    pub fn told(
+        (session, generation): (Uuid, u64),
+        gateway: &str,
+        counters: Counters,
+        at_ms: i64,
+    ) -> Self {
+        let at_ms_if = |moved: bool| if moved { at_ms } else { 0 };
+        CountersRow {
+            session,
+            gateway: gateway.to_owned(),
+            generation,
+            moved_ms: at_ms_if(counters.have_moved()),
+            returned_ms: at_ms_if(counters.downstream_packets > 0),
+            counters,
+        }
+    }
+}
 
 impl Counters {
     /// Whether a packet has passed.
@@ -129,7 +154,7 @@ impl CountersRow {
             self.generation.into(),
         ];
         values.extend(self.counters.values());
-        values.push(self.moved_ms.into());
+        values.extend([self.moved_ms.into(), self.returned_ms.into()]);
         values
     }
 }
@@ -169,7 +194,7 @@ impl Store {
     pub async fn counters_of(&self, sessions: &[Uuid]) -> Result<Vec<CountersRow>> {
         self.select_of(
             "SELECT session, gateway, generation, up_packets, up_bytes, down_packets, down_bytes, \
-             up_policed, down_policed, moved_ms FROM counters WHERE session",
+             up_policed, down_policed, moved_ms, returned_ms FROM counters WHERE session",
             "",
             sessions,
         )
@@ -183,6 +208,7 @@ impl Store {
                 generation: row.number()?,
                 counters: Counters::read(row)?,
                 moved_ms: row.int()?,
+                returned_ms: row.int()?,
             })
         })
         .collect()

@@ -125,10 +125,7 @@ fn without_session(facts: &Facts) -> Fault {
 
 fn refused(refusal: &Refusal) -> Fault {
     let (host, command) = match refusal.ground {
-        Ground::Request => (
-            Host::Server,
-            "doorstep-server keys seal LOCATION --config FILE",
-        ),
+        Ground::Request => (Host::Server, "doorstep-server keys seal LOCATION"),
         Ground::NoGateway => (Host::Server, "doorstep-server gateways"),
         Ground::Standing => (Host::Server, "doorstep-server sessions list --all"),
         Ground::Server => (Host::Server, "doorstep-server status"),
@@ -347,7 +344,7 @@ fn refused_by_gateway(session: &SessionFacts) -> Fault {
         since_ms: session.since_ms,
         cause: format!("gateway {} has refused it: {}", gateway.id, session.detail),
         host: Host::Gateway(gateway.id.clone()),
-        command: "doorstep-gateway check --config FILE".to_owned(),
+        command: "doorstep-gateway check".to_owned(),
     }
 }
 

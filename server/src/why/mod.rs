@@ -82,6 +82,8 @@ pub struct SessionFacts {
     /// The oldest first. Old ones may have been removed.
     pub steps: Vec<Step>,
     pub gateway: GatewayFacts,
+    /// When its terminal was last heard by the gateway, which waits for it.
+    pub silent_since_ms: Option<i64>,
     /// As its gateway last counted for the present connection.
     pub traffic: Option<Traffic>,
 }
@@ -112,6 +114,8 @@ pub struct Traffic {
     pub downstream_packets: u64,
     /// When they last grew; 0: never.
     pub moved_ms: i64,
+    /// When those to the subscriber did.
+    pub returned_ms: i64,
 }
 
 /// A link of the chain.

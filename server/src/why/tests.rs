@@ -68,6 +68,7 @@ fn session(state: State) -> SessionFacts {
         target_gateway: None,
         steps,
         gateway: gateway(),
+        silent_since_ms: None,
         traffic: None,
     }
 }
@@ -79,6 +80,7 @@ fn counted(upstream_packets: u64, downstream_packets: u64, moved_ms: i64) -> Ses
             upstream_packets,
             downstream_packets,
             moved_ms,
+            returned_ms: if downstream_packets == 0 { 0 } else { moved_ms },
         }),
         ..session(State::Established)
     }
@@ -230,6 +232,26 @@ fn broken_chains() -> Vec<(&'static str, Facts, Expected)> {
             => Traffic, NoTraffic, 600_000, "stand still", gw1(), "doorstep-gateway trace";
         "packets leave and none comes back", facts(Some(counted(7, 0, 999_000)))
             => Traffic, OneWay, 300, "7 packets have left", gw1(), "doorstep-gateway status";
+        "none comes back any more",
+        facts(Some(SessionFacts {
+            traffic: Some(Traffic {
+                upstream_packets: 70,
+                downstream_packets: 9,
+                moved_ms: 999_000,
+                returned_ms: 900_000,
+            }),
+            ..session(State::Established)
+        })) => Traffic, OneWay, 900_000, "none comes back any more", gw1(), "doorstep-gateway status";
+        "the terminal is not heard any more",
+        facts(Some(SessionFacts {
+            silent_since_ms: Some(980_000),
+            ..counted(7, 9, 999_000)
+        })) => Traffic, TerminalSilent, 980_000, "not heard any more", gw1(), "doorstep-gateway sessions --location 110103-";
+        "the gateway has just gone away",
+        facts(Some(SessionFacts {
+            gateway: absent(999_500),
+            ..counted(7, 9, 999_000)
+        })) => Traffic, GatewayAway, 999_500, "it forwards on", gw1(), "doorstep-gateway status";
         "the gateway is away, so that nobody counts", of(State::Established, absent(350))
             => Traffic, GatewayAway, 350, "it forwards on", gw1(), "doorstep-gateway status";
     ]
@@ -301,6 +323,16 @@ fn chains_that_hold_tell_since_when() {
         },
         ..counted(7, 9, 999_000)
     };
+    // What was sent is answered within a minute.
+    let answered_late = SessionFacts {
+        traffic: Some(Traffic {
+            upstream_packets: 70,
+            downstream_packets: 9,
+            moved_ms: 999_000,
+            returned_ms: 940_000,
+        }),
+        ..session(State::Established)
+    };
     let mut moved = counted(7, 9, 999_000);
     moved.steps = session(State::Disconnecting).steps;
     moved.steps.extend([
@@ -313,6 +345,11 @@ fn chains_that_hold_tell_since_when() {
         (
             "flows",
             facts(Some(counted(7, 9, 999_000))),
+            [90, 100, 100, 100, 200, 300, 999_000],
+        ),
+        (
+            "the last answer is not long ago",
+            facts(Some(answered_late)),
             [90, 100, 100, 100, 200, 300, 999_000],
         ),
         (

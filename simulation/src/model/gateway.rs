@@ -90,6 +90,7 @@ impl Site {
                         shaper: true,
                     },
                 )]),
+                is_traced: false,
             },
             began: Instant::now(),
             service: Service {
@@ -437,7 +438,8 @@ impl Gateway {
                 | Action::ExpectProbes { .. }
                 | Action::OpenLease { .. }
                 | Action::CloseLease { .. }
-                | Action::ReadCounters { .. } => {}
+                | Action::ReadCounters { .. }
+                | Action::Trace(_) => {}
             }
         }
         reports

@@ -90,6 +90,7 @@ key = "{name}.key"
                     shaper: true,
                 },
             )]),
+            is_traced: false,
         };
         Ok(Gateway {
             name,

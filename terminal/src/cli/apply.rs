@@ -9,6 +9,7 @@ use clap::Args;
 use doorstep_daemon::client::refused;
 use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::say;
 use doorstep_proto::v1 as pb;
 
 use super::{Client, client, duration, millis, views};
@@ -74,8 +75,8 @@ pub(super) async fn confirm(args: Confirm) -> anyhow::Result<ExitCode> {
             let confirmed = !args.refuse;
             output::json(&args.dry_run.with(views::Confirmed { confirmed }))?;
         }
-        Output::Table if args.refuse => println!("refused: the former links come back"),
-        Output::Table => println!("confirmed: the links stay"),
+        Output::Table if args.refuse => say!("refused: the former links come back")?,
+        Output::Table => say!("confirmed: the links stay")?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -98,17 +99,17 @@ fn print(output: Output, told: &pb::TerminalApplyResponse, given: DryRun) -> any
     let absent = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
     for setting in &told.settings {
         let (former, value) = (absent(&setting.former), absent(&setting.value));
-        println!("{}: {former} -> {value}", setting.key);
+        say!("{}: {former} -> {value}", setting.key)?;
     }
     for change in &told.links {
         let was = match change.former.as_str() {
             "" => String::new(),
             former => format!("  (was: {former})"),
         };
-        println!("{} {}{was}", name(change).1, change.what);
+        say!("{} {}{was}", name(change).1, change.what)?;
     }
     for note in &told.notes {
-        println!("note: {note}");
+        say!("note: {note}")?;
     }
     let outcome = match (told.links.is_empty(), dry_run) {
         (true, true) => "no link would change".to_owned(),
@@ -116,10 +117,10 @@ fn print(output: Output, told: &pb::TerminalApplyResponse, given: DryRun) -> any
         (false, true) => format!("{} changes; nothing has been done", told.links.len()),
         (false, false) => format!("applied: {} changes", told.links.len()),
     };
-    println!("{outcome}");
+    say!("{outcome}")?;
     if by > 0 {
         let left = seconds_left(by);
-        println!("run `doorstep-terminal confirm` within {left} s, or the former links come back");
+        say!("run `doorstep-terminal confirm` within {left} s, or the former links come back")?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use doorstep_daemon::exit::Exit;
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::say;
 use doorstep_proto::v1 as pb;
 pub(super) use finding::Finding;
 use finding::findings;
@@ -30,7 +31,7 @@ pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<Exi
         })?,
         Output::Table => {
             for finding in &all {
-                println!("{finding}");
+                say!("{finding}")?;
             }
         }
     }

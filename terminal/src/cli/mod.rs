@@ -1,5 +1,4 @@
 //! The command line.
-#![expect(clippy::print_stdout, reason = "a command line prints")]
 
 mod apply;
 mod client;
@@ -25,6 +24,7 @@ use doorstep_daemon::exit::Exit;
 use doorstep_daemon::log::LogFormat;
 use doorstep_daemon::manual::Manual;
 use doorstep_daemon::output::Output;
+use doorstep_daemon::say;
 use doorstep_daemon::{exit, log, refuse, secrets, socket, stop};
 use doorstep_proto::v1 as pb;
 use tracing::Level;
@@ -306,10 +306,10 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             args.dry_run.tell();
             if args.dry_run.dry_run {
                 for item in &undone {
-                    println!("- {item}");
+                    say!("- {item}")?;
                 }
             }
-            println!("{} changes undone", undone.len());
+            say!("{} changes undone", undone.len())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Register(args) => {
@@ -414,7 +414,7 @@ async fn request(request: pb::TerminalServiceRequest, client: &Client) -> anyhow
     let mut steps = Vec::new();
     while let Some(step) = stream.message().await.map_err(refused)? {
         if client.output == Output::Table {
-            output::step(&step);
+            output::step(&step)?;
         }
         let last = step.r#final;
         steps.push(step);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::exit::{Exit, report};
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::say;
 use doorstep_proto::v1 as pb;
 use tonic::Code;
 
@@ -18,15 +19,15 @@ pub(super) fn registered(
     dry_run.tell();
     match output {
         Output::Json => output::json(&dry_run.with(views::Registered::from(answer)))?,
-        Output::Table if dry_run.dry_run => println!("the operator's server is asked"),
-        Output::Table => println!("registered as subscriber {}", answer.subscriber_id),
+        Output::Table if dry_run.dry_run => say!("the operator's server is asked")?,
+        Output::Table => say!("registered as subscriber {}", answer.subscriber_id)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn step(step: &pb::TerminalStep) {
+pub(super) fn step(step: &pb::TerminalStep) -> anyhow::Result<()> {
     let gap = if step.detail.is_empty() { "" } else { "  " };
-    println!("{:>8} ms  {}{gap}{}", step.at_ms, step.state, step.detail);
+    say!("{:>8} ms  {}{gap}{}", step.at_ms, step.state, step.detail)
 }
 
 /// The result of `request` and `move`; the last step says whether it was reached.
@@ -52,10 +53,11 @@ pub(super) fn requested(
         }
         Output::Table if reached && dry_run.dry_run => {}
         Output::Table if reached => {
-            println!(
+            say!(
                 "session {} (generation {})",
-                session.session_id, session.generation
-            );
+                session.session_id,
+                session.generation
+            )?;
             if !no_wait {
                 let addresses = [
                     session.ipv4_address.as_str(),
@@ -66,12 +68,12 @@ pub(super) fn requested(
                     .into_iter()
                     .filter(|text| !text.is_empty())
                     .collect();
-                println!(
+                say!(
                     "{} through {} on {}",
                     addresses.join(" and "),
                     session.gateway_id,
                     session.wan_interface
-                );
+                )?;
             }
         }
         Output::Table => {}
@@ -101,8 +103,8 @@ pub(super) fn released(
     dry_run.tell();
     match output {
         Output::Json => output::json(&dry_run.with(views::Released::from(answer)))?,
-        Output::Table if answer.released => println!("session {} released", answer.session_id),
-        Output::Table => println!("session {} is being released", answer.session_id),
+        Output::Table if answer.released => say!("session {} released", answer.session_id)?,
+        Output::Table => say!("session {} is being released", answer.session_id)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,8 +124,8 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
             (false, "") => "idle",
             (false, detail) => detail,
         };
-        println!("operator    {}: {subscriber}", operator.name);
-        println!("server      {} ({connection})", dash(&operator.url));
+        say!("operator    {}: {subscriber}", operator.name)?;
+        say!("server      {} ({connection})", dash(&operator.url))?;
     }
     for port in &status.ports {
         let state = if port.listening {
@@ -131,29 +133,29 @@ pub(super) fn status(output: Output, status: &pb::TerminalStatus) -> anyhow::Res
         } else {
             &port.detail
         };
-        println!("port        {} ({state})", port.name);
+        say!("port        {} ({state})", port.name)?;
     }
     if status.repairs > 0 {
         let times = status.repairs;
-        println!("repaired    {times} times: links had been changed by another hand");
+        say!("repaired    {times} times: links had been changed by another hand")?;
     }
     if status.confirm_by_unix_ms > 0 {
         let left = super::apply::seconds_left(status.confirm_by_unix_ms);
-        println!("to confirm  former links come back in {left} s: `doorstep-terminal confirm`");
+        say!("to confirm  former links come back in {left} s: `doorstep-terminal confirm`")?;
     }
     match &status.rooms {
         Some(rooms) if !rooms.served => {
-            println!("rooms       devices get no addresses: {}", rooms.detail);
+            say!("rooms       devices get no addresses: {}", rooms.detail)?;
         }
-        Some(rooms) if !rooms.detail.is_empty() => println!("rooms       {}", rooms.detail),
+        Some(rooms) if !rooms.detail.is_empty() => say!("rooms       {}", rooms.detail)?,
         _ => {}
     }
     if let Some(garden) = &status.garden {
         let (gateway, servers) = (&garden.gateway_id, garden.servers.join(" "));
-        println!("garden      {servers} by {gateway}");
+        say!("garden      {servers} by {gateway}")?;
     }
     if status.sessions.is_empty() {
-        println!("no session");
+        say!("no session")?;
         return Ok(ExitCode::SUCCESS);
     }
     let head = [

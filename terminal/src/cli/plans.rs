@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use doorstep_daemon::client::refused;
 use doorstep_daemon::output::{self, Output};
 use doorstep_daemon::rate;
+use doorstep_daemon::say;
 use doorstep_proto::v1 as pb;
 
 use super::{client, views};
@@ -23,7 +24,7 @@ pub(super) async fn execute(
     match output {
         Output::Json => output::json(&views::Plans::from(&answer))?,
         Output::Table if answer.plans.is_empty() => {
-            println!("operator {} offers no plan to choose", answer.operator);
+            say!("operator {} offers no plan to choose", answer.operator)?;
         }
         Output::Table => {
             let head = ["PLAN", "TITLE", "PRICE", "UP", "DOWN", "OWN"];

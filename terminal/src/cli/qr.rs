@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use doorstep_app::picture::{self, ROOMY};
 use doorstep_daemon::output::{self, Output};
+use doorstep_daemon::say;
 use image::{GrayImage, Luma};
 use qrcode::render::{svg, unicode};
 use qrcode::{Color, EcLevel, QrCode};
@@ -45,7 +46,7 @@ pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
             Output::Json => output::json(&views::Read {
                 sealed_location_id: sealed,
             })?,
-            Output::Table => println!("{sealed}"),
+            Output::Table => say!("{sealed}")?,
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -84,10 +85,10 @@ pub(super) async fn execute(args: Qr) -> anyhow::Result<ExitCode> {
             })?;
         }
         Output::Table => match (args.png, args.svg) {
-            (None, None) => println!("{}", text(&code)),
+            (None, None) => say!("{}", text(&code))?,
             (png, svg) => {
                 for path in [png, svg].into_iter().flatten() {
-                    println!("written: {}", path.display());
+                    say!("written: {}", path.display())?;
                 }
             }
         },

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use doorstep_daemon::output::Output;
+use doorstep_daemon::say;
 use doorstep_proto::v1 as pb;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -25,8 +26,8 @@ pub(super) async fn execute(socket: &Path, output: Output) -> anyhow::Result<Exi
     loop {
         for line in changes(&before, &now) {
             match output {
-                Output::Json => println!("{line}"),
-                Output::Table => println!("{}", text(&line)),
+                Output::Json => say!("{line}")?,
+                Output::Table => say!("{}", text(&line))?,
             }
         }
         before = now;

@@ -14,6 +14,7 @@ mod rooms;
 mod session;
 mod steps;
 
+use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,12 +24,14 @@ use doorstep_daemon::metrics::Metrics;
 use doorstep_daemon::socket::AdminSocket;
 use doorstep_daemon::supervisor;
 use doorstep_daemon::traces::Traces;
+use doorstep_establish::UDP_PORT;
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::utsname::uname;
 use rtnetlink::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
+use tracing::{debug, info};
 
 use self::app::App;
 use self::app::doors::Doors;
@@ -60,6 +63,7 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
         Some(metrics) => Some(Metrics::bind(metrics).await?),
         None => None,
     };
+    let _taken = quiet_port();
     let follow = changes::follow(changes, events.clone());
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
@@ -105,6 +109,18 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
     let (served, (), (), ()) = tokio::join!(admin, scraped, told, work);
     info!("stopped; the links stay");
     served
+}
+
+/// Takes what gateways send, and keeps as good as nothing of it: it is heard on the ports below the
+/// kernel, which would answer each datagram that nobody takes by an ICMPv6 error.
+fn quiet_port() -> Option<UdpSocket> {
+    let taken = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, UDP_PORT)).and_then(|socket| {
+        setsockopt(&socket, sockopt::RcvBuf, &0)?;
+        Ok(socket)
+    });
+    taken
+        .inspect_err(|error| debug!(%error, "the kernel answers gateways by errors, too"))
+        .ok()
 }
 
 /// Takes down everything that the terminal has made, without a daemon; what that is.

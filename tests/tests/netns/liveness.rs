@@ -96,6 +96,22 @@ fn goes_on(street: &Street, session: &Session, steps: &Value) -> Result<()> {
     flows(street, &street.homes[0], session)
 }
 
+/// A home that asks whether its session is alive answers nothing to the answers.
+pub fn quiet() -> CaseResult {
+    let street = Street::new(Plan::default())?;
+    connect(&street, 0)?;
+    let noise = || -> Result<u64> {
+        let counted = packets(&street.gateways[0])?;
+        counted.get("link_local").copied().context("no such reason")
+    };
+    let before = noise()?;
+    // It asks each second.
+    std::thread::sleep(Duration::from_secs(4));
+    let more = noise()? - before;
+    ensure!(more == 0, "{more} link-local packets in four seconds");
+    Ok(())
+}
+
 /// The line is cut between gateway and building, and mended.
 pub fn line_cut() -> CaseResult {
     let street = Street::new(Plan::default())?;

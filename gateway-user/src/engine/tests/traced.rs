@@ -16,7 +16,7 @@ fn an_instruction_is_told_of_once_it_is_carried_out() {
         panic!("{:?}", world.traced)
     };
     assert_eq!((told.session, told.generation), (id(1), 7));
-    assert_eq!((&*told.operator, told.what), ("north", "establish"));
+    assert_eq!((&*told.operator, told.what), ("north-net", "establish"));
     let names = ["instructed", "requested", "accepted", "opened"];
     assert!(
         told.steps.iter().map(|(name, _)| *name).eq(names),
