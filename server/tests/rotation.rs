@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorstep_daemon::dry_run::Run;
 use doorstep_proto::v1 as pb;
-use doorstep_server::engine::retire_offline;
+use doorstep_server::engine::{now_ms, retire_offline};
 use doorstep_server::identity::Phone;
 use doorstep_server::keys::identity;
 use doorstep_server::vault::KeyId;
@@ -59,10 +59,23 @@ fn refresh(server: &Server) -> bool {
     engine.refresh_identity_keys().unwrap()
 }
 
+/// As a count says that has begun by now: `status` tells what was counted last, which may be a while ago.
 async fn keys(server: &Server) -> Vec<pb::IdentityKeyView> {
-    let request = pb::OperatorStatusRequest {};
-    let status = server.operator().await.status(request).await.unwrap();
-    status.into_inner().identity_keys
+    let now = now_ms();
+    let counted = async {
+        loop {
+            let request = pb::OperatorStatusRequest {};
+            let status = server.operator().await.status(request).await.unwrap();
+            let status = status.into_inner();
+            if status.counted_unix_ms >= now {
+                return status.identity_keys;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), counted)
+        .await
+        .expect("nothing is counted")
 }
 
 fn needed(key: &pb::IdentityKeyView) -> u64 {
