@@ -67,6 +67,7 @@ async fn run_once(
         Some(metrics) => Some(Metrics::bind(metrics).await?),
         None => None,
     };
+    let traces = Traces::start(config.traces.as_ref(), "doorstep-gateway", &config.id)?;
     let mut dataplane = Dataplane::open(&config, object.clone()).await?;
     let lines = inventory.len();
     let settings = settings(&config, &dataplane, inventory.clone());
@@ -92,7 +93,6 @@ async fn run_once(
     let examiner = dataplane.examiner();
     let injector = dataplane.injector();
     let transmit = Box::new(move |ifindex, frame: &[u8]| injector.send(ifindex, frame));
-    let traces = Traces::start(config.traces.as_ref(), "doorstep-gateway", &config.id)?;
     let (runtime, feeds) = Runtime::start(recovered, journal, dataplane, transmit)?;
     let runtime = runtime.told_to(traces);
 

@@ -25,7 +25,17 @@ pub async fn follow(
                         session: last.session,
                         generation: last.generation,
                     };
-                    traces.tell(trace, spans(&way(&steps, &last)));
+                    let way = way(&steps, &last);
+                    traces.tell(trace, spans(&way));
+                    for (generation, span) in steps_before(&way) {
+                        traces.tell(
+                            Trace {
+                                generation,
+                                ..trace
+                            },
+                            [span],
+                        );
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(session = %last.session, %error, "no trace of its way");
@@ -57,18 +67,18 @@ fn spans(way: &[&StepRow]) -> Vec<Span> {
         State::Disconnecting | State::DisconnectingUnconfirmed => "move",
         _ => "connect",
     };
-    let mut links: Vec<u64> = way.iter().map(|step| step.generation).collect();
-    links.retain(|generation| *generation != last.generation);
-    links.dedup();
     let root = Span {
         within: None,
         attributes: vec![
             ("doorstep.state", last.state.name().to_owned()),
             ("doorstep.gateway", last.gateway.clone()),
-            ("doorstep.asked_by", first.who.clone()),
+            ("doorstep.asked_by", kind_of(&first.who).to_owned()),
         ],
-        failed: (last.state == State::Refused).then(|| last.detail.clone()),
-        links,
+        // Why stands in the table: it may name addresses and places.
+        failed: (last.state == State::Refused).then(|| "refused by the gateway".to_owned()),
+        links: steps_before(way)
+            .map(|(generation, _)| generation)
+            .collect(),
         ..Span::new(ROOT, name, (first.at_ms, last.at_ms))
     };
     let stretches = way.windows(2).enumerate().map(|(at, pair)| Span {
@@ -80,6 +90,30 @@ fn spans(way: &[&StepRow]) -> Vec<Span> {
         )
     });
     std::iter::once(root).chain(stretches).collect()
+}
+
+/// What the way had before its last generation, such as the disconnect of a move: it has a trace, and so a
+/// root, of its own.
+fn steps_before<'a>(way: &'a [&'a StepRow]) -> impl Iterator<Item = (u64, Span)> + 'a {
+    let last = way.last().map_or(0, |step| step.generation);
+    let parts = way.chunk_by(|one, next| one.generation == next.generation);
+    let before = parts.filter(move |part| part[0].generation != last);
+    before.map(move |part| {
+        let (first, generation) = (part[0], part[0].generation);
+        let mut later = way.iter().filter(|step| step.generation > generation);
+        let end_ms = later.next().map_or(first.at_ms, |step| step.at_ms);
+        let root = Span {
+            within: None,
+            attributes: vec![("doorstep.gateway", first.gateway.clone())],
+            ..Span::new(ROOT, first.state.name(), (first.at_ms, end_ms))
+        };
+        (generation, root)
+    })
+}
+
+/// Whose it was, without a name.
+fn kind_of(who: &str) -> &str {
+    who.split(' ').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -153,6 +187,18 @@ mod tests {
         let released = vec![span("release", 90, 100), span("disconnecting", 90, 100)];
         assert_eq!(told(10), (released, None, Some(vec![])));
         let refused = vec![span("connect", 110, 120), span("connecting", 110, 120)];
-        assert_eq!(told(12), (refused, Some("why".to_owned()), Some(vec![])));
+        let failed = Some("refused by the gateway".to_owned());
+        assert_eq!(told(12), (refused, failed, Some(vec![])));
+        let way = way(&all, &all[7]);
+        let before: Vec<_> = steps_before(&way)
+            .map(|(generation, root)| (generation, root.name.into_owned(), root.ended_unix_ms))
+            .collect();
+        assert_eq!(before, [(2, "disconnecting".to_owned(), 60)]);
+    }
+
+    #[test]
+    fn nobody_is_named() {
+        assert_eq!(kind_of("account alice"), "account");
+        assert_eq!(kind_of("subscriber"), "subscriber");
     }
 }

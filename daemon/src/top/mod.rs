@@ -123,8 +123,9 @@ impl<S: Screen> Window<'_, S> {
                 done = &mut awaited => return Ok(Some(done)),
                 event = self.keys.recv() => match event {
                     None => return Ok(None),
+                    Some(Event::Key(key)) if key.kind == KeyEventKind::Release => {}
                     Some(Event::Key(key)) if ends(key) => return Ok(None),
-                    Some(Event::Key(key)) if key.kind != KeyEventKind::Release => self.screen.key(key.code),
+                    Some(Event::Key(key)) => self.screen.key(key.code),
                     Some(_) => {}
                 },
             }

@@ -1,5 +1,7 @@
 //! How spans get to the collector: in batches, and never in anybody's way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -23,26 +25,42 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a daemon tells its spans.
 #[derive(Clone, Debug, Default)]
-pub struct Traces(Option<Sender<otlp::Span>>);
+pub struct Traces(Option<Told>);
+
+#[derive(Clone, Debug)]
+struct Told {
+    spans: Sender<otlp::Span>,
+    /// Spans for which there was no room.
+    left_out: Arc<AtomicUsize>,
+}
 
 impl Traces {
     /// Tells the collector of the configuration, if there is one, from a task that ends with what
-    /// tells it. `service` and `instance` say who tells.
+    /// tells it. `service` and `instance` (may be empty) say who tells.
     pub fn start(config: Option<&Config>, service: &'static str, instance: &str) -> Result<Self> {
         let Some(config) = config else {
             return Ok(Traces::default());
         };
         let channel = connect(config)?;
-        let attributes = [
-            ("service.name", service.to_owned()),
-            ("service.instance.id", instance.to_owned()),
-        ];
+        let name = ("service.name", service.to_owned());
+        let instance = (!instance.is_empty()).then(|| ("service.instance.id", instance.to_owned()));
+        let attributes = [name].into_iter().chain(instance);
         let resource = Resource {
-            attributes: attributes.into_iter().map(text).collect(),
+            attributes: attributes.map(text).collect(),
             ..Resource::default()
         };
-        let (told, spans) = mpsc::channel(WAITING);
-        tokio::spawn(export(TraceServiceClient::new(channel), resource, spans));
+        let (sender, spans) = mpsc::channel(WAITING);
+        let told = Told {
+            spans: sender,
+            left_out: Arc::default(),
+        };
+        let left_out = Arc::clone(&told.left_out);
+        tokio::spawn(export(
+            TraceServiceClient::new(channel),
+            resource,
+            spans,
+            left_out,
+        ));
         Ok(Traces(Some(told)))
     }
 
@@ -54,10 +72,10 @@ impl Traces {
 
     /// Tells spans of a trace. What a collector is too slow for is left out.
     pub fn tell(&self, trace: Trace, spans: impl IntoIterator<Item = Span>) {
-        let Some(sender) = &self.0 else { return };
+        let Some(told) = &self.0 else { return };
         for span in spans {
-            if sender.try_send(span.told(trace)).is_err() {
-                return tracing::debug!("the collector of traces is too slow: a span is left out");
+            if told.spans.try_send(span.told(trace)).is_err() {
+                told.left_out.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -89,6 +107,7 @@ async fn export(
     mut collector: TraceServiceClient<Channel>,
     resource: Resource,
     mut spans: Receiver<otlp::Span>,
+    left_out: Arc<AtomicUsize>,
 ) {
     let mut lost = 0_usize;
     let mut batch = Vec::with_capacity(AT_ONCE);
@@ -103,6 +122,13 @@ async fn export(
         // Whether or not there are more.
         let _ = timeout(GATHERING, more).await;
         let number = batch.len();
+        match left_out.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => tracing::warn!(
+                lost,
+                "the collector of traces is too slow: spans were left out"
+            ),
+        }
         let request = request(&resource, std::mem::take(&mut batch));
         let why = match timeout(PATIENCE, collector.export(request)).await {
             Ok(Ok(_)) if lost > 0 => {

@@ -211,12 +211,9 @@ impl Engine {
                 "session closed"
             );
             let closing = held.row.steps.last().map(std::slice::from_ref);
-            let steps = [
-                timed(closing.unwrap_or_default()),
-                vec![("closed", now.unix_ms)],
-            ];
-            let told = (held.line.to_string(), steps.concat());
-            self.trace(session, receipt.generation, "close", told);
+            let mut steps = timed(closing.unwrap_or_default());
+            steps.push(("closed", now.unix_ms));
+            self.trace(session, receipt.generation, "close", steps);
             self.send_receipt(session, receipt, now);
         }
         if matches!(begun, Some((true, _))) {

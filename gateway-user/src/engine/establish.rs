@@ -211,8 +211,7 @@ impl Engine {
                 held.step(StepName::Opened, now);
                 tracing::info!(?session, generation, line = %held.line, mac = %opening.mac, "session established");
                 let (line, steps) = (held.line.key, timed(&held.row.steps));
-                let told = (held.line.to_string(), steps);
-                self.trace(session, generation, "establish", told);
+                self.trace(session, generation, "establish", steps);
                 self.persist_session(session);
                 self.end_replaced(session, now);
                 self.end_lease(line, now);

@@ -148,7 +148,6 @@ pub struct Traced {
     pub session: Uuid,
     /// Of the instruction.
     pub generation: u64,
-    pub line: String,
     pub what: &'static str,
     /// With their Unix milliseconds; the last one is the end.
     pub steps: Vec<(&'static str, i64)>,

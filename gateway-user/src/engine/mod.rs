@@ -299,7 +299,7 @@ impl Engine {
         session: SessionRef,
         generation: u64,
         what: &'static str,
-        (line, steps): (String, Vec<(&'static str, i64)>),
+        steps: Vec<(&'static str, i64)>,
     ) {
         if self.settings.is_traced {
             let operator = self.operator(session.operator);
@@ -307,7 +307,6 @@ impl Engine {
                 operator: operator.map(|known| known.name.clone()).unwrap_or_default(),
                 session: session.session,
                 generation,
-                line,
                 what,
                 steps,
             };

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use futures::TryStreamExt as _;
+use nix::net::if_::InterfaceFlags;
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::Report;
@@ -159,8 +160,9 @@ fn next_hop(report: &mut Report, operator: &Operator, hop: IpAddr) {
     }
 }
 
-/// Which interface has an address.
+/// Which port has an address; one that leads nowhere, such as the loopback interface, is none.
 fn interface_of(address: IpAddr) -> Option<String> {
+    let nowhere = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP;
     let mut all = nix::ifaddrs::getifaddrs().ok()?;
     let found = all.find(|interface| {
         let storage = interface.address.as_ref();
@@ -169,6 +171,7 @@ fn interface_of(address: IpAddr) -> Option<String> {
             IpAddr::V6(wanted) => storage.as_sockaddr_in6().map(|own| own.ip()) == Some(wanted),
         })
     });
+    let found = found.filter(|interface| !interface.flags.intersects(nowhere));
     found.map(|interface| interface.interface_name)
 }
 

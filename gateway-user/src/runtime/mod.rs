@@ -335,10 +335,7 @@ impl Runtime {
             session: traced.session,
             generation: traced.generation,
         };
-        let attributes = vec![
-            ("doorstep.operator", traced.operator),
-            ("doorstep.line", traced.line),
-        ];
+        let attributes = vec![("doorstep.operator", traced.operator)];
         let spans = Span::passage("gateway", traced.what, &traced.steps, attributes);
         self.traces.tell(trace, spans);
     }

@@ -139,7 +139,7 @@ impl Engine {
                 upstream_packets: row.counters.upstream_packets,
                 downstream_packets: row.counters.downstream_packets,
                 moved_ms: row.moved_ms,
-                returned_ms: row.returned_ms,
+                unanswered_ms: row.unanswered_ms,
             }),
         })
     }

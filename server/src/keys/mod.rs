@@ -56,7 +56,8 @@ fn check_owner(data_dir: &Path) -> Result<()> {
         return Ok(());
     };
     let (owner, own) = (Uid::from_raw(found.uid()), Uid::effective());
-    if owner != own {
+    // Others know why their folder is another user's, such as on a shared volume.
+    if own.is_root() && owner != own {
         let user = User::from_uid(owner).ok().flatten();
         let name = user.map_or_else(|| owner.to_string(), |user| user.name);
         refuse!(

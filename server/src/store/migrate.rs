@@ -20,7 +20,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("migrations/0011_tallies.sql"),
     include_str!("migrations/0012_accounts.sql"),
     include_str!("migrations/0013_phones.sql"),
-    include_str!("migrations/0014_returned.sql"),
+    include_str!("migrations/0014_unanswered.sql"),
 ];
 
 const VERSION_TABLE: &str =

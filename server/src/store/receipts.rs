@@ -42,8 +42,8 @@ pub struct CountersRow {
     pub counters: Counters,
     /// When they were last seen to grow under this generation, in Unix milliseconds; 0: never.
     pub moved_ms: i64,
-    /// When packets to the subscriber were.
-    pub returned_ms: i64,
+    /// Since when packets leave and none comes back; 0: the last ones were answered.
+    pub unanswered_ms: i64,
 }
 
 /// One that is there already stays as it is.
@@ -54,10 +54,10 @@ pub(super) const WRITE: (&str, &str) = (
 );
 
 /// Older ones never replace newer ones. Counters that have not grown leave the time when they last
-/// did; those of another generation begin from zero.
+/// did; those of another generation begin from zero. What has come back answers all that had left.
 pub(super) const WRITE_COUNTERS: (&str, &str) = (
     "INSERT INTO counters (session, gateway, generation, up_packets, up_bytes, down_packets, \
-     down_bytes, up_policed, down_policed, moved_ms, returned_ms)",
+     down_bytes, up_policed, down_policed, moved_ms, unanswered_ms)",
     "ON CONFLICT (session) DO UPDATE SET gateway = excluded.gateway, \
      generation = excluded.generation, up_packets = excluded.up_packets, \
      up_bytes = excluded.up_bytes, down_packets = excluded.down_packets, \
@@ -66,10 +66,11 @@ pub(super) const WRITE_COUNTERS: (&str, &str) = (
      WHEN counters.generation = excluded.generation \
      AND counters.up_packets = excluded.up_packets \
      AND counters.down_packets = excluded.down_packets \
-     THEN counters.moved_ms ELSE excluded.moved_ms END, returned_ms = CASE \
-     WHEN counters.generation = excluded.generation \
-     AND counters.down_packets = excluded.down_packets \
-     THEN counters.returned_ms ELSE excluded.returned_ms END WHERE counters.generation <= excluded.generation",
+     THEN counters.moved_ms ELSE excluded.moved_ms END, unanswered_ms = CASE \
+     WHEN counters.generation <> excluded.generation THEN excluded.unanswered_ms \
+     WHEN counters.down_packets <> excluded.down_packets THEN 0 \
+     WHEN counters.up_packets = excluded.up_packets OR counters.unanswered_ms <> 0 \
+     THEN counters.unanswered_ms ELSE excluded.moved_ms END WHERE counters.generation <= excluded.generation",
 );
 
 impl CountersRow {
@@ -80,13 +81,14 @@ impl CountersRow {
         counters: Counters,
         at_ms: i64,
     ) -> Self {
-        let at_ms_if = |moved: bool| if moved { at_ms } else { 0 };
+        let at_ms_if = |so: bool| if so { at_ms } else { 0 };
+        let is_unanswered = counters.upstream_packets > 0 && counters.downstream_packets == 0;
         CountersRow {
             session,
             gateway: gateway.to_owned(),
             generation,
             moved_ms: at_ms_if(counters.have_moved()),
-            returned_ms: at_ms_if(counters.downstream_packets > 0),
+            unanswered_ms: at_ms_if(is_unanswered),
             counters,
         }
     }
@@ -154,7 +156,7 @@ impl CountersRow {
             self.generation.into(),
         ];
         values.extend(self.counters.values());
-        values.extend([self.moved_ms.into(), self.returned_ms.into()]);
+        values.extend([self.moved_ms.into(), self.unanswered_ms.into()]);
         values
     }
 }
@@ -194,7 +196,7 @@ impl Store {
     pub async fn counters_of(&self, sessions: &[Uuid]) -> Result<Vec<CountersRow>> {
         self.select_of(
             "SELECT session, gateway, generation, up_packets, up_bytes, down_packets, down_bytes, \
-             up_policed, down_policed, moved_ms, returned_ms FROM counters WHERE session",
+             up_policed, down_policed, moved_ms, unanswered_ms FROM counters WHERE session",
             "",
             sessions,
         )
@@ -208,7 +210,7 @@ impl Store {
                 generation: row.number()?,
                 counters: Counters::read(row)?,
                 moved_ms: row.int()?,
-                returned_ms: row.int()?,
+                unanswered_ms: row.int()?,
             })
         })
         .collect()

@@ -114,8 +114,8 @@ pub struct Traffic {
     pub downstream_packets: u64,
     /// When they last grew; 0: never.
     pub moved_ms: i64,
-    /// When those to the subscriber did.
-    pub returned_ms: i64,
+    /// Since when packets leave and none comes back; 0: the last ones were answered.
+    pub unanswered_ms: i64,
 }
 
 /// A link of the chain.

@@ -80,7 +80,7 @@ fn counted(upstream_packets: u64, downstream_packets: u64, moved_ms: i64) -> Ses
             upstream_packets,
             downstream_packets,
             moved_ms,
-            returned_ms: if downstream_packets == 0 { 0 } else { moved_ms },
+            unanswered_ms: if downstream_packets == 0 { 400 } else { 0 },
         }),
         ..session(State::Established)
     }
@@ -231,14 +231,14 @@ fn broken_chains() -> Vec<(&'static str, Facts, Expected)> {
         "the counters stand still", facts(Some(counted(7, 9, 600_000)))
             => Traffic, NoTraffic, 600_000, "stand still", gw1(), "doorstep-gateway trace";
         "packets leave and none comes back", facts(Some(counted(7, 0, 999_000)))
-            => Traffic, OneWay, 300, "7 packets have left", gw1(), "doorstep-gateway status";
+            => Traffic, OneWay, 400, "7 packets have left", gw1(), "doorstep-gateway status";
         "none comes back any more",
         facts(Some(SessionFacts {
             traffic: Some(Traffic {
                 upstream_packets: 70,
                 downstream_packets: 9,
                 moved_ms: 999_000,
-                returned_ms: 900_000,
+                unanswered_ms: 900_000,
             }),
             ..session(State::Established)
         })) => Traffic, OneWay, 900_000, "none comes back any more", gw1(), "doorstep-gateway status";
@@ -252,6 +252,11 @@ fn broken_chains() -> Vec<(&'static str, Facts, Expected)> {
             gateway: absent(999_500),
             ..counted(7, 9, 999_000)
         })) => Traffic, GatewayAway, 999_500, "it forwards on", gw1(), "doorstep-gateway status";
+        "the gateway is at no server, perhaps",
+        facts(Some(SessionFacts {
+            gateway: GatewayFacts { shared: true, ..absent(350) },
+            ..counted(7, 9, 600_000)
+        })) => Traffic, GatewayAway, 350, "nothing has been counted", gw1(), "doorstep-gateway status";
         "the gateway is away, so that nobody counts", of(State::Established, absent(350))
             => Traffic, GatewayAway, 350, "it forwards on", gw1(), "doorstep-gateway status";
     ]
@@ -323,13 +328,13 @@ fn chains_that_hold_tell_since_when() {
         },
         ..counted(7, 9, 999_000)
     };
-    // What was sent is answered within a minute.
-    let answered_late = SessionFacts {
+    // A minute has not passed.
+    let unanswered_yet = SessionFacts {
         traffic: Some(Traffic {
             upstream_packets: 70,
             downstream_packets: 9,
             moved_ms: 999_000,
-            returned_ms: 940_000,
+            unanswered_ms: 940_000,
         }),
         ..session(State::Established)
     };
@@ -348,8 +353,8 @@ fn chains_that_hold_tell_since_when() {
             [90, 100, 100, 100, 200, 300, 999_000],
         ),
         (
-            "the last answer is not long ago",
-            facts(Some(answered_late)),
+            "nothing has come back, but not for long",
+            facts(Some(unanswered_yet)),
             [90, 100, 100, 100, 200, 300, 999_000],
         ),
         (

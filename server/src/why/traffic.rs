@@ -48,9 +48,9 @@ pub(super) fn traffic(facts: &Facts, session: &SessionFacts) -> Result<Held, Fau
         let cause = "established, but its counters stand still";
         return Err(nothing(session, counted.moved_ms, cause));
     }
-    let returned_ms = established_ms.max(counted.returned_ms);
-    if counted.moved_ms - returned_ms > UNANSWERED_MS.min(facts.quiet_after_ms) {
-        return Err(one_way(session, &counted, returned_ms));
+    let unanswered_ms = counted.moved_ms - counted.unanswered_ms;
+    if counted.unanswered_ms != 0 && unanswered_ms > UNANSWERED_MS.min(facts.quiet_after_ms) {
+        return Err(one_way(session, &counted));
     }
     Ok((
         counted.moved_ms,
@@ -66,6 +66,10 @@ fn is_quiet(facts: &Facts, since_ms: i64) -> bool {
 }
 
 fn nothing(session: &SessionFacts, since_ms: i64, cause: &str) -> Fault {
+    if session.gateway.connected_ms.is_none() {
+        let unknown = ": it forwards on if its host runs, but nothing has been counted for long";
+        return gateway_away(&session.gateway, unknown);
+    }
     Fault {
         kind: Kind::NoTraffic,
         since_ms,
@@ -75,7 +79,7 @@ fn nothing(session: &SessionFacts, since_ms: i64, cause: &str) -> Fault {
     }
 }
 
-fn one_way(session: &SessionFacts, counted: &Traffic, since_ms: i64) -> Fault {
+fn one_way(session: &SessionFacts, counted: &Traffic) -> Fault {
     let told = match counted.downstream_packets {
         0 => format!(
             "{} packets have left and none has come back",
@@ -85,7 +89,7 @@ fn one_way(session: &SessionFacts, counted: &Traffic, since_ms: i64) -> Fault {
     };
     Fault {
         kind: Kind::OneWay,
-        since_ms,
+        since_ms: counted.unanswered_ms,
         cause: format!(
             "{told}: look at the uplink, and at the operator's router: has it a route to the \
              subscriber's address by this gateway?"

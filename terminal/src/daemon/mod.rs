@@ -14,7 +14,8 @@ mod rooms;
 mod session;
 mod steps;
 
-use std::net::{Ipv6Addr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,8 +26,7 @@ use doorstep_daemon::socket::AdminSocket;
 use doorstep_daemon::supervisor;
 use doorstep_daemon::traces::Traces;
 use doorstep_establish::UDP_PORT;
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::utsname::uname;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn6, setsockopt, sockopt};
 use rtnetlink::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -67,9 +67,8 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
     let follow = changes::follow(changes, events.clone());
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
-    let host = uname().context("cannot read the host's name")?;
-    let host = host.nodename().to_string_lossy();
-    let traces = Traces::start(config.traces.as_ref(), "doorstep-terminal", &host)?;
+    // Whose home it is is nobody's business there.
+    let traces = Traces::start(config.traces.as_ref(), "doorstep-terminal", "")?;
     info!(?config, "starting");
     let rooms = Rooms::new(&config.state_dir);
     let declared = Declared::new(config, std::path::absolute(file)?);
@@ -113,12 +112,17 @@ pub async fn run(config: Config, file: &Path, stop: CancellationToken) -> anyhow
 
 /// Takes what gateways send, and keeps as good as nothing of it: it is heard on the ports below the
 /// kernel, which would answer each datagram that nobody takes by an ICMPv6 error.
-fn quiet_port() -> Option<UdpSocket> {
-    let taken = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, UDP_PORT)).and_then(|socket| {
+fn quiet_port() -> Option<OwnedFd> {
+    let take = || -> nix::Result<OwnedFd> {
+        let (family, kind) = (AddressFamily::Inet6, SockType::Datagram);
+        let socket = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
         setsockopt(&socket, sockopt::RcvBuf, &0)?;
+        let port = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, UDP_PORT, 0, 0);
+        socket::bind(socket.as_raw_fd(), &SockaddrIn6::from(port))?;
         Ok(socket)
-    });
-    taken
+    };
+    take()
         .inspect_err(|error| debug!(%error, "the kernel answers gateways by errors, too"))
         .ok()
 }

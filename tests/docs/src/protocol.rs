@@ -135,6 +135,10 @@ impl<'a> Page<'a> {
             message.nested_type.iter().all(is_map),
             "a nested message is not part of the page"
         );
+        assert!(
+            message.enum_type.is_empty(),
+            "a nested enumeration is not part of the page"
+        );
         self.heading(page, message.name(), &[MESSAGES, at]);
         let rows = (0..).zip(&message.field).map(|(number, field)| {
             let comment = self.comment(&[MESSAGES, at, OF_A_MESSAGE, number]);

@@ -200,7 +200,13 @@ pub fn of_a_move() -> CaseResult {
         .iter()
         .find(|one| one.span.name == "move")
         .context("no root")?;
-    let closed = collector.wait_for(id, moved.generation - 1, &["doorstep-gateway gw1"])?;
+    let both = ["doorstep-gateway gw1", "doorstep-server"];
+    let closed = collector.wait_for(id, moved.generation - 1, &both)?;
+    let names = check(&closed)?;
+    ensure!(
+        names["doorstep-gateway"] == ["close", "closing"],
+        "{names:?}"
+    );
     let [link] = &root.span.links[..] else {
         bail!("not one link: {root:?}");
     };
@@ -208,6 +214,24 @@ pub fn of_a_move() -> CaseResult {
         closed.iter().all(|one| one.span.trace_id == link.trace_id),
         "{closed:#?}"
     );
+
+    let own = closed.iter().find(|one| one.span.parent_span_id.is_empty());
+    ensure!(
+        own.is_some_and(|own| own.span.span_id == link.span_id),
+        "{closed:#?}"
+    );
+
+    // No span says where it is, or whose.
+    let all = format!("{:?}", collector.0.lock().expect("not poisoned"));
+    let phone = street.homes[0].phone();
+    for secret in [
+        street.location(0, 0),
+        street.location(1, 0),
+        phone,
+        session.v4()?.to_string(),
+    ] {
+        ensure!(!all.contains(&secret), "{secret}: {all}");
+    }
 
     // Nobody need be there to be told.
     runtime.shutdown_background();

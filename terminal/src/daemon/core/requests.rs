@@ -230,9 +230,12 @@ impl Core {
         listener.generation = generation;
         listener.tell(name::ACCEPTED, &format!("session {id}"));
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.steps.clear();
-            session.step(name::REQUESTED, asked_at_unix_ms);
-            session.step(name::ACCEPTED, unix_ms());
+            // Not of a request that a newer one has overtaken.
+            if session.saved.generation == generation {
+                session.steps.clear();
+                session.step(name::REQUESTED, asked_at_unix_ms);
+                session.step(name::ACCEPTED, unix_ms());
+            }
             if listener.no_wait {
                 listener.finish(name::ACCEPTED, "", Some(session.view(&self.wan, false)));
             } else {
