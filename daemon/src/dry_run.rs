@@ -1,11 +1,10 @@
 //! Commands that tell what they would change, and change nothing.
 
-use std::io::{Write as _, stderr};
-
 use clap::{Args, Command};
 use serde::Serialize;
 
 use crate::commands::leaves;
+use crate::output;
 
 /// Whether something is carried out. A dry run reads, decides and is refused as a real one, and answers what
 /// would be; nothing of it is written, told to anybody or kept.
@@ -41,8 +40,7 @@ impl DryRun {
     /// Says on standard error, before the result, what kind of result it is.
     pub fn tell(self) {
         if self.dry_run {
-            // Nobody is left to be told if it is closed.
-            let _ = writeln!(stderr(), "dry run: nothing was changed; it would be so:");
+            output::note("dry run: nothing was changed; it would be so:");
         }
     }
 

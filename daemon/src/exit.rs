@@ -2,11 +2,12 @@
 //! done what it was asked.
 
 use std::fmt::{self, Display};
-use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use crate::output;
 
 /// All ways for a command to end. Numbers are part of the interface: none is used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,8 +166,7 @@ pub fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
 
 /// Says on standard error what went wrong.
 pub fn report(what: impl Display) {
-    // Nobody is left to be told if it is closed.
-    let _ = writeln!(stderr(), "error: {what}");
+    output::note(format_args!("error: {what}"));
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! | [`supervisor`] | what the service manager is told |
 //! | [`output`] | results as JSON, tables and fields |
 //! | [`rate`] | rates as people write them |
+//! | [`moment`] | moments as people write them |
 //! | [`network`] | how clients reach servers |
 //! | [`blocking`] | work that other threads do |
 //! | [`secrets`] | keeps a daemon's memory out of core dumps |
@@ -31,6 +32,7 @@ pub mod exit;
 pub mod log;
 pub mod manual;
 pub mod metrics;
+pub mod moment;
 pub mod network;
 pub mod output;
 pub mod rate;

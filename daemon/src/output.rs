@@ -1,6 +1,7 @@
 //! Results: tables for people, JSON for programs.
 
-use std::io::{ErrorKind, Write as _, stdout};
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _, stderr, stdout};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -28,6 +29,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
             ErrorKind::BrokenPipe => exit::because(Exit::Failed, ""),
             _ => anyhow::Error::new(error).context("cannot write to standard output"),
         })
+}
+
+/// Says on standard error what is no part of the result.
+pub fn note(text: impl Display) {
+    // Nobody is left to be told if it is closed.
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// Writes a line to standard output, as [`print()`] does: `say!("{n} changes")?`.

@@ -100,6 +100,8 @@ async fn run_once(
     let states = ServerStates::default();
     let mut clients = JoinSet::new();
     for operator in &config.operators {
+        let (states_now, index, uplink) =
+            (uplinks.clone(), operator.index, operator.uplink.clone());
         let client = Client {
             gateway_id: config.id.clone(),
             operator: operator.clone(),
@@ -107,6 +109,7 @@ async fn run_once(
             events: inputs.clone(),
             states: states.clone(),
             network: Network::default(),
+            uplink: Arc::new(move || states_now.problem(index, &uplink)),
         };
         clients.spawn(client.run(stop.clone()));
         let renewal = Renewal {

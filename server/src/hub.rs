@@ -65,6 +65,8 @@ pub struct Link {
     pub software_version: String,
     /// Number of the latest receipt of this stream; 0: none.
     pub last_receipt: AtomicU64,
+    /// What is wrong with the operator's uplink there; nothing where nothing is known to be.
+    uplink_problem: Mutex<String>,
     /// Which of its sessions' terminals are silent.
     pub silence: Silence,
 }
@@ -75,6 +77,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
+    /// Takes the gateway's word.
+    pub fn say_of_uplink(&self, problem: String) {
+        *lock(&self.uplink_problem) = problem;
+    }
+
+    pub fn uplink_problem(&self) -> String {
+        lock(&self.uplink_problem).clone()
+    }
+
     /// Waits until sessions have changed and takes them.
     pub async fn changed(&self) -> BTreeMap<Uuid, Fresh> {
         loop {
@@ -178,6 +189,7 @@ impl Hub {
             peer,
             software_version,
             last_receipt: AtomicU64::new(0),
+            uplink_problem: Mutex::default(),
             silence: Silence::default(),
         });
         let former = lock(&self.gateways).insert(gateway.to_owned(), Arc::clone(&link));
@@ -217,6 +229,12 @@ impl Hub {
             }
             _ => Liveness::Unknown,
         }
+    }
+
+    /// Whether a session's line is blocked, by the word of its gateway.
+    pub fn is_blocked(&self, session: &Session) -> bool {
+        let link = self.link(&session.connection.gateway);
+        link.is_some_and(|link| link.silence.is_blocked(session.id, session.generation))
     }
 
     /// How many sessions' terminals are silent, of the gateways that report here.

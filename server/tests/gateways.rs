@@ -219,6 +219,7 @@ async fn malformed_messages_disturb_nothing() {
         })),
         Some(FromGateway::Accounting(pb::Accounting {
             sessions: vec![pb::SessionCounters::default()],
+            uplink_problem: String::new(),
         })),
     ] {
         gw1.out.send(pb::GatewayMessage { body }).await.unwrap();
@@ -362,7 +363,9 @@ async fn counters_are_kept_for_the_present_connection_only() {
                     ..Default::default()
                 }),
                 silent_since_unix_ms: 0,
+                blocked: false,
             }],
+            uplink_problem: String::new(),
         })
     };
     gw2.send(report(666)).await;
@@ -395,7 +398,9 @@ fn account(session: &str, generation: u64, silent_since_unix_ms: i64) -> FromGat
             generation,
             counters: Some(pb::Counters::default()),
             silent_since_unix_ms,
+            blocked: false,
         }],
+        uplink_problem: String::new(),
     })
 }
 

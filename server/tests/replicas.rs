@@ -55,9 +55,11 @@ async fn silence_is_known_where_the_gateway_reports() {
         generation: 1,
         counters: Some(pb::Counters::default()),
         silent_since_unix_ms: 5000,
+        blocked: false,
     };
     gw1.send(FromGateway::Accounting(pb::Accounting {
         sessions: vec![report],
+        uplink_problem: String::new(),
     }))
     .await;
     let mut seen = pb::Liveness::Unspecified;

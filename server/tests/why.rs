@@ -74,26 +74,32 @@ async fn counters(gateway: &Gateway, session: &str, generation: u64, packets: u6
             counters: Some(counters),
             ..pb::SessionCounters::default()
         }],
+        uplink_problem: String::new(),
     };
     gateway.send(FromGateway::Accounting(report)).await;
 }
 
-/// The gateway has not heard the terminal since then; 0: it hears it.
-async fn silence(gateway: &Gateway, session: &str, generation: u64, since_ms: i64) {
+/// What a gateway says is wrong with an established session, if anything.
+async fn wrong(gateway: &Gateway, session: &str, (silent_since_ms, blocked, uplink): Wrong) {
     let report = pb::Accounting {
         sessions: vec![pb::SessionCounters {
             session_id: session.to_owned(),
-            generation,
+            generation: 1,
             counters: Some(pb::Counters {
                 upstream_packets: 6,
                 downstream_packets: 6,
                 ..pb::Counters::default()
             }),
-            silent_since_unix_ms: since_ms,
+            silent_since_unix_ms: silent_since_ms,
+            blocked,
         }],
+        uplink_problem: uplink.to_owned(),
     };
     gateway.send(FromGateway::Accounting(report)).await;
 }
+
+/// Since when the terminal is silent, whether its line is blocked, what is wrong with the uplink.
+type Wrong = (i64, bool, &'static str);
 
 #[tokio::test]
 async fn from_nobody_to_traffic_and_to_the_end() {
@@ -177,13 +183,20 @@ async fn from_nobody_to_traffic_and_to_the_end() {
     counters(&gw1, &answer.session_id, 1, 6).await;
     becomes(&server, session(), |chain| moved(chain) > first).await;
 
-    // A terminal that its gateway does not hear is the first that is looked for.
-    silence(&gw1, &answer.session_id, 1, 5000).await;
-    let is_broken = |chain: &pb::WhyConnection| chain.broken.is_some();
-    let chain = becomes(&server, session(), is_broken).await;
-    assert_eq!(broken(&chain).1, "terminal-silent");
-    silence(&gw1, &answer.session_id, 1, 0).await;
-    becomes(&server, session(), |chain| !is_broken(chain)).await;
+    // What the gateway knows comes before what is worked out from counters.
+    for (said, kind) in [
+        ((5000, false, ""), "terminal-silent"),
+        ((5000, true, ""), "blocked"),
+        ((5000, true, "uplink uplink0 is down"), "uplink-down"),
+        ((0, false, ""), ""),
+    ] {
+        wrong(&gw1, &answer.session_id, said).await;
+        let told = |chain: &pb::WhyConnection| {
+            let broken = chain.broken.as_ref();
+            broken.map_or(String::new(), |broken| broken.kind.clone())
+        };
+        becomes(&server, session(), |chain| told(chain) == kind).await;
+    }
 
     // A move waits for a receipt; the new home's session is this one already.
     home.ask(&server, Move, HOME_2).await.unwrap();

@@ -65,6 +65,7 @@ pub fn sessions(
         location: given(&request.location_prefix, |text| {
             text.parse().map_err(|error| wrong("location", text, error))
         })?,
+        since_ms: Some(request.since_unix_ms).filter(|since_ms| *since_ms != 0),
         after: given(&request.after, after)?,
         limit: limit(request.limit),
         phases: request.phases,

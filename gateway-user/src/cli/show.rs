@@ -1,10 +1,10 @@
 //! Commands that ask the running daemon.
 
-use std::io::{Write as _, stderr};
 use std::path::Path;
 
 use clap::Args;
 use doorstep_daemon::client::{self, refused};
+use doorstep_daemon::moment::since;
 use doorstep_daemon::output::{self, Output, table};
 use doorstep_daemon::say;
 use doorstep_proto::v1;
@@ -195,6 +195,10 @@ pub struct SessionsArgs {
     /// Only those in this state; may be given several times
     #[arg(long, value_name = "STATE", value_parser = PHASES)]
     state: Vec<String>,
+    /// Only those in their states since then or later: a time such as 2026-03-01T12:00:00Z, or so long
+    /// ago, such as 30m, 2h or 7d
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<i64>,
     /// At most so many; where there may be more, what to type for them is told on standard error
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -209,8 +213,9 @@ pub struct SessionsArgs {
 pub(super) fn tell_more(count: usize, limit: Option<u32>, last: Option<&str>) {
     let is_full = limit.is_some_and(|limit| count >= limit as usize);
     if let (true, Some(last)) = (is_full, last) {
-        // Nobody is left to be told if it is closed.
-        let _ = writeln!(stderr(), "there may be more: the same with --after {last}");
+        output::note(format_args!(
+            "there may be more: the same with --after {last}"
+        ));
     }
 }
 
@@ -220,6 +225,7 @@ pub async fn sessions(args: SessionsArgs) -> anyhow::Result<()> {
         operator: args.operator.unwrap_or_default(),
         location_prefix: args.location.unwrap_or_default(),
         phases: args.state,
+        since_unix_ms: args.since.unwrap_or_default(),
         after: args.after.unwrap_or_default(),
         limit: args.limit.unwrap_or_default(),
     };

@@ -25,14 +25,23 @@ const HEADER: [&str; 9] = [
 /// Shows packets until there are enough of them, the time is over, or somebody ends it.
 pub(super) async fn run(trace: Trace) -> anyhow::Result<()> {
     let time = trace.seconds.map(Duration::from_secs);
-    let shown = show(trace);
+    let mut seen = 0;
+    let shown = show(trace, &mut seen);
     match time {
-        Some(time) => tokio::time::timeout(time, shown).await.unwrap_or(Ok(())),
-        None => shown.await,
+        Some(time) => tokio::time::timeout(time, shown).await.unwrap_or(Ok(()))?,
+        None => shown.await?,
     }
+    if seen == 0 {
+        // Not among the packets, which may go to a program.
+        output::note(
+            "no packet has come; one whose tags no line has is counted as unknown_line by \
+             `doorstep-gateway drops`",
+        );
+    }
+    Ok(())
 }
 
-async fn show(trace: Trace) -> anyhow::Result<()> {
+async fn show(trace: Trace, seen: &mut u64) -> anyhow::Result<()> {
     let Trace {
         target, count, ask, ..
     } = trace;
@@ -54,6 +63,7 @@ async fn show(trace: Trace) -> anyhow::Result<()> {
             }
             Output::Table => text(&told),
         })?;
+        *seen += 1;
         if let (Told::Packet(_), Some(left)) = (&told, &mut left) {
             *left -= 1;
             if *left == 0 {

@@ -2,12 +2,14 @@
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep_daemon::blocking;
 use doorstep_daemon::network::Network;
 use doorstep_gateway_common::OperatorIndex;
 use doorstep_proto::v1::gateway_control_client::GatewayControlClient;
+use doorstep_proto::v1::gateway_message::Body;
 use rand::Rng as _;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -72,6 +74,9 @@ impl StreamLink {
     }
 }
 
+/// Says what is wrong with an operator's uplink; nothing where nothing is known to be.
+pub type UplinkProblem = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// The client of one operator's server. `E` is what the daemon is fed with.
 pub struct Client<E> {
     pub gateway_id: String,
@@ -82,6 +87,7 @@ pub struct Client<E> {
     pub states: ServerStates,
     /// That the server is in.
     pub network: Network,
+    pub uplink: UplinkProblem,
 }
 
 #[derive(Debug, Error)]
@@ -262,9 +268,14 @@ impl<E: From<StreamEvent> + Send + 'static> Client<E> {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<std::convert::Infallible, StreamError> {
-        let gateway_id = self.gateway_id.clone();
-        let requests =
-            ReceiverStream::new(outgoing).map(move |report| convert::outgoing(&gateway_id, report));
+        let (gateway_id, uplink) = (self.gateway_id.clone(), Arc::clone(&self.uplink));
+        let requests = ReceiverStream::new(outgoing).map(move |report| {
+            let mut message = convert::outgoing(&gateway_id, report);
+            if let Some(Body::Accounting(accounting)) = &mut message.body {
+                accounting.uplink_problem = uplink();
+            }
+            message
+        });
         let mut client = GatewayControlClient::new(channel);
         let answer = tokio::select! {
             () = stop.cancelled() => return Err(StreamError::Stopped),

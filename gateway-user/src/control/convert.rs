@@ -257,8 +257,11 @@ pub fn outgoing(gateway_id: &str, report: Report) -> v1::GatewayMessage {
                     generation: account.generation,
                     counters: Some(counters(account.counters)),
                     silent_since_unix_ms: account.silent_since_ms.unwrap_or_default(),
+                    blocked: account.blocked,
                 })
                 .collect(),
+            // The client adds it.
+            uplink_problem: String::new(),
         }),
     };
     v1::GatewayMessage { body: Some(body) }

@@ -1,6 +1,7 @@
 //! The client against a scripted server, over real TLS on the loopback interface.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep_pki::certificate::Certificate;
@@ -84,6 +85,7 @@ impl Running {
             events: sender,
             states: states.clone(),
             network: doorstep_daemon::network::Network::default(),
+            uplink: Arc::new(String::new),
         };
         let task = tokio::spawn(client.run(stop.clone()));
         Self {

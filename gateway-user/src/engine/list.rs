@@ -16,6 +16,8 @@ pub struct SessionList {
     pub location: Option<LocationPrefix>,
     /// None of them: all.
     pub phases: Vec<String>,
+    /// Only those that are in their phases since then or later, in Unix milliseconds.
+    pub since_ms: Option<i64>,
     /// Only those behind this one.
     pub after: Option<SessionRef>,
     pub limit: Option<usize>,
@@ -46,11 +48,19 @@ impl SessionList {
         self.operator.is_none_or(|operator| id.operator == operator)
             && self.after.is_none_or(|after| id > after)
             && prefix.is_none_or(|prefix| location.starts_with(prefix))
+            && self
+                .since_ms
+                .is_none_or(|since_ms| session.since_ms() >= since_ms)
             && (self.phases.is_empty() || self.phases.iter().any(|name| *name == session.phase()))
     }
 }
 
 impl Session {
+    /// When its last step was, in Unix milliseconds.
+    fn since_ms(&self) -> i64 {
+        self.row.steps.last().map_or(0, |step| step.at_unix_ms)
+    }
+
     /// One of [`PHASES`].
     pub(super) fn phase(&self) -> &'static str {
         match &self.row.phase {

@@ -177,6 +177,8 @@ pub struct Account {
     pub counters: Counters,
     /// When the terminal was heard last, if it is silent.
     pub silent_since_ms: Option<i64>,
+    /// Its line is blocked.
+    pub blocked: bool,
 }
 
 fn write_key<S: Serializer>(key: &SessionKey, serializer: S) -> Result<S::Ok, S::Error> {

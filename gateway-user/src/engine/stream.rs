@@ -171,6 +171,7 @@ impl Engine {
                     generation,
                     counters: reading.counters,
                     silent_since_ms: reading.silent_since_ms(now.unix_ms),
+                    blocked: held.is_blocked(),
                 })
             })
             .collect();

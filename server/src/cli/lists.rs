@@ -1,18 +1,15 @@
 //! Lists in pages.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use anyhow::Result;
 use clap::Args;
 use doorstep_daemon::client::refused;
+use doorstep_daemon::moment::since;
 use doorstep_daemon::output::{Output, json, print};
 use doorstep_location::LocationPrefix;
 use doorstep_proto::v1 as pb;
 use doorstep_proto::v1::operator_client::OperatorClient;
 use doorstep_server::service::convert;
 use doorstep_server::session::State;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -78,27 +75,6 @@ pub struct SessionList {
     since: Option<i64>,
     #[command(flatten)]
     paging: Paging,
-}
-
-/// A moment, in Unix milliseconds.
-fn since(text: &str) -> Result<i64, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86400)];
-    let ago = units.iter().find_map(|(unit, seconds)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*seconds).map(Duration::from_secs)
-    });
-    let at = match ago {
-        Some(ago) => SystemTime::now().checked_sub(ago),
-        None => OffsetDateTime::parse(text, &Rfc3339)
-            .ok()
-            .map(SystemTime::from),
-    };
-    at.and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .ok_or_else(|| {
-            "must be a time like 2026-03-01T12:00:00Z, or how long ago, like 30m, 2h or 7d"
-                .to_owned()
-        })
 }
 
 /// Rows of one page or of all, and the token of the next one.
@@ -278,23 +254,6 @@ mod tests {
         ] {
             let words = words.split(' ').map(str::to_owned);
             assert_eq!(next_command(words, "T"), expected);
-        }
-    }
-
-    #[test]
-    fn moments_are_told_in_either_form() {
-        assert_eq!(since("2026-03-01T12:00:00Z"), Ok(1_772_366_400_000));
-        let hour = since("1h").unwrap() - since("2h").unwrap();
-        assert!((3_540_000..=3_600_000).contains(&hour), "{hour}");
-        for bad in [
-            "",
-            "yesterday",
-            "2026-03-01",
-            "1960-01-01T00:00:00Z",
-            "99999999999999d",
-            "-1h",
-        ] {
-            assert!(since(bad).is_err(), "{bad}");
         }
     }
 }

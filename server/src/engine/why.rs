@@ -135,6 +135,7 @@ impl Engine {
                 Liveness::SilentSince(since_ms) => Some(since_ms),
                 Liveness::NotSilent | Liveness::Unknown => None,
             },
+            blocked: self.hub.is_blocked(session),
             traffic: counted.map(|row| Traffic {
                 upstream_packets: row.counters.upstream_packets,
                 downstream_packets: row.counters.downstream_packets,
@@ -151,6 +152,11 @@ impl Engine {
             connected_ms: self.hub.link(id).map(|link| link.since_ms),
             seen_ms: seen.map_or(0, |seen| seen.seen_ms),
             shared: matches!(self.config.database, Database::Postgres(_)),
+            uplink_problem: self
+                .hub
+                .link(id)
+                .map(|link| link.uplink_problem())
+                .unwrap_or_default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Terminals that are silent, by the word of the gateway whose stream this is.
+//! Terminals that are silent and lines that are blocked, by the word of the gateway whose stream this is.
 //!
 //! A gateway says with each account what is so, and gives a receipt for each session that ends. So what
 //! is kept here needs no row and no clock, and lasts as long as the stream.
@@ -27,11 +27,13 @@ pub struct Said {
     pub session: Uuid,
     pub generation: u64,
     pub silent_since_ms: Option<i64>,
+    pub blocked: bool,
 }
 
-/// Session to generation and since when; nothing at all before the first account.
+/// Sessions of which there is something to say, with what was said last; nothing at all before the first
+/// account.
 #[derive(Debug, Default)]
-pub struct Silence(Mutex<Option<HashMap<Uuid, (u64, i64)>>>);
+pub struct Silence(Mutex<Option<HashMap<Uuid, Said>>>);
 
 impl Silence {
     /// Takes a gateway's word, in the order of its stream.
@@ -39,13 +41,10 @@ impl Silence {
         let mut silent = lock(&self.0);
         let silent = silent.get_or_insert_default();
         for said in said {
-            match said.silent_since_ms {
-                Some(since_ms) => {
-                    silent.insert(said.session, (said.generation, since_ms));
-                }
-                None => {
-                    silent.remove(&said.session);
-                }
+            if said.silent_since_ms.is_some() || said.blocked {
+                silent.insert(said.session, said);
+            } else {
+                silent.remove(&said.session);
             }
         }
     }
@@ -61,17 +60,28 @@ impl Silence {
 
     /// Of a session in that generation.
     pub fn of(&self, session: Uuid, generation: u64) -> Liveness {
-        match &*lock(&self.0) {
-            None => Liveness::Unknown,
-            Some(silent) => match silent.get(&session) {
-                Some((of, since_ms)) if *of == generation => Liveness::SilentSince(*since_ms),
-                _ => Liveness::NotSilent,
-            },
-        }
+        let silent = lock(&self.0);
+        let Some(silent) = &*silent else {
+            return Liveness::Unknown;
+        };
+        let said = silent.get(&session);
+        let said = said.filter(|said| said.generation == generation);
+        said.and_then(|said| said.silent_since_ms)
+            .map_or(Liveness::NotSilent, Liveness::SilentSince)
     }
 
+    /// Whether its line is blocked.
+    pub fn is_blocked(&self, session: Uuid, generation: u64) -> bool {
+        let silent = lock(&self.0);
+        let said = silent.as_ref().and_then(|all| all.get(&session));
+        said.is_some_and(|said| said.generation == generation && said.blocked)
+    }
+
+    /// How many terminals are silent.
     pub fn count(&self) -> usize {
-        lock(&self.0).as_ref().map_or(0, HashMap::len)
+        let silent = lock(&self.0);
+        let all = silent.iter().flat_map(HashMap::values);
+        all.filter(|said| said.silent_since_ms.is_some()).count()
     }
 }
 
@@ -86,7 +96,27 @@ mod tests {
             session: SESSION,
             generation,
             silent_since_ms,
+            blocked: false,
         })
+    }
+
+    #[test]
+    fn a_blocked_line_is_no_silence() {
+        let silence = Silence::default();
+        let blocked = Said {
+            session: SESSION,
+            generation: 1,
+            silent_since_ms: None,
+            blocked: true,
+        };
+        silence.take(std::iter::once(blocked));
+        assert!(silence.is_blocked(SESSION, 1) && !silence.is_blocked(SESSION, 2));
+        assert_eq!(
+            (silence.of(SESSION, 1), silence.count()),
+            (Liveness::NotSilent, 0)
+        );
+        silence.take(said(1, None));
+        assert!(!silence.is_blocked(SESSION, 1));
     }
 
     #[test]

@@ -387,6 +387,7 @@ pub fn account(report: pb::SessionCounters) -> Option<(Said, (Uuid, u64, Counter
         session,
         generation,
         silent_since_ms: (since_ms != 0).then_some(since_ms),
+        blocked: report.blocked,
     };
     Some((said, (session, generation, plain_counters(report.counters))))
 }

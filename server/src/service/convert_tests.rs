@@ -38,11 +38,13 @@ fn an_account_says_whether_the_terminal_is_silent() {
         generation: 3,
         counters: None,
         silent_since_unix_ms: 0,
+        blocked: true,
     };
     for (unix_ms, silent_since_ms) in [(0, None), (5000, Some(5000))] {
         report.silent_since_unix_ms = unix_ms;
         let (said, (counted, generation, counters)) = account(report.clone()).unwrap();
         assert_eq!(said.silent_since_ms, silent_since_ms);
+        assert!(said.blocked);
         assert_eq!((said.session, said.generation), (session, 3));
         assert_eq!((counted, generation), (session, 3));
         assert_eq!(counters, Counters::default());

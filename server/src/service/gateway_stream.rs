@@ -410,6 +410,7 @@ impl GatewayStream<'_> {
             .into_iter()
             .filter_map(convert::account)
             .unzip();
+        self.link.say_of_uplink(accounting.uplink_problem);
         // Before anything is waited for: a receipt that comes next is to find it.
         self.link.silence.take(said.into_iter());
         let traffic = &self.engine.hub.traffic;

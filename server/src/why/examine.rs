@@ -342,7 +342,10 @@ fn refused_by_gateway(session: &SessionFacts) -> Fault {
     Fault {
         kind: Kind::RefusedByGateway,
         since_ms: session.since_ms,
-        cause: format!("gateway {} has refused it: {}", gateway.id, session.detail),
+        cause: format!(
+            "gateway {} has refused it: {}; once that is mended, the subscriber asks again",
+            gateway.id, session.detail
+        ),
         host: Host::Gateway(gateway.id.clone()),
         command: "doorstep-gateway check".to_owned(),
     }

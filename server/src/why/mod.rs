@@ -84,6 +84,8 @@ pub struct SessionFacts {
     pub gateway: GatewayFacts,
     /// When its terminal was last heard by the gateway, which waits for it.
     pub silent_since_ms: Option<i64>,
+    /// Its line is blocked.
+    pub blocked: bool,
     /// As its gateway last counted for the present connection.
     pub traffic: Option<Traffic>,
 }
@@ -106,6 +108,8 @@ pub struct GatewayFacts {
     pub seen_ms: i64,
     /// Other servers may have its stream.
     pub shared: bool,
+    /// What is wrong with the operator's uplink there, by its word.
+    pub uplink_problem: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,12 +199,14 @@ pub enum Kind {
     NotAcknowledged,
     RefusedByGateway,
     TerminalSilent,
+    Blocked,
     NoTraffic,
     OneWay,
+    UplinkDown,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 14] = [
         Kind::NotRegistered,
         Kind::NoSession,
         Kind::RequestRefused,
@@ -211,8 +217,10 @@ impl Kind {
         Kind::NotAcknowledged,
         Kind::RefusedByGateway,
         Kind::TerminalSilent,
+        Kind::Blocked,
         Kind::NoTraffic,
         Kind::OneWay,
+        Kind::UplinkDown,
     ];
 
     /// The name in JSON.
@@ -228,8 +236,10 @@ impl Kind {
             Kind::NotAcknowledged => "not-acknowledged",
             Kind::RefusedByGateway => "refused-by-gateway",
             Kind::TerminalSilent => "terminal-silent",
+            Kind::Blocked => "blocked",
             Kind::NoTraffic => "no-traffic",
             Kind::OneWay => "one-way",
+            Kind::UplinkDown => "uplink-down",
         }
     }
 }

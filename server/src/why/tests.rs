@@ -24,6 +24,7 @@ fn gateway() -> GatewayFacts {
         connected_ms: Some(50),
         seen_ms: 60,
         shared: false,
+        uplink_problem: String::new(),
     }
 }
 
@@ -69,6 +70,7 @@ fn session(state: State) -> SessionFacts {
         steps,
         gateway: gateway(),
         silent_since_ms: None,
+        blocked: false,
         traffic: None,
     }
 }
@@ -247,6 +249,21 @@ fn broken_chains() -> Vec<(&'static str, Facts, Expected)> {
             silent_since_ms: Some(980_000),
             ..counted(7, 9, 999_000)
         })) => Traffic, TerminalSilent, 980_000, "not heard any more", gw1(), "doorstep-gateway sessions --location 110103-";
+        // That the terminal is silent comes of it.
+        "the line is blocked",
+        facts(Some(SessionFacts {
+            silent_since_ms: Some(980_000),
+            blocked: true,
+            ..counted(7, 9, 999_000)
+        })) => Traffic, Blocked, 0, "its line is blocked", gw1(), "doorstep-gateway lines list --blocked";
+        "the uplink is down",
+        facts(Some(SessionFacts {
+            gateway: GatewayFacts {
+                uplink_problem: "uplink uplink0 is down".to_owned(),
+                ..gateway()
+            },
+            ..counted(7, 9, 999_000)
+        })) => Traffic, UplinkDown, 0, "at gw1: uplink uplink0 is down", gw1(), "doorstep-gateway status";
         "the gateway has just gone away",
         facts(Some(SessionFacts {
             gateway: absent(999_500),

@@ -22,6 +22,29 @@ pub(super) fn traffic(facts: &Facts, session: &SessionFacts) -> Result<Held, Fau
         let unknown = ": it forwards on if its host runs, but what passes is not known here";
         return Err(gateway_away(gateway, unknown));
     }
+    if !gateway.uplink_problem.is_empty() {
+        return Err(Fault {
+            kind: Kind::UplinkDown,
+            since_ms: 0,
+            cause: format!(
+                "established, but at {}: {}",
+                gateway.id, gateway.uplink_problem
+            ),
+            host: Host::Gateway(gateway.id.clone()),
+            command: "doorstep-gateway status".to_owned(),
+        });
+    }
+    if session.blocked {
+        return Err(Fault {
+            kind: Kind::Blocked,
+            since_ms: 0,
+            cause:
+                "established, but its line is blocked at the gateway: by hand, or in the inventory"
+                    .to_owned(),
+            host: Host::Gateway(gateway.id.clone()),
+            command: "doorstep-gateway lines list --blocked".to_owned(),
+        });
+    }
     if let Some(since_ms) = session.silent_since_ms {
         return Err(Fault {
             kind: Kind::TerminalSilent,

@@ -129,6 +129,7 @@ key = "{name}.key"
                 events: inputs.clone(),
                 states: ServerStates::default(),
                 network: network(),
+                uplink: Arc::new(String::new),
             };
             clients.push(tokio::spawn(client.run(stop.clone())));
         }

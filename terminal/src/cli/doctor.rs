@@ -50,7 +50,11 @@ pub(super) async fn look_at(status: &pb::TerminalStatus) -> anyhow::Result<Vec<F
     let mut asked: JoinSet<(usize, Finding)> = JoinSet::new();
     for operator in &status.operators {
         let (number, name, url) = (asked.len(), operator.name.clone(), operator.url.clone());
-        asked.spawn(async move { (number, finding::server(&name, &url, &tcp(&url).await)) });
+        let advice = finding::way_to_server(status);
+        asked.spawn(async move {
+            let answer = tcp(&url).await;
+            (number, finding::server(&name, &url, &answer, &advice))
+        });
     }
     let online = status.sessions.iter().filter(|s| s.state == "established");
     for session in online {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
 use doorstep_daemon::client::refused;
 use doorstep_daemon::dry_run::DryRun;
 use doorstep_daemon::exit::Exit;
@@ -108,13 +108,17 @@ struct Client {
     output: Output,
 }
 
+/// One of the two, or both.
+const NUMBER: &str = "number";
+
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new(NUMBER).required(true).multiple(true)))]
 struct Register {
     /// Phone number.
-    #[arg(long, required_unless_present = "id_card")]
+    #[arg(long, group = NUMBER)]
     phone: Option<String>,
     /// Number of the identity card.
-    #[arg(long)]
+    #[arg(long, group = NUMBER)]
     id_card: Option<String>,
     /// The code that the operator has sent to the number, after a first `register` without it.
     #[arg(long)]

@@ -78,6 +78,19 @@ fn expected(name: &str) -> BTreeSet<String> {
     if name == "doorstep-gateway" {
         files.insert(format!("usr/share/doc/{name}/reference/reasons.md"));
     }
+    if name != "doorstep-terminal" {
+        let pages = [
+            "README",
+            "certificates",
+            "plan",
+            "postgresql",
+            "several-operators",
+            "trouble",
+            "two-gateways",
+            "upgrade",
+        ];
+        files.extend(pages.map(|page| format!("usr/share/doc/{name}/guide/{page}.md")));
+    }
     files
 }
 

@@ -198,6 +198,16 @@ fn documents(
         let from = workspace_root().join("docs/reference").join(file);
         stage.copy(&from, &format!("{folder}/reference/{file}"), FILE)?;
     }
+    if package.has_guide {
+        let guide = workspace_root().join("docs/guide");
+        let pages = fs::read_dir(&guide)
+            .with_context(|| format!("cannot list the folder {}", guide.display()))?;
+        for page in pages {
+            let page = page?;
+            let name = page.file_name().to_string_lossy().into_owned();
+            stage.copy(&page.path(), &format!("{folder}/guide/{name}"), FILE)?;
+        }
+    }
     let changes = workspace_root().join("CHANGELOG.md");
     stage.compress(&changes, &format!("{folder}/changelog"))?;
     let written = scratch.join("written");

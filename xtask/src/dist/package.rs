@@ -16,6 +16,8 @@ pub struct Package {
     pub configuration: &'static [&'static str],
     /// Files of `docs/reference` that are about it.
     pub reference: &'static [&'static str],
+    /// Whether the operator's guide is among its documents.
+    pub has_guide: bool,
     /// Whether something of it outlives the daemon, which its removal takes down.
     pub takes_down: bool,
 }
@@ -33,6 +35,7 @@ pub const PACKAGES: [Package; 3] = [
         linked: &[SERVER],
         configuration: &["server.toml"],
         reference: &["cli.md", "configuration.md", "metrics.md"],
+        has_guide: true,
         takes_down: false,
     },
     Package {
@@ -46,6 +49,7 @@ pub const PACKAGES: [Package; 3] = [
         linked: &["doorstep-gateway", "doorstep-gateway-ebpf"],
         configuration: &["gateway.toml", "inventory.csv"],
         reference: &["cli.md", "configuration.md", "metrics.md", "reasons.md"],
+        has_guide: true,
         takes_down: true,
     },
     Package {
@@ -59,6 +63,7 @@ pub const PACKAGES: [Package; 3] = [
         linked: &["doorstep-terminal"],
         configuration: &["terminal.toml"],
         reference: &["cli.md", "configuration.md", "metrics.md"],
+        has_guide: false,
         takes_down: true,
     },
 ];

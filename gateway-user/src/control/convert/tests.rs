@@ -185,6 +185,7 @@ fn an_account_says_since_when_a_terminal_is_silent() {
             generation: 3,
             counters: Counters::default(),
             silent_since_ms,
+            blocked: true,
         };
         let message = outgoing("gw1", Report::Accounting(vec![account]));
         let Some(v1::gateway_message::Body::Accounting(accounting)) = message.body else {
@@ -192,5 +193,6 @@ fn an_account_says_since_when_a_terminal_is_silent() {
         };
         let told = &accounting.sessions[0];
         assert_eq!((told.generation, told.silent_since_unix_ms), (3, unix_ms));
+        assert!(told.blocked);
     }
 }

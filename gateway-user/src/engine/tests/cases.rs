@@ -397,6 +397,7 @@ fn counters_are_reported_while_the_stream_is_up() {
         generation: 1,
         counters,
         silent_since_ms: None,
+        blocked: false,
     };
     assert_eq!(world.take_reports(), [Report::Accounting(vec![account])]);
     world.feed(Event::StreamDown { operator: NORTH });

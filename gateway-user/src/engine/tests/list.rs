@@ -10,6 +10,7 @@ fn world() -> World {
     world.connect(NORTH, connect(NORTH, 2, 1, 2));
     assert_eq!(world.terminals_accept(), 2);
     world.settle();
+    world.now.unix_ms = 2_000;
     world.connect(NORTH, connect(NORTH, 3, 1, 3));
     world
 }
@@ -55,6 +56,13 @@ fn sessions_that_are_asked_for_in_their_order() {
                 ..all()
             },
             &[2, 3, 1],
+        ),
+        (
+            SessionList {
+                since_ms: Some(2_000),
+                ..all()
+            },
+            &[3],
         ),
         (
             SessionList {

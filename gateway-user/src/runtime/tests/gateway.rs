@@ -80,6 +80,7 @@ key = "gw1.key"
             events: inputs.clone(),
             states: states.clone(),
             network: Network::default(),
+            uplink: Arc::new(String::new),
         };
         let tasks = vec![
             tokio::spawn(client.run(stop.clone())),

@@ -64,7 +64,7 @@ pub(super) fn findings(status: &pb::TerminalStatus, actual: &Actual) -> Vec<Find
         all.push(match &status.garden {
             Some(garden) => Finding::bad(
                 "sessions",
-                format!("none; the server is reached through {}", garden.gateway_id),
+                format!("none; {} offers a way to the server", garden.gateway_id),
                 "ask for service: doorstep-terminal request --sealed ID",
             ),
             None => Finding::bad(
@@ -229,15 +229,30 @@ fn room_for_tags(session: &pb::TerminalSession, actual: &Actual) -> Option<Findi
     })
 }
 
-pub(super) fn server(name: &str, url: &str, answer: &Answer) -> Finding {
+/// What a home can do about a server that it does not reach.
+pub(super) fn way_to_server(status: &pb::TerminalStatus) -> String {
+    let is_online = status.sessions.iter().any(|s| s.state == "established");
+    match &status.garden {
+        _ if is_online => {
+            "sessions go on without it, but nothing can be asked for; the operator knows more".into()
+        }
+        Some(garden) => format!(
+            "the way through {} is there, and nothing comes back by it: the operator must look at the \
+             server, and at the route to {}",
+            garden.gateway_id,
+            garden.addresses.join(" and ")
+        ),
+        None => "there is no session, and no gateway offers a way to it on this line: see that the cable \
+                 is in the home's own socket; the operator knows whether there is a garden"
+            .into(),
+    }
+}
+
+pub(super) fn server(name: &str, url: &str, answer: &Answer, advice: &str) -> Finding {
     let what = format!("server of {name}");
     match answer {
         Ok(()) => Finding::good(what, format!("{url} is reached")),
-        Err(why) => Finding::bad(
-            what,
-            format!("{url} is not reached: {why}"),
-            "sessions go on without it, but nothing can be asked for; the operator knows more",
-        ),
+        Err(why) => Finding::bad(what, format!("{url} is not reached: {why}"), advice),
     }
 }
 
@@ -376,10 +391,31 @@ mod tests {
             detail: "room1 has no way out".into(),
         });
         assert_eq!(wrong(&shut, &actual()), ["rooms: room1 has no way out"]);
-        let said = server("north", "https://x", &Err("refused".into())).to_string();
-        assert!(
-            said.starts_with("!!  server of north") && said.contains("refused"),
-            "{said}"
-        );
+        let mut homeless = empty;
+        for (garden, advice) in [
+            (None, "no gateway offers a way"),
+            (
+                Some(pb::TerminalGarden {
+                    gateway_id: "gw1".into(),
+                    addresses: vec!["100.127.0.1".into()],
+                    ..Default::default()
+                }),
+                "the way through gw1 is there",
+            ),
+        ] {
+            homeless.garden = garden;
+            let advice_then = way_to_server(&homeless);
+            assert!(advice_then.contains(advice), "{advice_then}");
+        }
+        let advice = way_to_server(&good);
+        let unreached = Err("refused".into());
+        let said = server("north", "https://x", &unreached, &advice).to_string();
+        for part in [
+            "!!  server of north",
+            "refused",
+            "sessions go on without it",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 }

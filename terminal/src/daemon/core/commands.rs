@@ -92,7 +92,7 @@ impl Core {
         let answer = answer.map_err(|status| {
             // Whether a code is needed stands in the details.
             let details = status.details().to_vec().into();
-            Status::with_details(code(&status), describe(&status), details)
+            Status::with_details(code(&status), self.why_unanswered(&status), details)
         })?;
         let malformed = || Status::internal("the server's answer has no credentials");
         let credentials = answer.credentials.ok_or_else(malformed)?;

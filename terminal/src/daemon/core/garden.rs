@@ -10,11 +10,13 @@ use doorstep_establish::{Garden as Message, GardenOffer};
 use doorstep_proto::v1 as pb;
 use rand::Rng as _;
 use tokio::time::Instant;
+use tonic::{Code, Status};
 use tracing::{debug, info};
 
 use super::Core;
 use crate::config::is_switch;
 use crate::links::garden::Visit;
+use crate::server::describe;
 
 /// Between asks that nobody answers: the first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -130,6 +132,19 @@ impl Core {
     /// Where the terminal is a switch the line is the rooms' devices'.
     fn may_visit_garden(&self) -> bool {
         self.wan.garden && !is_switch(self.home.as_ref())
+    }
+
+    /// Why a server has not answered; also that there is no way to it, if that is so.
+    pub(super) fn why_unanswered(&self, status: &Status) -> String {
+        let text = describe(status);
+        let has_way = !self.actives().is_empty() || self.garden.visit().is_some();
+        if has_way || status.code() != Code::Unavailable {
+            return text;
+        }
+        format!(
+            "{text}; this terminal has no session, and no gateway has offered it a way to the server \
+             on its line: `doorstep-terminal doctor` knows more"
+        )
     }
 
     /// Whether the garden is of any use.

@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::{Core, to_proto};
 use crate::daemon::events::{Event, PlansReply};
-use crate::server::{Server, describe, has_answered};
+use crate::server::{Server, has_answered};
 
 /// How long somebody waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -53,7 +53,7 @@ impl Core {
             self.garden.server_reached(&operator);
         }
         let failed = |status: Status| {
-            let text = format!("the server: {}", describe(&status));
+            let text = format!("the server: {}", self.why_unanswered(&status));
             Status::new(status.code(), text)
         };
         let plans = answer.map_err(failed)?.plans;

@@ -15,7 +15,7 @@ use super::{Core, unix_ms};
 use crate::config::is_switch;
 use crate::daemon::events::Event;
 use crate::daemon::steps::{Listener, name};
-use crate::server::{code, describe, has_answered, is_transient};
+use crate::server::{code, has_answered, is_transient};
 use crate::state::{OpenRequest, SavedSession, Wish};
 
 /// How long a daemon asks again what a former one got no answer to.
@@ -184,7 +184,7 @@ impl Core {
                     self.unanswered = Some(asked);
                 }
                 self.save();
-                let detail = format!("the server: {}", describe(&status));
+                let detail = format!("the server: {}", self.why_unanswered(&status));
                 warn!(%request, detail, "the request failed");
                 return listener.fail(code(&status), &detail);
             }
